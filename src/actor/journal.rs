@@ -1,0 +1,162 @@
+//! What the actor says in the log, and how often. A fault that lasts for hours
+//! is a handful of lines, not one for each try (law 10).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::error::{Retry, SinkError};
+use crate::status::{Fault, Omitted, Phase, Status};
+
+/// Lines about a lasting fault come at growing intervals between these.
+const FIRST_GAP: Duration = Duration::from_secs(60);
+const LONGEST_GAP: Duration = Duration::from_secs(600);
+/// Conflicts are everyday; only so many in a row are worth a line.
+const USUAL_CONFLICTS: u32 = 5;
+/// Different faults of the callers that are remembered as said.
+const MAX_SAID: usize = 1000;
+
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    trouble: Option<Trouble>,
+    said: HashSet<Fault>,
+    phase: Option<Phase>,
+    omitted: Option<Omitted>,
+}
+
+/// A row of failures.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    attempts: u32,
+    conflicts: u32,
+    /// Whether a line has been written; then its end is worth one too.
+    told: bool,
+    next_line: Instant,
+    gap: Duration,
+    /// The kinds that have had a line: each new one gets its own at once.
+    kinds: HashSet<std::mem::Discriminant<Retry>>,
+}
+
+impl Trouble {
+    fn new(now: Instant) -> Self {
+        Trouble {
+            since: now,
+            attempts: 0,
+            conflicts: 0,
+            told: false,
+            next_line: now,
+            gap: FIRST_GAP,
+            kinds: HashSet::new(),
+        }
+    }
+
+    /// Counts a failure; whether it is worth a line.
+    fn count(&mut self, now: Instant, retry: Retry) -> bool {
+        self.attempts += 1;
+        if retry == Retry::Conflict {
+            self.conflicts += 1;
+            if self.conflicts <= USUAL_CONFLICTS {
+                return false;
+            }
+        }
+        let new_kind = self.kinds.insert(std::mem::discriminant(&retry));
+        if now >= self.next_line {
+            self.next_line = now + self.gap;
+            self.gap = (self.gap * 2).min(LONGEST_GAP);
+        } else if !new_kind {
+            return false;
+        }
+        self.told = true;
+        true
+    }
+}
+
+impl Journal {
+    pub(super) fn failed(&mut self, now: Instant, error: &SinkError, pause: Duration) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
+        let worth_a_line = trouble.count(now, error.retry());
+        let (attempt, lasting) = (trouble.attempts, now - trouble.since);
+        let error = error.chain();
+        if worth_a_line {
+            warn!(attempt, ?lasting, next_try_in = ?pause, error, "status not stored");
+        } else {
+            debug!(attempt, ?lasting, next_try_in = ?pause, error, "status not stored");
+        }
+    }
+
+    pub(super) fn stored(&mut self, now: Instant, status: &Status) {
+        if let Some(trouble) = self.trouble.take()
+            && trouble.told
+        {
+            info!(attempts = trouble.attempts + 1, took = ?(now - trouble.since), "status stored again");
+        }
+        let before = self.phase.replace(status.phase);
+        if before != Some(status.phase) {
+            info!(
+                phase = %status.phase,
+                before = before.map(Phase::as_str),
+                message = status.message,
+                routable = status.backend_count,
+                "phase stored"
+            );
+        }
+    }
+
+    /// Says each fault once.
+    pub(super) fn mended(&mut self, fault: Fault) {
+        if self.said.len() < MAX_SAID && !self.said.contains(&fault) {
+            warn!("reported status mended: {fault}");
+            self.said.insert(fault);
+        }
+    }
+
+    /// Says when backends begin to be left out, and when that ends.
+    pub(super) fn trimmed(&mut self, omitted: Option<Omitted>) {
+        match omitted {
+            Some(Omitted { missing, total }) if self.omitted.is_none() => {
+                warn!(missing, total, "status too large for the store: healthy backends are left out first");
+            }
+            None if self.omitted.is_some() => info!("status fits the store again"),
+            _ => {}
+        }
+        self.omitted = omitted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many lines an hour of failures makes, one each `every`.
+    fn lines_in_an_hour(every: Duration, kind: impl Fn(u32) -> Retry) -> usize {
+        let start = Instant::now();
+        let mut trouble = Trouble::new(start);
+        let tries = 3600 * 1000 / u32::try_from(every.as_millis()).expect("a short time");
+        (0..tries).filter(|i| trouble.count(start + every * *i, kind(*i))).count()
+    }
+
+    #[test]
+    fn an_hour_of_failures_is_a_handful_of_lines() {
+        assert_eq!(lines_in_an_hour(Duration::from_millis(100), |_| Retry::Transient), 9);
+        assert_eq!(lines_in_an_hour(Duration::from_secs(20), |_| Retry::Blocked), 9);
+    }
+
+    #[test]
+    fn a_new_kind_of_failure_has_its_line_at_once_and_only_once() {
+        let mixed = |i| {
+            if i % 2 == 0 { Retry::Transient } else { Retry::Blocked }
+        };
+        assert_eq!(lines_in_an_hour(Duration::from_secs(1), mixed), 10);
+    }
+
+    #[test]
+    fn a_few_conflicts_are_no_news() {
+        let mut trouble = Trouble::new(Instant::now());
+        let told = (0..USUAL_CONFLICTS).any(|_| trouble.count(Instant::now(), Retry::Conflict));
+        assert!(!told && !trouble.told);
+        assert!(trouble.count(Instant::now(), Retry::Conflict));
+    }
+}

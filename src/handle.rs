@@ -1,0 +1,248 @@
+//! What callers hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::error::Retry;
+use crate::mailbox;
+use crate::metrics::{Counts, Metrics};
+use crate::sink::Effect;
+use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+use crate::update::Update;
+
+/// Reports to one reporter. Clone it into every task that has something to
+/// say; a clone costs one atomic increment.
+///
+/// Every reporting method is a plain function that never waits and costs the
+/// same for 3 backends and for 3,000 (law 1). It answers whether the update
+/// was accepted: `false` once the reporter has ended, and then nothing is
+/// stored. What was accepted is not lost (law 2), and updates sent through one
+/// handle apply in the order sent (law 3).
+///
+/// When the last handle is dropped, the reporter stores what it has and ends.
+#[derive(Clone)]
+pub struct StatusHandle(Arc<Inner>);
+
+struct Inner {
+    updates: mailbox::Sender,
+    control: mpsc::UnboundedSender<Control>,
+    progress: watch::Receiver<Progress>,
+    metrics: Arc<Metrics>,
+    flush_timeout: Duration,
+}
+
+/// What reaches the actor beside updates, on a channel of its own: a full
+/// mailbox does not hold it back.
+pub(crate) enum Control {
+    Flush { by: Instant, reply: oneshot::Sender<Result<(), FlushError>> },
+}
+
+/// What is stored, and how the last read or write went.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is stored as far as is known; `None` until it has been read or
+    /// written.
+    pub stored: Option<Arc<Status>>,
+    /// Whether something reported is not stored yet.
+    pub pending: bool,
+    /// How the last read or write went.
+    pub last: Option<Attempt>,
+}
+
+/// How one read or write of the store went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What it did, or why it failed. A read that was all that was needed
+    /// counts as [`Effect::Unchanged`].
+    pub result: Result<Effect, AttemptError>,
+}
+
+/// Why a read or write failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct AttemptError {
+    /// When it is tried again.
+    pub retry: Retry,
+    /// What failed, on what, and what to do.
+    pub message: String,
+}
+
+/// Why not everything reported is known to be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// Time ran out. The reporter goes on trying.
+    #[error("not stored in time{}; it is still being tried", last.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    TimedOut {
+        /// Why the last try failed, if one did.
+        last: Option<String>,
+    },
+    /// The store will not take this content; it is tried again when the
+    /// content changes.
+    #[error("refused by the store: {0}")]
+    Refused(String),
+    /// The reporter has ended.
+    #[error("the reporter has ended; what it stored is in the outcome of its shutdown")]
+    Closed,
+}
+
+impl StatusHandle {
+    pub(crate) fn new(
+        updates: mailbox::Sender,
+        control: mpsc::UnboundedSender<Control>,
+        progress: watch::Receiver<Progress>,
+        metrics: Arc<Metrics>,
+        flush_timeout: Duration,
+    ) -> Self {
+        StatusHandle(Arc::new(Inner { updates, control, progress, metrics, flush_timeout }))
+    }
+
+    /// Reports a whole status: replaces everything reported before.
+    pub fn report(&self, status: Status) -> bool {
+        self.send(Update::Snapshot(Box::new(status)))
+    }
+
+    /// Adds a backend, or replaces the one of the same name.
+    pub fn upsert_backend(&self, backend: impl Into<Arc<DiscoveredBackend>>) -> bool {
+        self.send(Update::UpsertBackend(backend.into()))
+    }
+
+    /// Removes the backend of this name.
+    pub fn remove_backend(&self, name: impl Into<String>) -> bool {
+        self.send(Update::RemoveBackend(name.into()))
+    }
+
+    /// Adds a condition, or replaces the one of the same type.
+    pub fn set_condition(&self, condition: Condition) -> bool {
+        self.send(Update::SetCondition(condition))
+    }
+
+    /// Removes the condition of this type, if this process has reported it.
+    pub fn remove_condition(&self, type_: impl Into<String>) -> bool {
+        self.send(Update::RemoveCondition(type_.into()))
+    }
+
+    /// Sets phase and message.
+    pub fn set_phase(&self, phase: Phase, message: impl Into<String>) -> bool {
+        self.send(Update::SetPhase { phase, message: message.into() })
+    }
+
+    /// From now on phase, message and conditions are derived from the backends
+    /// at hand, until the next [`set_phase`](Self::set_phase) or
+    /// [`report`](Self::report).
+    pub fn derive_phase(&self) -> bool {
+        self.send(Update::DerivePhase {})
+    }
+
+    /// Sets the generation of the spec that the process has loaded.
+    pub fn set_observed_generation(&self, generation: i64) -> bool {
+        self.send(Update::SetObservedGeneration(generation))
+    }
+
+    /// Reports any update.
+    pub fn send(&self, update: Update) -> bool {
+        self.0.updates.send(update)
+    }
+
+    /// A handle for a task that knows only the backends of one source.
+    pub fn source(&self, source: impl Into<Arc<str>>) -> SourceHandle {
+        SourceHandle { handle: self.clone(), source: source.into() }
+    }
+
+    /// Waits until everything sent before is stored, or known to equal what is
+    /// stored; for as long as the reporter's shutdown grace (default 5 s).
+    /// Skips the pace of writes and a running back-off once.
+    ///
+    /// # Errors
+    ///
+    /// Says what went wrong: timed out, refused for good, or closed.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropping the future loses only the answer.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        self.flush_within(self.0.flush_timeout).await
+    }
+
+    /// As [`flush`](Self::flush), with a time of your own.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub async fn flush_within(&self, timeout: Duration) -> Result<(), FlushError> {
+        let (reply, answer) = oneshot::channel();
+        let by = Instant::now() + timeout.min(crate::backoff::LONGEST);
+        self.0.control.send(Control::Flush { by, reply }).map_err(|_| FlushError::Closed)?;
+        answer.await.unwrap_or(Err(FlushError::Closed))
+    }
+
+    /// Watches what is stored and how the last write went. Does not keep the
+    /// reporter alive.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.0.progress.clone()
+    }
+
+    /// What the reporter has done so far.
+    pub fn counts(&self) -> Counts {
+        self.0.metrics.counts()
+    }
+
+    /// How many updates wait for the reporter to take them.
+    pub fn mailbox_depth(&self) -> usize {
+        self.0.updates.depth()
+    }
+}
+
+impl std::fmt::Debug for StatusHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StatusHandle").field("mailbox_depth", &self.mailbox_depth()).finish_non_exhaustive()
+    }
+}
+
+/// A handle for one discovery task: what it reports belongs to its source, and
+/// replacing its list leaves the backends of other sources alone.
+#[derive(Clone, Debug)]
+pub struct SourceHandle {
+    handle: StatusHandle,
+    source: Arc<str>,
+}
+
+impl SourceHandle {
+    /// Replaces all backends of this source: those no longer listed go.
+    pub fn replace_backends<B: Into<Arc<DiscoveredBackend>>>(&self, backends: impl IntoIterator<Item = B>) -> bool {
+        self.handle.send(Update::ReplaceBackends {
+            source: Arc::clone(&self.source),
+            backends: backends.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// Adds a backend, or replaces the one of the same name; it belongs to this
+    /// source from now on.
+    pub fn upsert_backend(&self, backend: impl Into<Arc<DiscoveredBackend>>) -> bool {
+        self.handle.send(Update::UpsertBackendOf { source: Arc::clone(&self.source), backend: backend.into() })
+    }
+
+    /// Removes the backend of this name.
+    pub fn remove_backend(&self, name: impl Into<String>) -> bool {
+        self.handle.remove_backend(name)
+    }
+
+    /// The handle that is bound to no source.
+    pub fn unbound(&self) -> &StatusHandle {
+        &self.handle
+    }
+
+    /// The source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}

@@ -1,0 +1,28 @@
+//! Reports which backends a virtual MCP server (vMCP) found and how they are.
+
+#![deny(unreachable_pub)]
+
+mod actor;
+mod backoff;
+mod error;
+mod handle;
+mod mailbox;
+mod metrics;
+mod reporter;
+mod sink;
+mod status;
+mod update;
+
+pub use backoff::BackoffPolicy;
+pub use error::{Retry, SinkError};
+pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
+pub use metrics::Counts;
+pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
+pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
+pub use sink::noop::NoOpSink;
+pub use sink::{AnySink, Effect, Sink};
+pub use status::{
+    BackendStatus, CircuitBreakerState, Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, Phase,
+    SizeLimit, Status, condition_type, derive, reason,
+};
+pub use update::Update;

@@ -1,0 +1,156 @@
+//! The way from the callers to the actor: bounded in memory, never blocking,
+//! never losing the newest (laws 1 and 2).
+//!
+//! It is a bounded mpsc channel. When that is full, updates are merged into one
+//! [`Delta`] instead, which the actor takes once it has emptied the channel.
+//! While a delta waits, every update goes into it, so that order is kept.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+
+use crate::update::{Delta, Update};
+
+/// The most updates that the actor takes before it looks at its other work.
+const BATCH: usize = 256;
+
+pub(crate) fn mailbox(capacity: usize) -> (Sender, Mailbox) {
+    let (queue, receiver) = mpsc::channel(capacity);
+    let overflow = Arc::new(Overflow::default());
+    (Sender { queue, overflow: Arc::clone(&overflow) }, Mailbox { queue: receiver, overflow, batch: Vec::new() })
+}
+
+#[derive(Clone)]
+pub(crate) struct Sender {
+    queue: mpsc::Sender<Update>,
+    overflow: Arc<Overflow>,
+}
+
+pub(crate) struct Mailbox {
+    queue: mpsc::Receiver<Update>,
+    overflow: Arc<Overflow>,
+    batch: Vec<Update>,
+}
+
+/// What the actor takes at once: the updates first, then the delta.
+pub(crate) struct Received<'a> {
+    pub(crate) updates: std::vec::Drain<'a, Update>,
+    pub(crate) delta: Option<Delta>,
+}
+
+#[derive(Default)]
+struct Overflow {
+    /// Whether `delta` holds something: a hint that spares senders the lock.
+    in_use: AtomicBool,
+    delta: Mutex<Option<Delta>>,
+}
+
+impl Overflow {
+    fn lock(&self) -> MutexGuard<'_, Option<Delta>> {
+        // A delta is whole after each push; a panic in between has lost the
+        // update that caused it and no other.
+        self.delta.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what was merged, if the queue is empty. Both are looked at under
+    /// the lock: whatever a sender had queued before it merged more has then
+    /// been received.
+    fn take_if(&self, queue_is_empty: impl FnOnce() -> bool) -> Option<Delta> {
+        if !self.in_use.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut delta = self.lock();
+        if !queue_is_empty() {
+            return None;
+        }
+        self.in_use.store(false, Ordering::Release);
+        delta.take()
+    }
+}
+
+impl Sender {
+    /// Hands over an update; false when the actor has ended.
+    pub(crate) fn send(&self, update: Update) -> bool {
+        let update = if self.overflow.in_use.load(Ordering::Acquire) {
+            update
+        } else {
+            match self.queue.try_send(update) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(update)) => update,
+            }
+        };
+        self.send_by_overflow(update)
+    }
+
+    #[cold]
+    fn send_by_overflow(&self, update: Update) -> bool {
+        let mut waiting = self.overflow.lock();
+        if waiting.is_none() {
+            // The actor may have made room meanwhile. Only if it has not is it
+            // certain that it will look here after it has emptied the queue.
+            match self.queue.try_send(update) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(update)) => {
+                    self.overflow.in_use.store(true, Ordering::Release);
+                    waiting.insert(Delta::default()).push(update);
+                }
+            }
+        } else if self.queue.is_closed() {
+            return false;
+        } else if let Some(delta) = waiting.as_mut() {
+            delta.push(update);
+        }
+        true
+    }
+
+    /// Updates that wait for the actor.
+    pub(crate) fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+impl Mailbox {
+    /// Waits for updates; [`take`](Self::take) then has them. False once every
+    /// sender is gone, or the mailbox is closed, and all has been taken.
+    ///
+    /// Cancellation safe.
+    pub(crate) async fn ready(&mut self) -> bool {
+        // Senders that are gone may have left a delta.
+        !self.batch.is_empty()
+            || self.queue.recv_many(&mut self.batch, BATCH).await > 0
+            || self.overflow.in_use.load(Ordering::Acquire)
+    }
+
+    /// What is there now, without waiting; perhaps nothing.
+    pub(crate) fn take(&mut self) -> Received<'_> {
+        while self.batch.len() < BATCH {
+            match self.queue.try_recv() {
+                Ok(update) => self.batch.push(update),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let delta = self.overflow.take_if(|| self.queue.is_empty());
+        Received { updates: self.batch.drain(..), delta }
+    }
+
+    /// Refuses further updates. What was accepted can still be received.
+    pub(crate) fn close(&mut self) {
+        self.queue.close();
+    }
+
+    /// Takes all that was sent before this call, whatever is sent meanwhile.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Received<'_>)) {
+        let mut due = self.queue.len();
+        // While updates are merged nothing new gets into the queue, so that it
+        // empties and the merged ones come out.
+        while due > 0 || self.overflow.in_use.load(Ordering::Acquire) {
+            let received = self.take();
+            due = due.saturating_sub(received.updates.len());
+            take(received);
+        }
+    }
+}

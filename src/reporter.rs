@@ -1,0 +1,236 @@
+//! The reporter: settings, start, shutdown and what it leaves behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::actor::{Actor, Channels, Remains, Settings, WallClock};
+use crate::backoff::{BackoffPolicy, LONGEST};
+use crate::handle::{Progress, StatusHandle};
+use crate::mailbox::mailbox;
+use crate::metrics::{Counts, Metrics};
+use crate::sink::{AnySink, Sink};
+use crate::status::Status;
+
+/// A running status actor, as its owner sees it: to end it, and to learn what
+/// was stored. Those who report hold a [`StatusHandle`].
+///
+/// ```
+/// use vmcp_status::{NoOpSink, Phase, Reporter};
+///
+/// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # rt.block_on(async {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+/// handle.set_phase(Phase::Ready, "Server is ready");
+/// let outcome = reporter.shutdown().await;
+/// assert!(outcome.is_complete());
+/// assert_eq!(outcome.stored.as_ref().map(|status| status.phase), Some(Phase::Ready));
+/// # });
+/// ```
+///
+/// Dropping it does not end the actor, which lives until its shutdown token is
+/// cancelled or the last handle is dropped.
+#[derive(Clone)]
+pub struct Reporter {
+    shutdown: CancellationToken,
+    ended: Shared<BoxFuture<'static, Arc<Outcome>>>,
+}
+
+/// What a reporter stored and what it could not.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What the store holds, as far as is known.
+    pub stored: Option<Arc<Status>>,
+    /// What was reported and is not stored; `None` when everything is.
+    pub unstored: Option<Unstored>,
+    /// What the reporter has done.
+    pub counts: Counts,
+}
+
+/// What was reported last and could not be stored.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Unstored {
+    /// The status; `None` if it was lost with the actor.
+    pub status: Option<Arc<Status>>,
+    /// Why.
+    pub why: String,
+}
+
+impl Outcome {
+    /// Whether everything that was accepted is stored.
+    pub fn is_complete(&self) -> bool {
+        self.unstored.is_none()
+    }
+}
+
+impl Reporter {
+    /// A reporter that writes to this sink, with default settings.
+    pub fn builder(sink: impl Sink) -> ReporterBuilder {
+        ReporterBuilder {
+            sink: AnySink::new(sink),
+            settings: Settings {
+                write_interval: Duration::from_secs(1),
+                periodic_interval: None,
+                write_timeout: Duration::from_secs(10),
+                shutdown_grace: Duration::from_secs(5),
+                backoff: BackoffPolicy::default(),
+                derive: false,
+                wall_clock: Arc::new(Utc::now),
+            },
+            mailbox_size: 256,
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    /// Ends the reporter: everything sent before is written, within the
+    /// shutdown grace. May be called more than once and from several tasks;
+    /// all get the same outcome.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Once polled, the shutdown goes on even if the future is dropped.
+    pub async fn shutdown(&self) -> Arc<Outcome> {
+        self.shutdown.cancel();
+        self.ended().await
+    }
+
+    /// Waits for the end without causing it.
+    pub async fn ended(&self) -> Arc<Outcome> {
+        self.ended.clone().await
+    }
+
+    /// The token that ends the reporter when cancelled.
+    pub fn shutdown_token(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("ended", &self.ended.peek().is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The settings of a reporter. Times over a day are taken as a day.
+#[must_use = "a builder does nothing until it is started"]
+pub struct ReporterBuilder {
+    sink: AnySink,
+    settings: Settings,
+    mailbox_size: usize,
+    shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for ReporterBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReporterBuilder").field("mailbox_size", &self.mailbox_size).finish_non_exhaustive()
+    }
+}
+
+impl ReporterBuilder {
+    /// At most one write in this time (law 5). Default 1 s.
+    pub fn write_interval(mut self, interval: Duration) -> Self {
+        self.settings.write_interval = interval.min(LONGEST);
+        self
+    }
+
+    /// Reads the store this often though nothing changed, repairs what somebody
+    /// else overwrote and brings times up to date (law 7); with a jitter of a
+    /// tenth. Off by default; 30 s is usual.
+    pub fn periodic_interval(mut self, interval: Option<Duration>) -> Self {
+        self.settings.periodic_interval = interval.map(|interval| interval.clamp(Duration::from_millis(1), LONGEST));
+        self
+    }
+
+    /// Gives up a single read or write after this time, and tries again later.
+    /// Default 10 s.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.write_timeout = timeout.min(LONGEST);
+        self
+    }
+
+    /// How long a shutdown, or a [`flush`](StatusHandle::flush), may take.
+    /// Default 5 s.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.settings.shutdown_grace = grace.min(LONGEST);
+        self
+    }
+
+    /// How pauses between tries grow.
+    pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
+        self.settings.backoff = policy;
+        self
+    }
+
+    /// How many updates wait in the mailbox before further ones are merged with
+    /// each other instead. Default 256, at least 1.
+    pub fn mailbox_size(mut self, updates: usize) -> Self {
+        self.mailbox_size = updates.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Derives phase, message and conditions from the backends from the start:
+    /// see [`StatusHandle::derive_phase`]. Off by default.
+    pub fn derive_phase(mut self, derive: bool) -> Self {
+        self.settings.derive = derive;
+        self
+    }
+
+    /// Ends the reporter when this token is cancelled. Default: a new one, see
+    /// [`Reporter::shutdown_token`].
+    pub fn shutdown_token(mut self, token: CancellationToken) -> Self {
+        self.shutdown = token;
+        self
+    }
+
+    /// Where time stamps come from; for tests and simulations. Everything else
+    /// runs on tokio's clock.
+    pub fn wall_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        let clock: WallClock = Arc::new(clock);
+        self.settings.wall_clock = clock;
+        self
+    }
+
+    /// Spawns the actor on the current tokio runtime, inside the current
+    /// tracing span. The runtime needs its time driver.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> (StatusHandle, Reporter) {
+        let ReporterBuilder { sink, settings, mailbox_size, shutdown } = self;
+        let (updates, mailbox) = mailbox(mailbox_size);
+        let (control, controls) = mpsc::unbounded_channel();
+        let (progress, watched) = watch::channel(Progress::default());
+        let metrics = Arc::new(Metrics::default());
+        let handle = StatusHandle::new(updates, control, watched, Arc::clone(&metrics), settings.shutdown_grace);
+        let channels = Channels { mailbox, control: controls, progress, shutdown: shutdown.clone() };
+        let actor = Actor::new(settings, channels, Arc::clone(&metrics), sink);
+        let task = tokio::spawn(actor.run().in_current_span());
+        let ended = async move {
+            Arc::new(match task.await {
+                Ok(remains) => Outcome::from(remains),
+                Err(error) => Outcome {
+                    stored: None,
+                    unstored: Some(Unstored { status: None, why: format!("the reporter's task was lost: {error}") }),
+                    counts: metrics.counts(),
+                },
+            })
+        };
+        (handle, Reporter { shutdown, ended: ended.boxed().shared() })
+    }
+}
+
+impl From<Remains> for Outcome {
+    fn from(Remains { stored, unstored, counts }: Remains) -> Self {
+        let unstored = unstored.map(|(status, why)| Unstored { status: Some(status), why });
+        Outcome { stored, unstored, counts }
+    }
+}

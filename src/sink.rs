@@ -1,0 +1,81 @@
+//! The store that a reporter writes to.
+
+mod erased;
+pub(crate) mod file;
+pub(crate) mod noop;
+
+use std::future::Future;
+
+use crate::error::SinkError;
+use crate::status::{SizeLimit, Status};
+
+pub use erased::AnySink;
+
+/// A place where a status is stored. Implement it to report to a store of your
+/// own.
+///
+/// The reporter calls one method at a time, never two at once. It decides what
+/// to write and when; the sink carries it out. Every call runs under the
+/// reporter's `write_timeout`, after which its future is dropped.
+///
+/// # Guarantees the reporter gives
+///
+/// * [`read`](Sink::read) comes before the first [`write`](Sink::write), and
+///   again after a failure that leaves in doubt what is stored.
+/// * What [`write`](Sink::write) is given already contains what has to stay of
+///   what was read: conditions that are not ours, the order of the lists, the
+///   times of transitions.
+/// * A status equal to the stored one is not written, times aside.
+///
+/// # Cancellation safety
+///
+/// A future that is dropped half-way may have stored its status or not, but
+/// must not store it *later*: a newer one may follow.
+///
+/// ```
+/// use vmcp_status::{Effect, Sink, SinkError, Status};
+///
+/// /// Keeps the status in memory.
+/// #[derive(Default)]
+/// struct Memory(Option<Status>);
+///
+/// impl Sink for Memory {
+///     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
+///         Ok(self.0.clone())
+///     }
+///     async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+///         self.0 = Some(status.clone());
+///         Ok(Effect::Written)
+///     }
+/// }
+/// ```
+pub trait Sink: Send + 'static {
+    /// What is stored now; `None` where nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Says when to try again: see [`Retry`](crate::Retry).
+    fn read(&mut self) -> impl Future<Output = Result<Option<Status>, SinkError>> + Send;
+
+    /// Stores the status.
+    ///
+    /// # Errors
+    ///
+    /// Says when to try again: see [`Retry`](crate::Retry).
+    fn write(&mut self, status: &Status) -> impl Future<Output = Result<Effect, SinkError>> + Send;
+
+    /// How much the store takes; `None` (the default) where there is no limit.
+    /// A larger status is trimmed before it is written.
+    fn size_limit(&self) -> Option<SizeLimit> {
+        None
+    }
+}
+
+/// What a successful write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The status was stored.
+    Written,
+    /// What is stored said the same already; nothing was sent.
+    Unchanged,
+}

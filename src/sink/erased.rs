@@ -1,0 +1,57 @@
+use futures::future::BoxFuture;
+
+use super::{Effect, Sink};
+use crate::error::SinkError;
+use crate::status::{SizeLimit, Status};
+
+/// [`Sink`] with boxed futures, so that one can be chosen at run time and the
+/// actor is compiled once.
+trait ErasedSink: Send {
+    fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
+    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>>;
+    fn size_limit(&self) -> Option<SizeLimit>;
+}
+
+impl<S: Sink> ErasedSink for S {
+    fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>> {
+        Box::pin(Sink::read(self))
+    }
+
+    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>> {
+        Box::pin(Sink::write(self, status))
+    }
+
+    fn size_limit(&self) -> Option<SizeLimit> {
+        Sink::size_limit(self)
+    }
+}
+
+/// A sink of any kind, for a program that chooses at run time.
+pub struct AnySink(Box<dyn ErasedSink>);
+
+impl AnySink {
+    /// Forgets which kind of sink this is.
+    pub fn new(sink: impl Sink) -> Self {
+        AnySink(Box::new(sink))
+    }
+}
+
+impl std::fmt::Debug for AnySink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AnySink")
+    }
+}
+
+impl Sink for AnySink {
+    async fn read(&mut self) -> Result<Option<Status>, SinkError> {
+        self.0.read().await
+    }
+
+    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+        self.0.write(status).await
+    }
+
+    fn size_limit(&self) -> Option<SizeLimit> {
+        self.0.size_limit()
+    }
+}

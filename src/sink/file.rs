@@ -1,0 +1,347 @@
+//! A state file: the status of a vMCP on a laptop, where `vmcp-status get` and
+//! other programs find it.
+
+use std::fs;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use etcetera::BaseStrategy as _;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Sink};
+use crate::error::{Retry, SinkError};
+use crate::status::{Status, time};
+
+const API_VERSION: &str = "toolhive.stacklok.dev/v1beta1";
+const KIND: &str = "VirtualMCPServer";
+const EXTENSION: &str = "json";
+/// A name of a Kubernetes object has no more characters.
+const MAX_NAME: usize = 253 - ".json.".len() - 12;
+/// A temporary file of this age belongs to a writer that was killed.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Why there is no state file, or why it cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateFileError {
+    /// The name cannot be the name of a file.
+    #[error(
+        "{0:?} cannot name a state: use up to {MAX_NAME} letters, digits, '-', '_' and '.', and begin with a letter or digit"
+    )]
+    Name(String),
+    /// There is no place for state files.
+    #[error("no place for state files: set XDG_STATE_HOME or HOME, or name a directory")]
+    NoDirectory(#[source] etcetera::HomeDirError),
+    /// The file cannot be read.
+    #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// What the file holds is not a state.
+    #[error("{} does not hold the state of a {KIND}: remove it, or name another directory", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// What a state file holds: an object in the form of a `VirtualMCPServer`, and
+/// who wrote it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct StateFile {
+    /// Group and version of the CRD whose form it has.
+    pub api_version: String,
+    /// Always `VirtualMCPServer`.
+    pub kind: String,
+    /// Its name.
+    pub metadata: StateMetadata,
+    /// The status.
+    pub status: Status,
+    /// The process that wrote it.
+    pub writer: Writer,
+}
+
+/// The name of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StateMetadata {
+    /// The name of the vMCP.
+    pub name: String,
+}
+
+/// The process that wrote a state file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Writer {
+    /// Its process id.
+    pub pid: u32,
+    /// When it wrote.
+    #[serde(with = "time", default)]
+    pub time: Option<DateTime<Utc>>,
+    /// How often it writes though nothing changed, in seconds, if it does. One
+    /// that has been silent for much longer is gone or hangs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_seconds: Option<u64>,
+}
+
+impl StateFile {
+    /// Where state files are by default: `$XDG_STATE_HOME/toolhive/vmcp`, and
+    /// `~/.local/state/toolhive/vmcp` where that is not set.
+    ///
+    /// # Errors
+    ///
+    /// When there is no home directory either.
+    pub fn default_dir() -> Result<PathBuf, StateFileError> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(StateFileError::NoDirectory)?;
+        let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
+        Ok(state.join("toolhive").join("vmcp"))
+    }
+
+    /// The file of this name.
+    ///
+    /// # Errors
+    ///
+    /// When the name could leave the directory or cannot name a file.
+    pub fn path(dir: &Path, name: &str) -> Result<PathBuf, StateFileError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let first_is_plain = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        if !first_is_plain || name.len() > MAX_NAME || !name.bytes().all(allowed) {
+            return Err(StateFileError::Name(name.to_owned()));
+        }
+        Ok(dir.join(format!("{name}.{EXTENSION}")))
+    }
+
+    /// Reads one file.
+    ///
+    /// # Errors
+    ///
+    /// When it is missing, unreadable or no state.
+    pub fn load(path: &Path) -> Result<Self, StateFileError> {
+        let text = fs::read(path).map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
+        serde_json::from_slice(&text).map_err(|source| StateFileError::Malformed { path: path.to_owned(), source })
+    }
+
+    /// The names of all states in a directory, sorted; none where there is no
+    /// such directory.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn names(dir: &Path) -> Result<Vec<String>, StateFileError> {
+        let failed = |source| StateFileError::Read { path: dir.to_owned(), source };
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let file = PathBuf::from(entry.map_err(failed)?.file_name());
+            if let (Some(name), Some(EXTENSION)) =
+                (file.file_stem().and_then(|s| s.to_str()), file.extension().and_then(|e| e.to_str()))
+                && Self::path(dir, name).is_ok()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Keeps the status in a [`StateFile`].
+///
+/// # Guarantees
+///
+/// * A reader never sees half a file, whenever the writer is killed: a new file
+///   is written beside the old one, synced, and takes its name.
+/// * Only the user may read it (mode 0600).
+/// * What an earlier process left is read at start, so that times of
+///   transitions survive a restart. A file that is no state is replaced.
+///
+/// A full disk or a read-only directory is a passing fault: the write is tried
+/// again until it succeeds.
+#[derive(Debug)]
+pub struct FileSink {
+    file: Arc<File>,
+    refresh: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    name: String,
+    /// Held by a thread while it reads or writes. One that hangs outlives the
+    /// call that started it, and must not write over what a later one wrote.
+    busy: Mutex<()>,
+}
+
+impl FileSink {
+    /// The state of this name in the [default place](StateFile::default_dir).
+    ///
+    /// # Errors
+    ///
+    /// When there is no home directory or the name cannot name a file.
+    pub fn new(name: &str) -> Result<Self, StateFileError> {
+        Self::in_dir(&StateFile::default_dir()?, name)
+    }
+
+    /// The state of this name in a directory, which is created when it is
+    /// missing.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot name a file.
+    pub fn in_dir(dir: &Path, name: &str) -> Result<Self, StateFileError> {
+        let path = StateFile::path(dir, name)?;
+        let file = File { path, name: name.to_owned(), busy: Mutex::new(()) };
+        Ok(FileSink { file: Arc::new(file), refresh: None })
+    }
+
+    /// Says in the file how often it is written though nothing changed; the
+    /// same as the reporter's `periodic_interval`.
+    #[must_use]
+    pub fn refreshed_every(mut self, interval: Option<Duration>) -> Self {
+        self.refresh = interval;
+        self
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Runs on a thread that may block, alone with the file.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&File) -> Result<T, io::Error> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let file = Arc::clone(&self.file);
+        let path = self.file.path.display().to_string();
+        let failed = |advice: &str| SinkError::new(Retry::Transient, format!("cannot {what} {path}: {advice}"));
+        let task = tokio::task::spawn_blocking(move || {
+            let alone = match file.busy.try_lock() {
+                Ok(guard) => Some(guard),
+                // What it guards is on the disk, and whole.
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            alone.map(|_guard| work(&file))
+        });
+        match task.await {
+            Ok(Some(Ok(done))) => Ok(done),
+            Ok(Some(Err(error))) => {
+                let advice = match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                        "let this user write to its directory, or name another one"
+                    }
+                    _ => "is its directory there and writable?",
+                };
+                Err(failed(advice).caused_by(error))
+            }
+            Ok(None) => Err(failed("an earlier attempt still hangs in the file system")),
+            Err(lost) => Err(failed("the attempt was lost").caused_by(lost)),
+        }
+    }
+}
+
+impl Sink for FileSink {
+    async fn read(&mut self) -> Result<Option<Status>, SinkError> {
+        self.blocking("read", |file| {
+            file.remove_abandoned();
+            match StateFile::load(&file.path) {
+                Ok(state) => Ok(Some(state.status)),
+                Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(StateFileError::Read { source, .. }) => Err(source),
+                Err(error) => {
+                    tracing::warn!(error = %error, "state file is not readable, it will be replaced");
+                    Ok(None)
+                }
+            }
+        })
+        .await
+    }
+
+    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+        let state = StateFile {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            metadata: StateMetadata { name: self.file.name.clone() },
+            // Shares the backends.
+            status: status.clone(),
+            writer: Writer {
+                pid: std::process::id(),
+                time: Some(Utc::now()),
+                refresh_seconds: self.refresh.map(|interval| interval.as_secs()),
+            },
+        };
+        self.blocking("write", move |file| file.replace(&state)).await?;
+        Ok(Effect::Written)
+    }
+}
+
+impl File {
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    fn temporary_prefix(&self) -> String {
+        format!(".{}.{EXTENSION}.", self.name)
+    }
+
+    fn replace(&self, state: &StateFile) -> io::Result<()> {
+        fs::create_dir_all(self.dir())?;
+        // Readable by this user only, as tempfile makes them.
+        let mut temporary =
+            tempfile::Builder::new().prefix(&self.temporary_prefix()).suffix(TEMPORARY).tempfile_in(self.dir())?;
+        let mut writer = BufWriter::new(temporary.as_file_mut());
+        serde_json::to_writer_pretty(&mut writer, state)?;
+        writer.write_all(b"\n")?;
+        writer.flush()?;
+        drop(writer);
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.path)?;
+        // The new name has to survive a power failure too. Not every system can
+        // open a directory, and the file is in place already.
+        if let Ok(dir) = fs::File::open(self.dir()) {
+            dir.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes what writers left behind that were killed between creating a
+    /// temporary file and renaming it. Best effort: they harm nobody.
+    fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(self.dir()) else {
+            return;
+        };
+        let prefix = self.temporary_prefix();
+        let abandoned = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let ours = name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY));
+            let age = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .map(|at| SystemTime::now().duration_since(at));
+            ours && matches!(age, Ok(Ok(age)) if age > ABANDONED)
+        };
+        for entry in entries.flatten().filter(abandoned) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+const TEMPORARY: &str = ".tmp";

@@ -1,0 +1,150 @@
+//! The model: what a virtual MCP server says of itself and its backends.
+//!
+//! Everything here is pure: no clock, no I/O. The Rust names are ours, the
+//! JSON names are those of ToolHive's `VirtualMCPServer` CRD.
+
+mod backend;
+mod condition;
+mod derive;
+mod merge;
+mod phase;
+mod repair;
+mod trim;
+mod wire;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+pub use backend::{BackendStatus, CircuitBreakerState, DiscoveredBackend};
+pub use condition::{Condition, ConditionStatus, condition_type, reason};
+pub use derive::{Derived, derive};
+pub use phase::Phase;
+pub use repair::{Fault, Faults};
+pub use trim::SizeLimit;
+
+pub(crate) use merge::{OwnedTypes, merge};
+pub(crate) use repair::{
+    backend as repair_backend, backend_is_sound, condition as repair_condition, message as repair_message,
+};
+pub(crate) use trim::{Omitted, trim};
+pub(crate) use wire::{time, whole_seconds};
+
+/// What a virtual MCP server reports: the part of `VirtualMCPServer.status`
+/// that belongs to the running process.
+///
+/// ```
+/// use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, Status};
+///
+/// let status = Status {
+///     phase: Phase::Ready,
+///     message: "1 of 1 backends routable".into(),
+///     ..Status::of_backends([DiscoveredBackend {
+///         status: BackendStatus::Ready,
+///         ..DiscoveredBackend::named("weather")
+///     }])
+/// };
+/// assert_eq!(status.backend_count, 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// How the whole is.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The same, for a person.
+    #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Single aspects; one for each type.
+    #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The backends, one for each name. Each is shared, never copied, on its
+    /// way from the caller to the store: what did not change costs nothing.
+    #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub discovered_backends: Vec<Arc<DiscoveredBackend>>,
+    /// How many backends can be routed to: ready and unauthenticated ones.
+    /// The reporter counts them itself, those it had to leave out for size
+    /// included; what a caller puts here is not used.
+    #[serde(default, deserialize_with = "wire::null_is_default")]
+    pub backend_count: u32,
+    /// The generation of the spec that the process has loaded. `None` leaves
+    /// the stored one alone; it never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When this was found. May be left out: the reporter fills it in. Ours;
+    /// the CRD has no such field.
+    #[serde(default, with = "wire::time", skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<DateTime<Utc>>,
+}
+
+impl Status {
+    /// A status with these backends and their count; the rest is default.
+    pub fn of_backends<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
+        let discovered_backends: Vec<Arc<DiscoveredBackend>> = backends.into_iter().map(Into::into).collect();
+        let backend_count = count_routable(&discovered_backends);
+        Status { discovered_backends, backend_count, ..Status::default() }
+    }
+
+    /// A status whose phase, message, count and conditions follow from the
+    /// backends: see [`derive`].
+    pub fn derived_from<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
+        let status = Status::of_backends(backends);
+        let Derived { phase, message, backend_count, conditions } =
+            derive(status.discovered_backends.iter().map(AsRef::as_ref));
+        Status { phase, message, conditions, backend_count, ..status }
+    }
+
+    /// The condition of this type.
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// The backend of this name.
+    pub fn backend(&self, name: &str) -> Option<&DiscoveredBackend> {
+        self.discovered_backends.iter().map(AsRef::as_ref).find(|backend| backend.name == name)
+    }
+
+    /// Checks everything that a store would refuse.
+    ///
+    /// # Errors
+    ///
+    /// Lists every fault. The reporter would mend each or leave it out.
+    pub fn validate(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        repair::status(&mut self.clone(), &mut faults);
+        faults.into_result()
+    }
+
+    /// Whether the two say the same, times of checks, transitions and of the
+    /// report itself aside (law 6). The order of lists counts: it is kept from
+    /// write to write.
+    pub fn same_but_for_times(&self, other: &Self) -> bool {
+        let Status {
+            phase,
+            message,
+            conditions,
+            discovered_backends,
+            backend_count,
+            observed_generation,
+            timestamp: _,
+        } = self;
+        *phase == other.phase
+            && *backend_count == other.backend_count
+            && *observed_generation == other.observed_generation
+            && *message == other.message
+            && same_lists(conditions, &other.conditions, Condition::same_but_for_times)
+            && same_lists(discovered_backends, &other.discovered_backends, |a, b| {
+                Arc::ptr_eq(a, b) || a.same_but_for_times(b)
+            })
+    }
+}
+
+fn same_lists<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+}
+
+pub(crate) fn count_routable(backends: &[Arc<DiscoveredBackend>]) -> u32 {
+    let routable = backends.iter().filter(|backend| backend.is_routable()).count();
+    u32::try_from(routable).unwrap_or(u32::MAX)
+}

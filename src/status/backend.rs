@@ -1,0 +1,196 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::repair::{self, Faults};
+use super::wire::{null_is_default, time};
+
+/// One backend as the gateway sees it: an item of `status.discoveredBackends`.
+///
+/// `name` is the key of the list. Everything else may be left at its default
+/// and is then left out on the wire:
+///
+/// ```
+/// use vmcp_status::{BackendStatus, DiscoveredBackend};
+///
+/// let backend = DiscoveredBackend {
+///     url: "http://weather:8080/mcp".into(),
+///     status: BackendStatus::Ready,
+///     ..DiscoveredBackend::named("weather")
+/// };
+/// assert!(backend.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveredBackend {
+    /// The key: unique among the backends, never empty.
+    // Defaulted, so that one backend without a name does not cost a whole
+    // snapshot: the nameless one is left out and said.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    /// Where the backend is reached. User names, passwords, queries and
+    /// fragments are cut off before anything is stored.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub url: String,
+    /// What the last check found.
+    #[serde(default)]
+    pub status: BackendStatus,
+    /// How the gateway authenticates to it, in its own words: `oauth2`,
+    /// `header_injection`, `unauthenticated`, …
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub auth_type: String,
+    /// The name of the object that configures the authentication.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub auth_config_ref: String,
+    /// When it was last checked. A change of this alone causes no write.
+    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    pub last_health_check: Option<DateTime<Utc>>,
+    /// For a person: why it is not ready.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The gateway's circuit breaker for it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker_state: Option<CircuitBreakerState>,
+    /// When the circuit breaker last changed its state.
+    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    pub circuit_last_changed: Option<DateTime<Utc>>,
+    /// Checks failed in a row, up to the last one.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
+    pub consecutive_failures: u32,
+    /// The MCP protocol revision that was negotiated, such as `2025-11-25`.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub mcp_revision: String,
+}
+
+// The shape of the reference is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl DiscoveredBackend {
+    /// A backend of which only the name is known.
+    pub fn named(name: impl Into<String>) -> Self {
+        DiscoveredBackend { name: name.into(), ..DiscoveredBackend::default() }
+    }
+
+    /// Whether requests are routed to it: it is ready, or it answers and only
+    /// asks the caller for credentials.
+    pub fn is_routable(&self) -> bool {
+        matches!(self.status, BackendStatus::Ready | BackendStatus::Unauthenticated)
+    }
+
+    /// Checks what a store would refuse.
+    ///
+    /// # Errors
+    ///
+    /// Lists every fault. The reporter would mend the backend or leave it out.
+    pub fn validate(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        repair::backend(&mut self.clone(), &mut faults);
+        faults.into_result()
+    }
+
+    /// Whether the two differ in nothing but when they were last checked.
+    pub(crate) fn same_but_for_times(&self, other: &Self) -> bool {
+        let DiscoveredBackend {
+            name,
+            url,
+            status,
+            auth_type,
+            auth_config_ref,
+            last_health_check: _,
+            message,
+            circuit_breaker_state,
+            circuit_last_changed,
+            consecutive_failures,
+            mcp_revision,
+        } = self;
+        *name == other.name
+            && *status == other.status
+            && *consecutive_failures == other.consecutive_failures
+            && *message == other.message
+            && *url == other.url
+            && *auth_type == other.auth_type
+            && *auth_config_ref == other.auth_config_ref
+            && *circuit_breaker_state == other.circuit_breaker_state
+            && *circuit_last_changed == other.circuit_last_changed
+            && *mcp_revision == other.mcp_revision
+    }
+}
+
+/// What a check of a backend found (`discoveredBackends[].status`): lower case
+/// on the wire, read in any case. One that this version does not know reads as
+/// [`Unknown`](BackendStatus::Unknown).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendStatus {
+    /// It answers as it should.
+    Ready,
+    /// It answers, but slowly or not well.
+    Degraded,
+    /// It does not answer, or not as an MCP server.
+    Unavailable,
+    /// It answers and wants credentials that the gateway has not been given.
+    Unauthenticated,
+    /// It has not been checked yet.
+    #[default]
+    Unknown,
+}
+
+impl BackendStatus {
+    /// Every status, in the order of the CRD's enumeration.
+    pub const ALL: [BackendStatus; 5] = [
+        BackendStatus::Ready,
+        BackendStatus::Degraded,
+        BackendStatus::Unavailable,
+        BackendStatus::Unauthenticated,
+        BackendStatus::Unknown,
+    ];
+
+    /// The status as it stands in the CRD.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BackendStatus::Ready => "ready",
+            BackendStatus::Degraded => "degraded",
+            BackendStatus::Unavailable => "unavailable",
+            BackendStatus::Unauthenticated => "unauthenticated",
+            BackendStatus::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for BackendStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for BackendStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(BackendStatus::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(&text)).unwrap_or_default())
+    }
+}
+
+/// The state of a gateway's circuit breaker for one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CircuitBreakerState {
+    /// Requests pass.
+    Closed,
+    /// Requests fail at once.
+    Open,
+    /// Some requests pass, to see whether it has recovered.
+    HalfOpen,
+}
+
+impl CircuitBreakerState {
+    /// The state as it stands in the CRD.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CircuitBreakerState::Closed => "closed",
+            CircuitBreakerState::Open => "open",
+            CircuitBreakerState::HalfOpen => "half-open",
+        }
+    }
+}

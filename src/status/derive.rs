@@ -1,0 +1,189 @@
+use std::fmt::Write as _;
+
+use super::{BackendStatus, Condition, DiscoveredBackend, Phase, condition_type, reason};
+
+/// What follows from the backends alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// How the whole is.
+    pub phase: Phase,
+    /// The same in words and numbers.
+    pub message: String,
+    /// How many backends can be routed to.
+    pub backend_count: u32,
+    /// `Ready`, `BackendsDiscovered` and, where it holds, `Degraded`, without
+    /// transition times.
+    pub conditions: Vec<Condition>,
+}
+
+/// Phase, message, count and conditions that follow from the backends, so that
+/// no gateway has to write this itself.
+///
+/// | backends | phase |
+/// |---|---|
+/// | none configured | `Ready` |
+/// | none checked yet | `Pending` |
+/// | all routable | `Ready` |
+/// | none routable | `Failed` |
+/// | some routable | `Degraded` |
+///
+/// Routable means ready or unauthenticated. A degraded gateway serves, so its
+/// `Ready` condition holds, with the reason `ServerDegraded`. Messages carry
+/// counts only, never a word that a backend said.
+///
+/// ```
+/// use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, derive};
+///
+/// let up = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("up") };
+/// let down = DiscoveredBackend { status: BackendStatus::Unavailable, ..DiscoveredBackend::named("down") };
+/// let derived = derive([&up, &down]);
+/// assert_eq!(derived.phase, Phase::Degraded);
+/// assert_eq!(derived.message, "1 of 2 backends routable, 1 unavailable");
+/// ```
+pub fn derive<'a>(backends: impl IntoIterator<Item = &'a DiscoveredBackend>) -> Derived {
+    let tally = Tally::of(backends);
+    let phase = tally.phase();
+    let message = tally.message();
+    let (ready, why) = match phase {
+        Phase::Pending => (false, reason::SERVER_STARTING),
+        Phase::Ready => (true, reason::SERVER_READY),
+        Phase::Degraded => (true, reason::SERVER_DEGRADED),
+        Phase::Failed => (false, reason::SERVER_FAILED),
+    };
+    let mut conditions = vec![
+        Condition::unchecked(condition_type::READY, ready.into(), why, message.clone()),
+        Condition::unchecked(
+            condition_type::BACKENDS_DISCOVERED,
+            true.into(),
+            reason::BACKEND_DISCOVERY_SUCCEEDED,
+            format!("Discovered {}", backends_in_words(tally.total())),
+        ),
+    ];
+    if phase == Phase::Degraded {
+        conditions.push(Condition::unchecked(condition_type::DEGRADED, true.into(), why, message.clone()));
+    }
+    Derived { phase, message, backend_count: u32::try_from(tally.routable()).unwrap_or(u32::MAX), conditions }
+}
+
+fn backends_in_words(count: usize) -> String {
+    format!("{count} backend{}", if count == 1 { "" } else { "s" })
+}
+
+/// How many backends are in each status.
+#[derive(Default)]
+struct Tally([usize; BackendStatus::ALL.len()]);
+
+impl Tally {
+    fn of<'a>(backends: impl IntoIterator<Item = &'a DiscoveredBackend>) -> Self {
+        let mut tally = Tally::default();
+        for backend in backends {
+            tally.0[backend.status as usize] += 1;
+        }
+        tally
+    }
+
+    fn count(&self, status: BackendStatus) -> usize {
+        self.0[status as usize]
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    fn routable(&self) -> usize {
+        self.count(BackendStatus::Ready) + self.count(BackendStatus::Unauthenticated)
+    }
+
+    fn phase(&self) -> Phase {
+        let total = self.total();
+        match self.routable() {
+            _ if total == 0 => Phase::Ready,
+            _ if self.count(BackendStatus::Unknown) == total => Phase::Pending,
+            0 => Phase::Failed,
+            routable if routable == total => Phase::Ready,
+            _ => Phase::Degraded,
+        }
+    }
+
+    fn message(&self) -> String {
+        let total = self.total();
+        if total == 0 {
+            return "Ready, no backends configured".into();
+        }
+        if self.phase() == Phase::Pending {
+            return format!("Starting, {} not checked yet", backends_in_words(total));
+        }
+        let mut message = format!("{} of {} routable", self.routable(), backends_in_words(total));
+        for status in BackendStatus::ALL {
+            let count = self.count(status);
+            if status != BackendStatus::Ready && count > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(message, ", {count} {status}");
+            }
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::ConditionStatus;
+
+    fn backends(statuses: &[BackendStatus]) -> Vec<DiscoveredBackend> {
+        let named = |(i, status): (usize, &BackendStatus)| DiscoveredBackend {
+            status: *status,
+            ..DiscoveredBackend::named(format!("b{i}"))
+        };
+        statuses.iter().enumerate().map(named).collect()
+    }
+
+    #[test]
+    fn every_row_of_the_table_derives_its_phase_message_and_count() {
+        use BackendStatus::{Degraded, Ready, Unauthenticated, Unavailable, Unknown};
+        let rows: [(&[BackendStatus], Phase, &str, u32); 9] = [
+            (&[], Phase::Ready, "Ready, no backends configured", 0),
+            (&[Unknown, Unknown], Phase::Pending, "Starting, 2 backends not checked yet", 0),
+            (&[Unknown], Phase::Pending, "Starting, 1 backend not checked yet", 0),
+            (&[Ready, Ready], Phase::Ready, "2 of 2 backends routable", 2),
+            (&[Ready, Unauthenticated], Phase::Ready, "2 of 2 backends routable, 1 unauthenticated", 2),
+            (&[Unavailable], Phase::Failed, "0 of 1 backend routable, 1 unavailable", 0),
+            (
+                &[Degraded, Unavailable, Unknown],
+                Phase::Failed,
+                "0 of 3 backends routable, 1 degraded, 1 unavailable, 1 unknown",
+                0,
+            ),
+            (&[Ready, Degraded], Phase::Degraded, "1 of 2 backends routable, 1 degraded", 1),
+            (&[Ready, Unknown], Phase::Degraded, "1 of 2 backends routable, 1 unknown", 1),
+        ];
+        for (statuses, phase, message, count) in rows {
+            let derived = derive(&backends(statuses));
+            assert_eq!(
+                (derived.phase, derived.message.as_str(), derived.backend_count),
+                (phase, message, count),
+                "{statuses:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn derived_conditions_say_why_and_pass_their_own_validation() {
+        use BackendStatus::{Ready, Unavailable, Unknown};
+        let rows: [(&[BackendStatus], ConditionStatus, &str, bool); 4] = [
+            (&[Unknown], ConditionStatus::False, "ServerStarting", false),
+            (&[Ready], ConditionStatus::True, "ServerReady", false),
+            (&[Ready, Unavailable], ConditionStatus::True, "ServerDegraded", true),
+            (&[Unavailable], ConditionStatus::False, "ServerFailed", false),
+        ];
+        for (statuses, ready, why, degraded) in rows {
+            let conditions = derive(&backends(statuses)).conditions;
+            assert_eq!((conditions[0].status, conditions[0].reason.as_str()), (ready, why), "{statuses:?}");
+            assert_eq!(conditions[1].type_, "BackendsDiscovered");
+            assert_eq!(conditions.iter().any(|c| c.type_ == "Degraded"), degraded, "{statuses:?}");
+            for condition in conditions {
+                assert_eq!(condition.validate(), Ok(()));
+            }
+        }
+    }
+}

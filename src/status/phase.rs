@@ -1,0 +1,45 @@
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How the virtual MCP server is as a whole (`status.phase`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Phase {
+    /// Starting: nothing is known of the backends yet.
+    #[default]
+    Pending,
+    /// Every backend that is configured can be routed to.
+    Ready,
+    /// Some backends can be routed to, some cannot.
+    Degraded,
+    /// No backend can be routed to.
+    Failed,
+}
+
+impl Phase {
+    /// Every phase, in the order of the CRD's enumeration.
+    pub const ALL: [Phase; 4] = [Phase::Pending, Phase::Ready, Phase::Degraded, Phase::Failed];
+
+    /// The phase as it stands in the CRD.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Pending => "Pending",
+            Phase::Ready => "Ready",
+            Phase::Degraded => "Degraded",
+            Phase::Failed => "Failed",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Phase {
+    /// Reads any case. A phase that a later version may know and this one does
+    /// not is `Pending`, so that its reader waits instead of failing.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(&text)).unwrap_or_default())
+    }
+}

@@ -1,0 +1,370 @@
+//! What a store would refuse, in one place: the same rules list the faults of
+//! a value (`validate`) and mend it on its way to the store (law 12).
+
+use std::collections::HashSet;
+
+use super::wire::whole_seconds;
+use super::{Condition, DiscoveredBackend, Status};
+
+/// The limits of `metav1.Condition`, in characters. Other messages have no
+/// limit of their own in the CRD; they get the same one.
+const MAX_TYPE: usize = 316;
+const MAX_REASON: usize = 1024;
+const MAX_MESSAGE: usize = 32_768;
+
+/// What stands for a reason of which nothing can be saved.
+const NO_REASON: &str = "Unspecified";
+
+/// One thing that a store would have refused, and what the reporter makes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A backend has no name, and the name is the key.
+    #[error("a backend without a name is left out: give it a name")]
+    NamelessBackend,
+    /// Two backends of one list have the same name.
+    #[error("backend {0:?} is listed more than once: the last entry counts")]
+    DoubledBackend(String),
+    /// The URL of a backend carries credentials, a query or a fragment.
+    #[error("the URL of backend {0:?} has user info, a query or a fragment: cut off, they may hold secrets")]
+    RevealingUrl(String),
+    /// The type of a condition is not a Kubernetes qualified name of at most
+    /// 316 characters.
+    #[error("condition type {0:?} is malformed, the condition is left out: use a CamelCase word")]
+    MalformedConditionType(String),
+    /// Two conditions of one list have the same type.
+    #[error("condition {0:?} is given more than once: the last one counts")]
+    DoubledCondition(String),
+    /// A reason does not match `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, or
+    /// has more than 1,024 characters.
+    #[error("the reason {reason:?} of condition {type_:?} is malformed and is mended: use a CamelCase word")]
+    MalformedReason {
+        /// The condition.
+        type_: String,
+        /// The reason as it was given.
+        reason: String,
+    },
+    /// A generation below zero.
+    #[error("the observed generation of {0} is negative: left out")]
+    NegativeGeneration(String),
+    /// A message has more than 32,768 characters.
+    #[error("the message of {0} is longer than 32768 characters: its end is cut off")]
+    LongMessage(String),
+}
+
+/// Every fault of one value, in the order found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The faults, in the order found.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    pub(crate) fn push(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Fault> {
+        self.0.drain(..)
+    }
+
+    pub(super) fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+/// Whether something can be stored once it is mended.
+pub(crate) type Keep = bool;
+
+/// Mends one backend. Cheap where there is nothing to mend: it runs for every
+/// backend that is reported.
+pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> Keep {
+    if backend.name.is_empty() {
+        faults.push(Fault::NamelessBackend);
+        return false;
+    }
+    if let Some(bare) = bare_url(&backend.url) {
+        backend.url = bare;
+        faults.push(Fault::RevealingUrl(backend.name.clone()));
+    }
+    message(&mut backend.message, || format!("backend {:?}", backend.name), faults);
+    backend.last_health_check = backend.last_health_check.map(whole_seconds);
+    backend.circuit_last_changed = backend.circuit_last_changed.map(whole_seconds);
+    true
+}
+
+/// Whether `backend` would change something. Lets a shared backend stay shared.
+pub(crate) fn backend_is_sound(backend: &DiscoveredBackend) -> bool {
+    let whole = |time: Option<chrono::DateTime<chrono::Utc>>| time == time.map(whole_seconds);
+    !backend.name.is_empty()
+        && backend.message.len() <= MAX_MESSAGE
+        && whole(backend.last_health_check)
+        && whole(backend.circuit_last_changed)
+        && bare_url(&backend.url).is_none()
+}
+
+/// Mends one condition.
+pub(crate) fn condition(condition: &mut Condition, faults: &mut Faults) -> Keep {
+    let Condition { type_, reason, message: text, .. } = &mut *condition;
+    if type_.len() > MAX_TYPE || !is_qualified_name(type_) {
+        faults.push(Fault::MalformedConditionType(type_.clone()));
+        return false;
+    }
+    if !is_reason(reason) {
+        let mended = mend_reason(reason);
+        faults.push(Fault::MalformedReason { type_: type_.clone(), reason: std::mem::replace(reason, mended) });
+    }
+    message(text, || format!("condition {type_:?}"), faults);
+    if condition.observed_generation.is_some_and(i64::is_negative) {
+        condition.observed_generation = None;
+        faults.push(Fault::NegativeGeneration(format!("condition {:?}", condition.type_)));
+    }
+    condition.last_transition_time = condition.last_transition_time.map(whole_seconds);
+    true
+}
+
+/// Cuts a message to what a store takes.
+pub(crate) fn message(message: &mut String, subject: impl FnOnce() -> String, faults: &mut Faults) {
+    // A text has at least as many bytes as characters.
+    if message.len() <= MAX_MESSAGE {
+        return;
+    }
+    let mut ends = message.char_indices().map(|(index, _)| index).skip(MAX_MESSAGE - 1);
+    if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
+        message.truncate(end);
+        message.push('…');
+        faults.push(Fault::LongMessage(subject()));
+    }
+}
+
+/// Mends a whole status.
+pub(super) fn status(status: &mut Status, faults: &mut Faults) {
+    message(&mut status.message, || "the status".into(), faults);
+    if status.observed_generation.is_some_and(i64::is_negative) {
+        status.observed_generation = None;
+        faults.push(Fault::NegativeGeneration("the status".into()));
+    }
+    status.timestamp = status.timestamp.map(whole_seconds);
+
+    status.conditions.retain_mut(|c| condition(c, faults));
+    keep_last_of_each(&mut status.conditions, |c| c.type_.clone(), faults, Fault::DoubledCondition);
+
+    status
+        .discovered_backends
+        .retain_mut(|shared| backend_is_sound(shared) || backend(std::sync::Arc::make_mut(shared), faults));
+    keep_last_of_each(&mut status.discovered_backends, |b| b.name.clone(), faults, Fault::DoubledBackend);
+}
+
+fn keep_last_of_each<T>(
+    list: &mut Vec<T>,
+    key: impl Fn(&T) -> String,
+    faults: &mut Faults,
+    fault: impl Fn(String) -> Fault,
+) {
+    let mut seen = HashSet::with_capacity(list.len());
+    let mut doubled = Vec::new();
+    list.reverse();
+    list.retain(|item| {
+        let key = key(item);
+        let first = !seen.contains(&key);
+        if first {
+            seen.insert(key)
+        } else {
+            doubled.push(fault(key));
+            false
+        }
+    });
+    list.reverse();
+    faults.0.append(&mut doubled);
+}
+
+/// The URL without user info, query and fragment, where it has any of them.
+/// Works on what is no URL too: nothing that may be a secret gets through.
+fn bare_url(url: &str) -> Option<String> {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (start, authority_end) = match url[..end].find("://") {
+        Some(scheme) => {
+            let start = scheme + "://".len();
+            (start, url[start..end].find(['/', '\\']).map_or(end, |slash| start + slash))
+        }
+        None => (0, end),
+    };
+    match url[start..authority_end].rfind('@') {
+        Some(at) => Some([&url[..start], &url[start + at + 1..end]].concat()),
+        None if end < url.len() => Some(url[..end].to_owned()),
+        None => None,
+    }
+}
+
+/// `metav1.Condition.type`: an optional DNS prefix and a slash, then a name.
+fn is_qualified_name(text: &str) -> bool {
+    let alphanumeric_ends = |part: &str| {
+        let bytes = part.as_bytes();
+        matches!((bytes.first(), bytes.last()), (Some(a), Some(b)) if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric())
+    };
+    let is_name = |name: &str| {
+        alphanumeric_ends(name) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let is_label = |label: &str| {
+        alphanumeric_ends(label) && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    match text.split_once('/') {
+        Some((prefix, name)) => prefix.split('.').all(is_label) && is_name(name),
+        None => is_name(text),
+    }
+}
+
+/// `metav1.Condition.reason`.
+fn is_reason(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    text.len() <= MAX_REASON
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(|&b| is_reason_end(b))
+        && bytes.iter().all(|&b| is_reason_end(b) || matches!(b, b',' | b':'))
+}
+
+fn is_reason_end(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The nearest reason that a store takes: words joined in CamelCase.
+fn mend_reason(text: &str) -> String {
+    let mut mended = String::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ',' | ':')) {
+        let mut letters = word.chars();
+        if let Some(first) = letters.next() {
+            mended.push(first.to_ascii_uppercase());
+            mended.push_str(letters.as_str());
+        }
+    }
+    let start = mended.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(mended.len());
+    let end = mended.len().min(start + MAX_REASON);
+    let mended = mended[start..end].trim_end_matches([',', ':']);
+    if mended.is_empty() { NO_REASON.into() } else { mended.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{BackendStatus, ConditionStatus};
+    use proptest::prelude::*;
+
+    #[test]
+    fn validate_lists_every_fault_of_a_status() {
+        let status = Status {
+            message: "x".repeat(40_000),
+            observed_generation: Some(-1),
+            conditions: vec![
+                Condition::unchecked("", ConditionStatus::True, "Fine", ""),
+                Condition::unchecked("Ready", ConditionStatus::True, "because I say so", ""),
+                Condition::unchecked("Ready", ConditionStatus::True, "ServerReady", ""),
+            ],
+            ..Status::of_backends([
+                DiscoveredBackend::named(""),
+                DiscoveredBackend::named("a"),
+                DiscoveredBackend { url: "http://me:pw@a/mcp?key=1".into(), ..DiscoveredBackend::named("a") },
+            ])
+        };
+        let faults = status.validate().expect_err("it is full of faults");
+        assert_eq!(
+            faults.iter().cloned().collect::<Vec<_>>(),
+            [
+                Fault::LongMessage("the status".into()),
+                Fault::NegativeGeneration("the status".into()),
+                Fault::MalformedConditionType(String::new()),
+                Fault::MalformedReason { type_: "Ready".into(), reason: "because I say so".into() },
+                Fault::DoubledCondition("Ready".into()),
+                Fault::NamelessBackend,
+                Fault::RevealingUrl("a".into()),
+                Fault::DoubledBackend("a".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_doubled_backends_the_last_is_kept() {
+        let mut status_ = Status::of_backends([
+            DiscoveredBackend::named("a"),
+            DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") },
+        ]);
+        status(&mut status_, &mut Faults::default());
+        assert_eq!(status_.discovered_backends.len(), 1);
+        assert_eq!(status_.backend("a").map(|b| b.status), Some(BackendStatus::Ready));
+    }
+
+    #[test]
+    fn urls_lose_what_may_be_secret_and_nothing_else() {
+        for (url, bare) in [
+            ("http://a:8080/mcp", None),
+            ("", None),
+            ("http://u:p@a:1/mcp", Some("http://a:1/mcp")),
+            ("http://u:p%40x@a/", Some("http://a/")),
+            ("http://u@p@a/", Some("http://a/")),
+            ("http://a/mcp?token=s#f", Some("http://a/mcp")),
+            ("http://a/@scope/pkg", None),
+            ("http://a?x=@b", Some("http://a")),
+            ("user:secret@host", Some("host")),
+            ("http:\\\\u:p@h", Some("h")),
+        ] {
+            assert_eq!(bare_url(url).as_deref(), bare, "{url}");
+        }
+    }
+
+    #[test]
+    fn types_follow_the_pattern_of_the_crd() {
+        for good in ["Ready", "a", "A.b-c_d", "toolhive.dev/Ready", "9"] {
+            assert!(is_qualified_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "/a", "A.b/c", "a//b", "a/", "é", "a\n"] {
+            assert!(!is_qualified_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_mended_to_the_nearest_word() {
+        for (given, mended) in [
+            ("not one word", "NotOneWord"),
+            ("", "Unspecified"),
+            ("…", "Unspecified"),
+            ("42 is it", "IsIt"),
+            ("Trailing:", "Trailing"),
+            ("ok-ish", "OkIsh"),
+        ] {
+            assert!(!is_reason(given));
+            assert_eq!(mend_reason(given), mended);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_mended_has_no_fault_left(
+            type_ in ".{0,12}", reason in "\\PC{0,40}|[A-Za-z,:]{0,5}|[a-z]{1100}", text in ".{0,20}",
+            url in ".{0,30}|https?://[a-z:@/?#]{0,20}", generation in any::<Option<i64>>(),
+        ) {
+            let mut faults = Faults::default();
+            let mut mended = Condition {
+                observed_generation: generation,
+                ..Condition::unchecked(type_, ConditionStatus::True, reason, text)
+            };
+            if condition(&mut mended, &mut faults) {
+                prop_assert_eq!(mended.validate(), Ok(()));
+            }
+            let mut mended = DiscoveredBackend { url, ..DiscoveredBackend::named("a") };
+            prop_assert!(backend(&mut mended, &mut faults));
+            prop_assert_eq!(mended.validate(), Ok(()));
+            prop_assert!(!mended.url.contains('?'));
+        }
+
+        #[test]
+        fn a_long_message_is_cut_at_a_character(text in "[aé€😀]{0,10}") {
+            let long = text.repeat(20_000);
+            let mut cut = long.clone();
+            message(&mut cut, String::new, &mut Faults::default());
+            prop_assert!(cut.chars().count() <= MAX_MESSAGE);
+            prop_assert!(long == cut || cut.ends_with('…'));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The messages that callers send, and the fold that applies one to the latest
+//! state. Pure.
+
+mod delta;
+mod picture;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+
+pub(crate) use delta::Delta;
+pub(crate) use picture::{Change, Picture};
+
+/// One update of the status. Its JSON form is a line of `vmcp-status report`:
+///
+/// ```
+/// use vmcp_status::Update;
+///
+/// let update: Update = serde_json::from_str(r#"{"removeBackend":"weather"}"#)?;
+/// assert_eq!(update, Update::RemoveBackend("weather".into()));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// A backend belongs to the *source* that listed it last. An update that names
+/// no source leaves a backend with the source it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Update {
+    /// A whole status: replaces everything before it, every source's backends
+    /// included.
+    // Boxed, so that a message is small and sending it costs the same
+    // whatever it carries.
+    Snapshot(Box<Status>),
+    /// Adds a backend, or replaces the one of the same name.
+    UpsertBackend(Arc<DiscoveredBackend>),
+    /// As `UpsertBackend`; the backend belongs to this source from now on.
+    UpsertBackendOf {
+        /// The source.
+        source: Arc<str>,
+        /// The backend.
+        backend: Arc<DiscoveredBackend>,
+    },
+    /// Removes the backend of this name, whosever it is.
+    RemoveBackend(String),
+    /// Replaces all backends of one source: what it no longer lists goes, the
+    /// backends of other sources stay.
+    ReplaceBackends {
+        /// The source.
+        source: Arc<str>,
+        /// All its backends.
+        backends: Vec<Arc<DiscoveredBackend>>,
+    },
+    /// Adds a condition, or replaces the one of the same type.
+    SetCondition(Condition),
+    /// Removes the condition of this type.
+    RemoveCondition(String),
+    /// Sets phase and message; they stay so until the next `SetPhase`,
+    /// `DerivePhase` or `Snapshot`.
+    SetPhase {
+        /// The phase.
+        phase: Phase,
+        /// The message.
+        #[serde(default)]
+        message: String,
+    },
+    /// From now on phase, message and conditions are derived from the backends
+    /// at hand ([`derive`](crate::derive)). A condition that was set stands
+    /// instead of the derived one of its type.
+    DerivePhase {},
+    /// Sets the generation of the spec that the process has loaded.
+    SetObservedGeneration(i64),
+}
+
+impl Update {
+    pub(crate) fn is_snapshot(&self) -> bool {
+        matches!(self, Update::Snapshot(_))
+    }
+}

@@ -1,0 +1,242 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::Update;
+use crate::status::{
+    Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, OwnedTypes, Phase, Status, backend_is_sound,
+    count_routable, derive, repair_backend, repair_condition, repair_message, whole_seconds,
+};
+
+/// The latest state: every update so far, applied in order.
+#[derive(Debug, Default)]
+pub(crate) struct Picture {
+    verdict: Verdict,
+    conditions: BTreeMap<String, Condition>,
+    /// Sorted by name, so that two pictures with the same content render alike
+    /// whatever the order in which it came.
+    backends: BTreeMap<String, Entry>,
+    observed_generation: Option<i64>,
+    timestamp: Option<DateTime<Utc>>,
+    /// Since when each condition has had its status, set and derived ones.
+    transitions: BTreeMap<String, (ConditionStatus, DateTime<Utc>)>,
+    owned: OwnedTypes,
+}
+
+/// Where phase and message come from.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Given { phase: Phase, message: String },
+    Derived,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Verdict::Given { phase: Phase::default(), message: String::new() }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) backend: Arc<DiscoveredBackend>,
+    pub(super) source: Option<Arc<str>>,
+}
+
+/// What an update did to the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// Nothing but times.
+    Times,
+    /// Something that is worth a write, as far as can be told cheaply.
+    Content,
+}
+
+impl Change {
+    pub(super) fn content_if(changed: bool) -> Self {
+        if changed { Change::Content } else { Change::Times }
+    }
+}
+
+impl Picture {
+    pub(crate) fn new(derived: bool) -> Self {
+        let verdict = if derived { Verdict::Derived } else { Verdict::default() };
+        Picture { verdict, ..Picture::default() }
+    }
+
+    /// Applies one update. What a store would refuse is mended or left out.
+    pub(crate) fn apply(&mut self, update: Update, now: DateTime<Utc>, faults: &mut Faults) -> Change {
+        self.touched(now);
+        match update {
+            Update::Snapshot(status) => self.replace_all(*status, now, faults),
+            Update::UpsertBackend(backend) => self.upsert(backend, None, faults),
+            Update::UpsertBackendOf { source, backend } => self.upsert(backend, Some(source), faults),
+            Update::RemoveBackend(name) => Change::content_if(self.backends.remove(&name).is_some()),
+            Update::ReplaceBackends { source, backends } => self.replace_source(&source, backends, faults),
+            Update::SetCondition(condition) => self.set_condition(condition, now, faults),
+            Update::RemoveCondition(type_) => Change::content_if(self.conditions.remove(&type_).is_some()),
+            Update::SetPhase { phase, message } => self.set_verdict(phase, message, faults),
+            Update::DerivePhase {} => {
+                let before = std::mem::replace(&mut self.verdict, Verdict::Derived);
+                Change::content_if(before != self.verdict)
+            }
+            Update::SetObservedGeneration(generation) => self.set_generation(Some(generation), faults),
+        }
+    }
+
+    /// The status as it shall be stored, backends sorted by name.
+    pub(crate) fn render(&mut self, now: DateTime<Utc>) -> Status {
+        let discovered_backends: Vec<_> = self.backends.values().map(|entry| Arc::clone(&entry.backend)).collect();
+        let (phase, message, derived) = match &self.verdict {
+            Verdict::Given { phase, message } => (*phase, message.clone(), Vec::new()),
+            Verdict::Derived => {
+                let Derived { phase, message, conditions, .. } = derive(discovered_backends.iter().map(AsRef::as_ref));
+                (phase, message, conditions)
+            }
+        };
+        let conditions = self.with_set_conditions(derived, now);
+        // One that went and comes back has had a transition.
+        self.transitions.retain(|type_, _| conditions.iter().any(|condition| condition.type_ == *type_));
+        Status {
+            phase,
+            message,
+            conditions,
+            backend_count: count_routable(&discovered_backends),
+            discovered_backends,
+            observed_generation: self.observed_generation,
+            timestamp: self.timestamp,
+        }
+    }
+
+    /// The types of condition that are ours, every one ever reported included.
+    pub(crate) fn owned(&self) -> &OwnedTypes {
+        &self.owned
+    }
+
+    fn with_set_conditions(&mut self, derived: Vec<Condition>, now: DateTime<Utc>) -> Vec<Condition> {
+        let mut all = self.conditions.clone();
+        for mut condition in derived {
+            if !all.contains_key(&condition.type_) {
+                condition.last_transition_time = Some(self.transition(&condition, now));
+                all.insert(condition.type_.clone(), condition);
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Since when the condition has had its status.
+    fn transition(&mut self, condition: &Condition, now: DateTime<Utc>) -> DateTime<Utc> {
+        let since = condition.last_transition_time.unwrap_or(whole_seconds(now));
+        match self.transitions.get(&condition.type_) {
+            Some((status, since)) if *status == condition.status => *since,
+            _ => {
+                self.transitions.insert(condition.type_.clone(), (condition.status, since));
+                since
+            }
+        }
+    }
+
+    fn replace_all(&mut self, status: Status, now: DateTime<Utc>, faults: &mut Faults) -> Change {
+        let Status { phase, message, conditions, discovered_backends, observed_generation, timestamp, .. } = status;
+        if let Some(timestamp) = timestamp {
+            self.timestamp = Some(whole_seconds(timestamp));
+        }
+        self.set_verdict(phase, message, faults);
+        // A snapshot without a generation does not take back the one given.
+        self.set_generation(observed_generation, faults);
+        self.conditions.clear();
+        for condition in conditions {
+            if self.conditions.contains_key(&condition.type_) {
+                faults.push(Fault::DoubledCondition(condition.type_.clone()));
+            }
+            self.set_condition(condition, now, faults);
+        }
+        self.backends.clear();
+        for backend in discovered_backends {
+            if self.backends.contains_key(&backend.name) {
+                faults.push(Fault::DoubledBackend(backend.name.clone()));
+            }
+            self.upsert(backend, None, faults);
+        }
+        // Whether it says anything new is told by comparing with the store.
+        Change::Content
+    }
+
+    fn replace_source(
+        &mut self,
+        source: &Arc<str>,
+        backends: Vec<Arc<DiscoveredBackend>>,
+        faults: &mut Faults,
+    ) -> Change {
+        let mut listed = std::collections::HashSet::with_capacity(backends.len());
+        let mut change = Change::Times;
+        for backend in backends {
+            if !listed.insert(backend.name.clone()) {
+                faults.push(Fault::DoubledBackend(backend.name.clone()));
+            }
+            change = change.max(self.upsert(backend, Some(Arc::clone(source)), faults));
+        }
+        let before = self.backends.len();
+        self.backends.retain(|name, entry| entry.source.as_ref() != Some(source) || listed.contains(name));
+        change.max(Change::content_if(self.backends.len() != before))
+    }
+
+    fn upsert(&mut self, mut backend: Arc<DiscoveredBackend>, source: Option<Arc<str>>, faults: &mut Faults) -> Change {
+        if !backend_is_sound(&backend) && !repair_backend(Arc::make_mut(&mut backend), faults) {
+            return Change::Times;
+        }
+        if let Some(entry) = self.backends.get_mut(&backend.name) {
+            let change = Change::content_if(!entry.backend.same_but_for_times(&backend));
+            entry.backend = backend;
+            entry.source = source.or(entry.source.take());
+            return change;
+        }
+        self.backends.insert(backend.name.clone(), Entry { backend, source });
+        Change::Content
+    }
+
+    fn set_condition(&mut self, mut condition: Condition, now: DateTime<Utc>, faults: &mut Faults) -> Change {
+        if !repair_condition(&mut condition, faults) {
+            return Change::Times;
+        }
+        self.owned.add(&condition.type_);
+        condition.last_transition_time = Some(self.transition(&condition, now));
+        let old = self.conditions.get(&condition.type_);
+        let change = Change::content_if(!old.is_some_and(|old| old.same_but_for_times(&condition)));
+        self.conditions.insert(condition.type_.clone(), condition);
+        change
+    }
+
+    fn set_verdict(&mut self, phase: Phase, mut message: String, faults: &mut Faults) -> Change {
+        repair_message(&mut message, || "the status".into(), faults);
+        let verdict = Verdict::Given { phase, message };
+        let change = Change::content_if(self.verdict != verdict);
+        self.verdict = verdict;
+        change
+    }
+
+    fn set_generation(&mut self, generation: Option<i64>, faults: &mut Faults) -> Change {
+        match generation {
+            Some(negative) if negative < 0 => {
+                faults.push(Fault::NegativeGeneration("the status".into()));
+                Change::Times
+            }
+            generation => {
+                let newest = self.observed_generation.max(generation);
+                Change::content_if(std::mem::replace(&mut self.observed_generation, newest) != newest)
+            }
+        }
+    }
+
+    pub(super) fn touched(&mut self, now: DateTime<Utc>) {
+        self.timestamp = Some(whole_seconds(now));
+    }
+
+    pub(super) fn own(&mut self, type_: &str) {
+        self.owned.add(type_);
+    }
+
+    pub(super) fn backends(&mut self) -> &mut BTreeMap<String, Entry> {
+        &mut self.backends
+    }
+}
