@@ -1,0 +1,78 @@
+//! The command line: one file for each subcommand. Wiring only.
+
+mod config;
+mod get;
+pub(crate) mod logging;
+mod report;
+mod run;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Whatever ends a command early; `main` prints it with its causes.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed at run time; 2 wrong usage.";
+
+/// Reports which backends a virtual MCP server found and how they are.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all subcommands understand.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Directory of the state files [default: $XDG_STATE_HOME/toolhive/vmcp]
+    #[arg(long, global = true, value_name = "DIR", env = "VMCP_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter as in RUST_LOG [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG")]
+    pub(crate) log_level: Option<String>,
+    /// How to log on standard error [default: text on a terminal, else json]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<logging::Format>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Report(report::ReportArgs),
+    Get(get::GetArgs),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let Cli { global, command } = self;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let code = runtime.block_on(async {
+            match command {
+                Command::Run(args) => run::run(args, &global).await,
+                Command::Report(args) => report::report(args, &global).await,
+                Command::Get(args) => get::get(args, &global).await,
+            }
+        });
+        // A thread may hang in a read of standard input.
+        runtime.shutdown_background();
+        code
+    }
+}
+
+/// Prints an error and every cause behind it in one line.
+pub(crate) fn print_error(error: &dyn std::error::Error) {
+    let mut line = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    anstream::eprintln!("{line}");
+}
