@@ -4,6 +4,8 @@
 
 mod actor;
 mod backoff;
+#[cfg(feature = "probe")]
+pub mod discovery;
 mod error;
 mod handle;
 mod mailbox;

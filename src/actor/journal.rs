@@ -98,7 +98,7 @@ impl Journal {
             info!(
                 phase = %status.phase,
                 before = before.map(Phase::as_str),
-                message = status.message,
+                summary = status.message,
                 routable = status.backend_count,
                 "phase stored"
             );

@@ -44,7 +44,7 @@ impl Sink for NoOpSink {
         if self.logging {
             tracing::debug!(
                 phase = %status.phase,
-                message = status.message,
+                summary = status.message,
                 routable = status.backend_count,
                 backends = status.discovered_backends.len(),
                 conditions = status.conditions.len(),

@@ -1,0 +1,341 @@
+//! One HTTP request and its bounded answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
+use reqwest::{Client, Method, Response, StatusCode};
+use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessage, ServerResult};
+use rmcp::transport::common::http_header::{EVENT_STREAM_MIME_TYPE, JSON_MIME_TYPE};
+use tokio::time::Instant;
+use url::Url;
+
+use super::Target;
+use super::reason::{Reason, causes};
+use super::sse::EventSplitter;
+
+/// How long to wait for the end of an event stream whose answer is known
+/// already, so that its connection can serve the next request.
+const STREAM_END: Duration = Duration::from_millis(20);
+
+/// The client that all checks share.
+#[derive(Clone)]
+pub(super) struct Http {
+    client: Client,
+    max_body: usize,
+}
+
+/// Where one check goes, and with what credentials.
+pub(super) struct Endpoint {
+    url: Url,
+    authorization: Option<HeaderValue>,
+    has_credentials: bool,
+    /// Time for the whole check.
+    pub(super) timeout: Duration,
+}
+
+/// Why a request brought no usable answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The server is there but would not have this request: another lifecycle
+    /// may suit it.
+    Refused(Reason),
+    /// Nothing that another lifecycle would change.
+    Failed(Reason),
+}
+
+impl Fault {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Refused(reason) | Self::Failed(reason) => reason,
+        }
+    }
+}
+
+/// A whole JSON-RPC answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// When it was all there.
+    pub(super) at: Instant,
+    pub(super) content: Result<Box<ServerResult>, ErrorData>,
+}
+
+impl Endpoint {
+    pub(super) fn new(target: &Target) -> Result<Self, Reason> {
+        let mut url = target.url.clone();
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(Reason::UnusableAddress);
+        }
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let authorization = match &target.bearer {
+            None => None,
+            Some(bearer) => {
+                // One credential at a time: the token wins over the address.
+                // Neither call can fail, for the address has a host.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                let header = bearer_header(bearer.expose());
+                Some(header.map_err(|_| Reason::UnusableCredentials)?)
+            }
+        };
+        Ok(Self { has_credentials: authorization.is_some() || has_user, url, authorization, timeout: target.timeout })
+    }
+
+    /// What an answer without a usable body means.
+    fn status_fault(&self, status: StatusCode) -> Fault {
+        match status.as_u16() {
+            200..=299 => Fault::Refused(Reason::NotMcp),
+            300..=399 => Fault::Failed(Reason::Redirected),
+            401 | 403 if self.has_credentials => Fault::Failed(Reason::AuthenticationFailed),
+            401 | 403 => Fault::Failed(Reason::AuthenticationRequired),
+            404 | 410 => Fault::Refused(Reason::NotFound),
+            407 => Fault::Failed(Reason::ConnectionFailed),
+            429 => Fault::Failed(Reason::RateLimited),
+            // Some old servers crash on a method they do not know.
+            500 | 501 => Fault::Refused(Reason::ServerError),
+            500..=599 => Fault::Failed(Reason::ServerError),
+            _ => Fault::Refused(Reason::NotMcp),
+        }
+    }
+}
+
+impl Http {
+    pub(super) fn new(client: Client, max_body: usize) -> Self {
+        Self { client, max_body }
+    }
+
+    /// Posts a message; returns as soon as the head of the answer is there.
+    pub(super) async fn post(
+        &self,
+        endpoint: &Endpoint,
+        message: &ClientJsonRpcMessage,
+        headers: HeaderMap,
+    ) -> Result<Response, Fault> {
+        // Our own few messages always serialize.
+        let body = serde_json::to_vec(message).unwrap_or_default();
+        let accept = [JSON_MIME_TYPE, EVENT_STREAM_MIME_TYPE].join(", ");
+        let request = self
+            .request(Method::POST, endpoint, headers)
+            .header(ACCEPT, accept)
+            .header(CONTENT_TYPE, JSON_MIME_TYPE)
+            .body(body);
+        request.send().await.map_err(|error| broken(&error))
+    }
+
+    /// Ends a session. The server may say what it likes about it.
+    pub(super) async fn delete(&self, endpoint: &Endpoint, headers: HeaderMap) {
+        let _ = self.request(Method::DELETE, endpoint, headers).send().await;
+    }
+
+    fn request(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, endpoint.url.clone()).headers(headers);
+        match &endpoint.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        }
+    }
+
+    /// Whether the server took a notification.
+    pub(super) fn accepted(&self, endpoint: &Endpoint, response: &Response) -> Result<(), Fault> {
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(endpoint.status_fault(status)),
+        }
+    }
+
+    /// Reads the answer to the request `id` from a response.
+    pub(super) async fn answer(
+        &self,
+        endpoint: &Endpoint,
+        response: Response,
+        id: &RequestId,
+    ) -> Result<Answer, Fault> {
+        let status = response.status();
+        let refusal = endpoint.status_fault(status);
+        let may_carry_error = matches!(refusal, Fault::Refused(_));
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            Err(refusal)
+        } else if status.is_success() {
+            match Media::of(&response) {
+                Media::Json => {
+                    let body = self.whole_body(response).await?;
+                    parse(&body, status, id).ok_or(Fault::Failed(Reason::NotMcp))
+                }
+                Media::Events => self.answer_among_events(response, id).await,
+                Media::None => Err(refusal),
+                Media::Other => Err(Fault::Failed(Reason::NotMcp)),
+            }
+        } else if may_carry_error && Media::of(&response) == Media::Json {
+            // A refusal in JSON-RPC says more than its status alone.
+            let body = self.whole_body(response).await.map_err(|_| refusal)?;
+            match parse(&body, status, id) {
+                Some(answer) if answer.content.is_err() => Ok(answer),
+                _ => Err(refusal),
+            }
+        } else {
+            Err(refusal)
+        }
+    }
+
+    async fn whole_body(&self, response: Response) -> Result<Vec<u8>, Fault> {
+        let mut body = Body::new(response, self.max_body);
+        let mut whole = Vec::new();
+        while let Some(chunk) = body.chunk().await? {
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    }
+
+    async fn answer_among_events(&self, response: Response, id: &RequestId) -> Result<Answer, Fault> {
+        let status = response.status();
+        let mut body = Body::new(response, self.max_body);
+        let mut splitter = EventSplitter::default();
+        while let Some(chunk) = body.chunk().await? {
+            // What else a server sends before its answer is not for us.
+            let events = splitter.push(&chunk);
+            let answer = events.iter().find_map(|event| parse(event, status, id));
+            if let Some(answer) = answer {
+                let drained = async { while let Ok(Some(_)) = body.chunk().await {} };
+                let _ = tokio::time::timeout(STREAM_END, drained).await;
+                return Ok(answer);
+            }
+        }
+        Err(Fault::Refused(Reason::NotMcp))
+    }
+}
+
+/// The body of a response, read up to a limit.
+struct Body {
+    response: Response,
+    left: usize,
+}
+
+impl Body {
+    fn new(response: Response, limit: usize) -> Self {
+        Self { response, left: limit }
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        let chunk = self.response.chunk().await.map_err(|error| broken(&error))?;
+        let length = chunk.as_ref().map_or(0, Bytes::len);
+        self.left = self.left.checked_sub(length).ok_or(Fault::Failed(Reason::TooLarge))?;
+        Ok(chunk)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Media {
+    Json,
+    Events,
+    None,
+    Other,
+}
+
+impl Media {
+    fn of(response: &Response) -> Self {
+        let Some(value) = response.headers().get(CONTENT_TYPE) else {
+            return Self::None;
+        };
+        let essence = value.as_bytes().split(|byte| *byte == b';').next();
+        let essence = essence.unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(JSON_MIME_TYPE.as_bytes()) {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case(EVENT_STREAM_MIME_TYPE.as_bytes()) {
+            Self::Events
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The answer to the request `id`, if that is what the bytes hold. An error
+/// needs no matching id: a server that could not make sense of the request
+/// does not know it.
+fn parse(bytes: &[u8], status: StatusCode, id: &RequestId) -> Option<Answer> {
+    let content = match serde_json::from_slice(bytes).ok()? {
+        ServerJsonRpcMessage::Response(response) if is_same(&response.id, id) => Ok(Box::new(response.result)),
+        ServerJsonRpcMessage::Error(error) => Err(error.error),
+        _ => return None,
+    };
+    Some(Answer { status, at: Instant::now(), content })
+}
+
+/// Some servers send a numeric id back as a string.
+fn is_same(answered: &RequestId, asked: &RequestId) -> bool {
+    answered == asked || answered.to_string() == asked.to_string()
+}
+
+fn broken(error: &reqwest::Error) -> Fault {
+    let reason = Reason::of_transport(error);
+    // The first link of the chain names the address, which may hold secrets.
+    let causes = causes(error).skip(1).map(ToString::to_string);
+    tracing::debug!(%reason, causes = ?Vec::from_iter(causes), "health check request failed");
+    Fault::Failed(reason)
+}
+
+fn bearer_header(token: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing, a result, or an error with its code.
+    fn parsed(text: &str) -> Option<Result<(), i32>> {
+        let answer = parse(text.as_bytes(), StatusCode::OK, &RequestId::Number(7))?;
+        Some(match answer.content {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.code.0),
+        })
+    }
+
+    #[test]
+    fn result_counts_only_with_the_id_asked_for() {
+        for id in ["7", "\"7\""] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            assert_eq!(parsed(&text), Some(Ok(())), "{text}");
+        }
+        for id in ["8", "\"seven\"", "null"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            assert_eq!(parsed(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn error_counts_with_any_id() {
+        for id in ["\"id\":7,", "\"id\":null,", "\"id\":\"server-error\",", ""] {
+            let text = format!(r#"{{"jsonrpc":"2.0",{id}"error":{{"code":-32000,"message":"no"}}}}"#);
+            assert_eq!(parsed(&text), Some(Err(-32000)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_counts_for_nothing() {
+        let deep = "[".repeat(100_000);
+        for text in [
+            "",
+            "null",
+            "{}",
+            "[]",
+            &deep,
+            "\u{0}",
+            r#"{"id":7,"result":{}}"#,
+            r#"{"jsonrpc":"1.0","id":7,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"error":"no"}"#,
+        ] {
+            assert_eq!(parsed(text), None, "{}", &text[..text.len().min(60)]);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Splits a `text/event-stream` into the data of its events.
+
+/// Reads bytes as they come, in any pieces, and hands out whole events.
+///
+/// Work and memory grow with the bytes read and no faster; bounding those is
+/// the reader's job.
+#[derive(Debug, Default)]
+pub(super) struct EventSplitter {
+    line: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    after_carriage_return: bool,
+    past_first_line: bool,
+}
+
+impl EventSplitter {
+    /// Takes the next bytes; returns the data of each event that they complete.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            let ends_carriage_return = std::mem::take(&mut self.after_carriage_return);
+            match byte {
+                b'\n' if ends_carriage_return => {}
+                b'\n' | b'\r' => {
+                    self.after_carriage_return = byte == b'\r';
+                    events.extend(self.end_line());
+                }
+                _ => self.line.push(byte),
+            }
+        }
+        events
+    }
+
+    fn end_line(&mut self) -> Option<Vec<u8>> {
+        let line = std::mem::take(&mut self.line);
+        let line = if self.past_first_line {
+            line.as_slice()
+        } else {
+            self.past_first_line = true;
+            line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line)
+        };
+        if line.is_empty() {
+            let had_data = std::mem::take(&mut self.has_data);
+            return had_data.then(|| std::mem::take(&mut self.data));
+        }
+        let value = match line.strip_prefix(b"data") {
+            Some([]) => &[],
+            Some([b':', b' ', value @ ..] | [b':', value @ ..]) => value,
+            _ => return None,
+        };
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(value);
+        self.has_data = true;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events_of(stream: &str, piece: usize) -> Vec<String> {
+        let mut splitter = EventSplitter::default();
+        stream
+            .as_bytes()
+            .chunks(piece)
+            .flat_map(|bytes| splitter.push(bytes))
+            .map(|event| String::from_utf8(event).expect("data is UTF-8"))
+            .collect()
+    }
+
+    #[test]
+    fn events_are_the_same_in_any_pieces_and_with_any_line_ends() {
+        let stream = "\u{feff}data: one\nid: 7\n\n: note\n\nevent: message\ndata:two\ndata: lines\n\ndatabase: no\n\ndata\n\ndata: cut";
+        for line_end in ["\n", "\r\n", "\r"] {
+            let stream = stream.replace('\n', line_end);
+            for piece in 1..=stream.len() {
+                assert_eq!(
+                    events_of(&stream, piece),
+                    ["one", "two\nlines", ""],
+                    "line end {line_end:?}, pieces of {piece}"
+                );
+            }
+        }
+    }
+}
