@@ -1,5 +1,8 @@
 //! The command line: one file for each subcommand. Wiring only.
 
+// What clap prints is not Markdown.
+#![allow(clippy::doc_markdown)]
+
 mod config;
 mod get;
 pub(crate) mod logging;

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,7 +50,11 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Failure> {
-    let config = Config::load(&args.config)?;
+    let mut config = Config::load(&args.config)?;
+    if args.once {
+        // No backend is checked twice while another's first check goes on.
+        config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
+    }
     let name = args.target.name(config.name.as_deref()).to_owned();
     let prober = Prober::new(ProberOptions {
         accept_invalid_certs: config.insecure_skip_tls_verify,

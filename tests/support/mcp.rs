@@ -231,14 +231,14 @@ impl McpServer {
     /// Waits until this request (as in [`McpServer::log`]) has come.
     pub async fn wait_for(&self, what: &str) {
         let mut changes = self.state.changes.subscribe();
-        let came = changes.wait_for(|_| lock(&self.state.seen).iter().any(|seen| seen.what == what));
+        let came = changes.wait_for(|()| lock(&self.state.seen).iter().any(|seen| seen.what == what));
         came.await.expect("the server outlives its users");
     }
 
     /// Waits until no session is open. Only for handwritten servers.
     pub async fn wait_for_no_session(&self) {
         let mut changes = self.state.changes.subscribe();
-        let ended = changes.wait_for(|_| lock(&self.state.sessions).is_empty());
+        let ended = changes.wait_for(|()| lock(&self.state.sessions).is_empty());
         ended.await.expect("the server outlives its users");
     }
 

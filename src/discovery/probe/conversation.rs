@@ -155,7 +155,7 @@ impl Conversation {
             InitializedNotification::default(),
         ));
         let response = self.http.post(&self.endpoint, &initialized, session.headers()).await?;
-        self.http.accepted(&self.endpoint, &response).map_err(|fault| session.lost(fault))?;
+        Http::accepted(&self.endpoint, &response).map_err(|fault| session.lost(fault))?;
         drop(response);
 
         let ping = self.ping(&session).await?;

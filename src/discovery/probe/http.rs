@@ -137,7 +137,7 @@ impl Http {
     }
 
     /// Whether the server took a notification.
-    pub(super) fn accepted(&self, endpoint: &Endpoint, response: &Response) -> Result<(), Fault> {
+    pub(super) fn accepted(endpoint: &Endpoint, response: &Response) -> Result<(), Fault> {
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(endpoint.status_fault(status)),

@@ -1,0 +1,125 @@
+//! The file sink on a real file system.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use chrono::DateTime;
+use vmcp_status::{
+    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FileSink, FlushError, Phase, Reporter, Sink as _,
+    StateFile, StateFileError, Status,
+};
+
+fn ready() -> Status {
+    Status {
+        phase: Phase::Ready,
+        message: "all is well".into(),
+        conditions: vec![Condition::unchecked("Ready", ConditionStatus::True, "ServerReady", "")],
+        ..Status::of_backends([DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") }])
+    }
+}
+
+fn sink(dir: &Path) -> FileSink {
+    FileSink::in_dir(dir, "demo").expect("a good name")
+}
+
+#[tokio::test]
+async fn state_has_the_form_of_a_virtual_mcp_server_and_its_writer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let nested = dir.path().join("not/there/yet");
+    let mut sink = sink(&nested).refreshed_every(Some(Duration::from_secs(30)));
+    sink.write(&ready()).await.expect("written");
+    let text = fs::read_to_string(nested.join("demo.json")).expect("a file");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["apiVersion"], "toolhive.stacklok.dev/v1beta1");
+    assert_eq!((&json["kind"], &json["metadata"]["name"]), (&"VirtualMCPServer".into(), &"demo".into()));
+    assert_eq!(json["status"]["discoveredBackends"][0]["status"], "ready");
+    assert_eq!(json["status"]["backendCount"], 1);
+    assert_eq!((&json["writer"]["pid"], &json["writer"]["refreshSeconds"]), (&std::process::id().into(), &30.into()));
+    let mode = fs::metadata(sink.path()).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let loaded = StateFile::load(sink.path()).expect("loads");
+    assert_eq!(loaded.status, ready());
+    assert_eq!(StateFile::names(&nested).expect("lists"), ["demo"]);
+}
+
+#[tokio::test]
+async fn transition_times_survive_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = async |second: i64| {
+        let clock = move || DateTime::from_timestamp(second, 0).expect("in range");
+        let (handle, reporter) = Reporter::builder(sink(dir.path())).wall_clock(clock).start();
+        handle.report(Status { message: format!("at {second}"), ..ready() });
+        assert!(reporter.shutdown().await.is_complete());
+        let status = StateFile::load(sink(dir.path()).path()).expect("loads").status;
+        (status.message.clone(), status.conditions[0].last_transition_time)
+    };
+    let first = DateTime::from_timestamp(1000, 0);
+    assert_eq!(run(1000).await, ("at 1000".into(), first));
+    assert_eq!(run(2000).await, ("at 2000".into(), first));
+}
+
+#[tokio::test]
+async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
+    // A file where the directory should be stops root too.
+    let dir = tempfile::tempdir().expect("a directory");
+    let state_dir = dir.path().join("state");
+    fs::write(&state_dir, "in the way").expect("written");
+    let policy = vmcp_status::BackoffPolicy {
+        initial: Duration::from_millis(1),
+        max: Duration::from_millis(10),
+        ..vmcp_status::BackoffPolicy::default()
+    };
+    let (handle, reporter) =
+        Reporter::builder(sink(&state_dir)).write_interval(Duration::from_millis(1)).backoff(policy).start();
+    let mut watch = handle.watch();
+    handle.report(ready());
+    let progress = watch.wait_for(|progress| progress.last.is_some()).await.expect("alive").clone();
+    let error = progress.last.expect("tried").result.expect_err("it cannot be written");
+    assert!(error.message.contains("demo.json") && error.message.contains("directory"), "{}", error.message);
+    let timed_out = handle.flush_within(Duration::from_millis(50)).await;
+    assert!(matches!(timed_out, Err(FlushError::TimedOut { last: Some(_) })), "{timed_out:?}");
+    fs::remove_file(&state_dir).expect("removed");
+    handle.flush().await.expect("it has healed");
+    assert_eq!(StateFile::load(&state_dir.join("demo.json")).expect("loads").status.message, "all is well");
+    reporter.shutdown().await;
+}
+
+#[tokio::test]
+async fn file_that_is_no_state_is_replaced() {
+    for junk in ["", "{", "[]", "\0\0", r#"{"status":{"conditions":7}}"#] {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("demo.json"), junk).expect("written");
+        let (handle, _reporter) = Reporter::builder(sink(dir.path())).start();
+        handle.report(ready());
+        handle.flush().await.expect("stored");
+        assert!(StateFile::load(sink(dir.path()).path()).is_ok(), "{junk:?}");
+    }
+}
+
+#[tokio::test]
+async fn temporary_files_that_killed_writers_left_are_removed_and_young_ones_are_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let make = |name: &str, age: u64| {
+        let path = dir.path().join(name);
+        let file = fs::File::create(&path).expect("created");
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).expect("set");
+        path
+    };
+    let old = make(".demo.json.abc.tmp", 3600);
+    let others = [make(".demo.json.def.tmp", 0), make(".other.json.abc.tmp", 3600), make("demo.json.tmp", 3600)];
+    sink(dir.path()).read().await.expect("read");
+    assert!(!old.exists());
+    assert!(others.iter().all(|other| other.exists()));
+}
+
+#[test]
+fn names_cannot_leave_the_directory() {
+    let dir = Path::new("/states");
+    let long = "x".repeat(300);
+    for bad in ["", ".", "..", "../up", "a/b", "/etc/passwd", ".hidden", "a\0b", "a\\b", "naïve", "a b", &long] {
+        assert!(matches!(StateFile::path(dir, bad), Err(StateFileError::Name(_))), "{bad:?}");
+    }
+    assert_eq!(StateFile::path(dir, "my-vmcp.v2").expect("a good name"), dir.join("my-vmcp.v2.json"));
+}
