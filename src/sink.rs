@@ -2,6 +2,8 @@
 
 mod erased;
 pub(crate) mod file;
+#[cfg(feature = "kubernetes")]
+pub(crate) mod kubernetes;
 pub(crate) mod noop;
 
 use std::future::Future;

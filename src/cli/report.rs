@@ -45,13 +45,12 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode, Failure> {
-    let name = args.target.name(None).to_owned();
     let status = match &args.file {
         Some(file) => Some(read_status(file).await?),
         None => None,
     };
     let mut signals = EndSignals::new()?;
-    let (handle, reporter) = args.target.reporter(global, &name)?.derive_phase(args.derive).start();
+    let (handle, reporter) = args.target.reporter(global, None).await?.derive_phase(args.derive).start();
     let bad_lines = match status {
         Some(status) => {
             handle.report(status);

@@ -55,14 +55,13 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
         // No backend is checked twice while another's first check goes on.
         config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
     }
-    let name = args.target.name(config.name.as_deref()).to_owned();
     let prober = Prober::new(ProberOptions {
         accept_invalid_certs: config.insecure_skip_tls_verify,
         extra_ca: config.extra_ca.clone(),
         ..ProberOptions::default()
     })?;
     let mut signals = EndSignals::new()?;
-    let (handle, reporter) = args.target.reporter(global, &name)?.start();
+    let (handle, reporter) = args.target.reporter(global, config.name.as_deref()).await?.start();
     let mut checks = Checks::new(prober, handle.source("config"), config.max_concurrent_checks);
 
     let count = config.backends.len();

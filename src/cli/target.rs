@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use vmcp_status::{FileSink, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError};
+use vmcp_status::{
+    AnySink, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError, connect,
+};
 
 use super::{Failure, Global};
 
@@ -15,9 +17,20 @@ const DEFAULT_NAME: &str = "vmcp";
 /// What the commands that report understand.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TargetArgs {
-    /// Name of the vMCP [default: the configuration's, else vmcp]
-    #[arg(long, value_name = "NAME", env = "VMCP_NAME")]
+    /// Name of the vMCP and its state file [default: the configuration's, else $VMCP_NAME, else vmcp]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Report to this VirtualMCPServer of a cluster [default: $VMCP_NAME, if $VMCP_NAMESPACE is set too]
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    kubernetes: Option<String>,
+    /// Its namespace [default: $VMCP_NAMESPACE, else that of the pod or context]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "kubernetes")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// API version of the CRD
+    #[arg(long, value_name = "GROUP/VERSION", default_value = "toolhive.stacklok.dev/v1beta1")]
+    api_version: String,
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     write_interval: Duration,
@@ -29,22 +42,71 @@ pub(crate) struct TargetArgs {
     shutdown_grace: Duration,
 }
 
+/// Which cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// Context of the kubeconfig [default: the pod's own credentials, else the current context]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// Where a status goes.
+#[derive(Debug)]
+enum Target {
+    File { name: String },
+    Kubernetes { namespace: Option<String>, name: String },
+}
+
 impl TargetArgs {
-    /// The name given here, else the one in the configuration.
-    pub(crate) fn name<'a>(&'a self, configured: Option<&'a str>) -> &'a str {
-        self.name.as_deref().or(configured).unwrap_or(DEFAULT_NAME)
+    /// What arguments, configuration and environment say together.
+    fn target(&self, configured: Option<&str>) -> Result<Target, Failure> {
+        if let Some(name) = &self.kubernetes {
+            let namespace = self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE"));
+            return Ok(Target::Kubernetes { namespace, name: name.clone() });
+        }
+        if let Some(name) = &self.name {
+            return Ok(Target::File { name: name.clone() });
+        }
+        match (variable("VMCP_NAME"), variable("VMCP_NAMESPACE")) {
+            (Some(name), Some(namespace)) => Ok(Target::Kubernetes { namespace: Some(namespace), name }),
+            (None, Some(_)) => Err(Mode::from_env().expect_err("half of it is not set").into()),
+            (name, None) => {
+                let name = configured.map(String::from).or(name).unwrap_or_else(|| DEFAULT_NAME.into());
+                Ok(Target::File { name })
+            }
+        }
     }
 
-    /// A reporter to the store that arguments and environment name.
-    pub(crate) fn reporter(&self, global: &Global, name: &str) -> Result<ReporterBuilder, Failure> {
+    /// A reporter to the store that arguments, configuration and environment
+    /// name.
+    pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
         let refresh = Some(self.refresh).filter(|refresh| !refresh.is_zero());
-        let sink = FileSink::in_dir(&state_dir(global)?, name)?.refreshed_every(refresh);
-        tracing::debug!(path = %sink.path().display(), "reporting to a state file");
+        let sink = match self.target(configured)? {
+            Target::File { name } => {
+                let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
+                tracing::debug!(path = %sink.path().display(), "reporting to a state file");
+                AnySink::new(sink)
+            }
+            Target::Kubernetes { namespace, name } => {
+                let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
+                let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+                let (group, version) = self.api_version.split_once('/').ok_or("--api-version wants GROUP/VERSION")?;
+                tracing::debug!(namespace, name, "reporting to Kubernetes");
+                AnySink::new(KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?)
+            }
+        };
         Ok(Reporter::builder(sink)
             .write_interval(self.write_interval)
             .periodic_interval(refresh)
             .shutdown_grace(self.shutdown_grace))
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The directory that arguments and environment name.

@@ -1,0 +1,230 @@
+//! What an answer of the API server means.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{PLURAL, Way};
+use crate::error::{Retry, SinkError};
+
+/// How much of a server's words is repeated.
+const MAX_WORDS: usize = 512;
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Doing {
+    Read(Way),
+    Write,
+}
+
+impl Doing {
+    /// The verb and the resource that the role has to have.
+    fn right(self) -> String {
+        match self {
+            Doing::Read(Way::Status) => format!("get on {PLURAL}/status"),
+            Doing::Read(Way::Object) => format!("get on {PLURAL}"),
+            Doing::Read(Way::EmptyPatch) | Doing::Write => format!("patch on {PLURAL}/status"),
+        }
+    }
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Read(_) => "read",
+            Doing::Write => "write",
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    code: StatusCode,
+    retry_after: Option<Duration>,
+    body: Bytes,
+    /// The body of a refusal, where it is a `metav1.Status`.
+    refusal: Refusal,
+}
+
+/// The part of `metav1.Status` that matters here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    causes: Option<Vec<Value>>,
+}
+
+impl Answer {
+    pub(super) fn new(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Self {
+        let retry_after =
+            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| pause(text, Utc::now()));
+        let refusal = if code.is_success() { Refusal::default() } else { Refusal::of(&body) };
+        Answer { code, retry_after, body, refusal }
+    }
+
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.code == StatusCode::FORBIDDEN
+    }
+
+    /// A JSON Patch whose paths are not there: refused like bad content, but
+    /// without a cause.
+    pub(super) fn is_misfit(&self) -> bool {
+        self.code == StatusCode::UNPROCESSABLE_ENTITY && !self.refusal.has_causes()
+    }
+
+    /// Too large for the server, in one of its three ways of saying so.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.code == StatusCode::PAYLOAD_TOO_LARGE
+            || (self.code == StatusCode::INTERNAL_SERVER_ERROR
+                && ["request is too large", "ResourceExhausted"].iter().any(|sign| self.refusal.message.contains(sign)))
+    }
+
+    /// The object of a success; what to do about everything else.
+    pub(super) fn into_object(self, doing: Doing, what: &str) -> Result<Value, SinkError> {
+        if self.code.is_success() {
+            return serde_json::from_slice(&self.body).map_err(|error| {
+                let message = format!("the answer to a {doing} of {what} is not JSON: is it an API server?");
+                SinkError::new(Retry::Transient, message).caused_by(error)
+            });
+        }
+        let (retry, advice) = self.advice(doing);
+        let said = self.refusal.words();
+        let code = self.code.as_u16();
+        Err(SinkError::new(retry, format!("cannot {doing} {what}: {advice} (the API server answered {code}{said})")))
+    }
+
+    fn advice(&self, doing: Doing) -> (Retry, String) {
+        let passing = self.retry_after.map_or(Retry::Transient, Retry::After);
+        match self.code {
+            _ if self.is_too_large() => {
+                (Retry::TooLarge, "the status is too large, fewer backends will be listed".into())
+            }
+            StatusCode::CONFLICT => (Retry::Conflict, "somebody else wrote in between, trying again".into()),
+            StatusCode::TOO_MANY_REQUESTS => (passing, "the API server is busy, trying again later".into()),
+            StatusCode::UNAUTHORIZED => (
+                Retry::Blocked,
+                "the credentials are not accepted: has the token expired, does the service account exist?".into(),
+            ),
+            StatusCode::FORBIDDEN => (
+                Retry::Blocked,
+                format!("the role lacks the verb {}: grant it to the service account, see RBAC.md", doing.right()),
+            ),
+            StatusCode::NOT_FOUND => (
+                Retry::Blocked,
+                "there is no such object, or the CRD is not served in this version: create it, it is looked for again"
+                    .into(),
+            ),
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
+                (Retry::Refused, "the content is refused; it is not sent again until it changes".into())
+            }
+            code if code.is_server_error() || code == StatusCode::REQUEST_TIMEOUT => {
+                (passing, "the API server has a problem, trying again".into())
+            }
+            _ => (Retry::Blocked, "this is no answer that an API server gives: is a proxy in between?".into()),
+        }
+    }
+}
+
+impl Refusal {
+    fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body)
+            .unwrap_or_else(|_| Refusal { message: String::from_utf8_lossy(body).trim().to_owned(), details: None })
+    }
+
+    fn has_causes(&self) -> bool {
+        self.details.as_ref().and_then(|details| details.causes.as_ref()).is_some_and(|causes| !causes.is_empty())
+    }
+
+    fn words(&self) -> String {
+        let mut words: String = self.message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        if !words.is_empty() {
+            words.insert_str(0, ": ");
+        }
+        words
+    }
+}
+
+/// `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3). Anything else is
+/// nothing.
+fn pause(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(at.with_timezone(&Utc).signed_duration_since(now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16, body: &str) -> Answer {
+        let code = StatusCode::from_u16(code).expect("a code");
+        Answer::new(code, &HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    fn retry(answer: Answer) -> Retry {
+        answer.into_object(Doing::Write, "it").expect_err("no success").retry()
+    }
+
+    #[test]
+    fn each_refusal_has_its_kind_of_retry() {
+        let status = |message: &str| format!(r#"{{"kind":"Status","message":"{message}"}}"#);
+        for (code, body, kind) in [
+            (409, "", Retry::Conflict),
+            (429, "Too many requests, please try again later.\n", Retry::Transient),
+            (401, "{}", Retry::Blocked),
+            (403, "", Retry::Blocked),
+            (404, "404 page not found", Retry::Blocked),
+            (413, "", Retry::TooLarge),
+            (422, r#"{"details":{"causes":[{"field":"status.phase"}]}}"#, Retry::Refused),
+            (500, "", Retry::Transient),
+            (500, &status("etcdserver: request is too large"), Retry::TooLarge),
+            (500, &status("rpc error: code = ResourceExhausted desc = x"), Retry::TooLarge),
+            (503, "<html>", Retry::Transient),
+            (302, "", Retry::Blocked),
+        ] {
+            assert_eq!(retry(answer(code, body)), kind, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn forbidden_names_the_missing_verb_and_where_to_read_on() {
+        let error = answer(403, "{}").into_object(Doing::Write, "it").expect_err("forbidden");
+        assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
+        assert!(error.to_string().contains("RBAC.md"), "{error}");
+    }
+
+    #[test]
+    fn two_meanings_of_422_are_told_apart() {
+        let misfit = r#"{"message":"the server rejected our request due to an error in our request","details":{}}"#;
+        assert!(answer(422, misfit).is_misfit());
+        assert!(!answer(422, r#"{"details":{"causes":[{"reason":"FieldValueInvalid"}]}}"#).is_misfit());
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_junk_is_nothing() {
+        let now = DateTime::parse_from_rfc2822("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date").with_timezone(&Utc);
+        let seconds = |text| pause(text, now).map(|pause| pause.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        for junk in ["", "soon", "-1", "1.5", "99999999999999999999999", "\u{7f}"] {
+            assert_eq!(seconds(junk), None, "{junk:?}");
+        }
+    }
+}

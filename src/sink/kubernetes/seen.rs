@@ -1,0 +1,321 @@
+//! What the object held when it was last read or written, and how to get from
+//! there to what we want.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::diff::{Members, Patch};
+use super::only_at;
+use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+
+/// Times of checks alone ride along with a change as far as the patch stays
+/// below this.
+const SMALL_PATCH: usize = 900;
+/// Of a backend: what changes with each check.
+const CHECK_TIME: &str = "lastHealthCheck";
+
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    version: String,
+    /// Whether the object has a status, and in it the two lists, to which items
+    /// can be added only then.
+    has_status: bool,
+    has_conditions: bool,
+    has_backends: bool,
+    phase: Option<Phase>,
+    message: Option<String>,
+    backend_count: Option<u32>,
+    observed_generation: Option<i64>,
+    conditions: Vec<Item<Condition>>,
+    backends: Vec<Item<DiscoveredBackend>>,
+    bytes_of_others: usize,
+}
+
+/// An item of a list, in its place.
+#[derive(Clone, Debug)]
+struct Item<T> {
+    key: String,
+    /// `None` where it is not as our model has it: somebody else made it.
+    value: Option<Arc<T>>,
+}
+
+/// How the two kinds of item are alike.
+trait Keyed: Serialize + DeserializeOwned {
+    const KEY: &'static str;
+    fn key(&self) -> &str;
+}
+
+impl Keyed for Condition {
+    const KEY: &'static str = "type";
+    fn key(&self) -> &str {
+        &self.type_
+    }
+}
+
+impl Keyed for DiscoveredBackend {
+    const KEY: &'static str = "name";
+    fn key(&self) -> &str {
+        &self.name
+    }
+}
+
+fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
+    let item = |value: &Value| Item {
+        key: value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned(),
+        value: T::deserialize(value).ok().map(Arc::new),
+    };
+    list.and_then(Value::as_array).map(|list| list.iter().map(item).collect()).unwrap_or_default()
+}
+
+impl Seen {
+    /// `None` where the object has no version.
+    pub(super) fn of_object(object: &Value) -> Option<Self> {
+        let metadata = object.get("metadata")?;
+        let version = metadata.get("resourceVersion")?.as_str()?.to_owned();
+        let status = object.get("status").filter(|status| status.is_object());
+        let member = |name: &str| status.and_then(|status| status.get(name));
+        let size = |value: Option<&Value>| value.map_or(0, |value| value.to_string().len());
+        let ours = ["conditions", "discoveredBackends", "message"];
+        let bytes_of_others = object.to_string().len()
+            - size(metadata.get("managedFields"))
+            - ours.into_iter().map(|name| size(member(name))).sum::<usize>();
+        Some(Seen {
+            version,
+            has_status: status.is_some(),
+            has_conditions: member("conditions").is_some_and(Value::is_array),
+            has_backends: member("discoveredBackends").is_some_and(Value::is_array),
+            phase: member("phase")
+                .and_then(Value::as_str)
+                .and_then(|text| Phase::ALL.into_iter().find(|phase| phase.as_str() == text)),
+            message: member("message").and_then(Value::as_str).map(String::from),
+            backend_count: member("backendCount").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok()),
+            observed_generation: member("observedGeneration").and_then(Value::as_i64),
+            conditions: items(member("conditions")),
+            backends: items(member("discoveredBackends")),
+            bytes_of_others,
+        })
+    }
+
+    /// What is stored, as far as our model can say it. `None` where there is
+    /// nothing at all.
+    pub(super) fn status(&self) -> Option<Status> {
+        if !self.has_status {
+            return None;
+        }
+        let conditions = self.conditions.iter().filter_map(|item| item.value.as_deref().cloned()).collect();
+        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value.clone()).collect();
+        let complete = discovered_backends.len() == self.backends.len();
+        Some(Status {
+            phase: self.phase.unwrap_or_default(),
+            message: self.message.clone().unwrap_or_default(),
+            conditions,
+            discovered_backends,
+            // A count that no status has: what our model cannot say in full
+            // equals nothing that we want.
+            backend_count: self.backend_count.filter(|_| complete && self.phase.is_some()).unwrap_or(u32::MAX),
+            observed_generation: self.observed_generation,
+            timestamp: None,
+        })
+    }
+
+    /// Bytes of the object that are neither ours nor grow with what is ours.
+    pub(super) fn bytes_of_others(&self) -> usize {
+        self.bytes_of_others
+    }
+
+    pub(super) fn at_version(mut self, version: String) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Members of backends that were written and are not there, though nobody
+    /// has written since: the CRD does not know them.
+    pub(super) fn dropped_since(&self, before: &Self) -> Vec<&'static str> {
+        if before.version != self.version || before.backends.len() != self.backends.len() {
+            return Vec::new();
+        }
+        let pairs = before.backends.iter().zip(&self.backends);
+        let mut dropped = Vec::new();
+        for (written, found) in pairs.filter_map(|(a, b)| a.value.as_ref().zip(b.value.as_ref())) {
+            let (written, found) = (Members::of(written), Members::of(found));
+            for member in OPTIONAL_MEMBERS {
+                if written.0.contains_key(member) && !found.0.contains_key(member) && !dropped.contains(&member) {
+                    dropped.push(member);
+                }
+            }
+        }
+        dropped
+    }
+
+    /// The patch to what we want, and what is stored after it; `None` where
+    /// there is nothing to send. `wanted` has been merged with
+    /// [`status`](Self::status): what it lacks of that shall go.
+    pub(super) fn patch_to(&self, wanted: &Status, pruned: &[&str]) -> Option<(Patch, Seen)> {
+        let mut after = self.clone();
+        let mut patch = Patch::default();
+        if !self.has_status {
+            patch.add("/status".into(), json!({}));
+            after.has_status = true;
+        }
+        self.scalars(wanted, &mut patch, &mut after);
+        self.patch_conditions(wanted, &mut patch, &mut after);
+        let times = self.patch_backends(wanted, pruned, &mut patch, &mut after);
+        let only_times = patch.is_empty();
+        let mut size = patch.bytes();
+        for (index, backend, operations) in times {
+            size += operations.bytes();
+            if only_times || size <= SMALL_PATCH {
+                patch.append(operations);
+                after.backends[index].value = Some(backend);
+            }
+        }
+        if patch.is_empty() {
+            return None;
+        }
+        patch.operations.insert(0, only_at(&self.version));
+        Some((patch, after))
+    }
+
+    fn scalars(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
+        if self.phase != Some(wanted.phase) {
+            patch.add("/status/phase".into(), json!(wanted.phase));
+            after.phase = Some(wanted.phase);
+        }
+        if self.message.as_deref().unwrap_or_default() != wanted.message {
+            patch.add("/status/message".into(), json!(wanted.message));
+            after.message = Some(wanted.message.clone());
+        }
+        if self.backend_count != Some(wanted.backend_count) {
+            patch.add("/status/backendCount".into(), json!(wanted.backend_count));
+            after.backend_count = Some(wanted.backend_count);
+        }
+        if wanted.observed_generation.is_some() && self.observed_generation != wanted.observed_generation {
+            patch.add("/status/observedGeneration".into(), json!(wanted.observed_generation));
+            after.observed_generation = wanted.observed_generation;
+        }
+    }
+
+    fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
+        const LIST: &str = "/status/conditions";
+        let place: HashMap<&str, usize> = index(&self.conditions);
+        let (mut edits, mut new) = (Patch::default(), Vec::new());
+        for condition in &wanted.conditions {
+            match place.get(condition.type_.as_str()) {
+                Some(&at) => {
+                    edit(&mut edits, &format!("{LIST}/{at}"), self.conditions[at].value.as_deref(), condition, &[]);
+                    after.conditions[at].value = Some(Arc::new(condition.clone()));
+                }
+                None => new.push(Arc::new(condition.clone())),
+            }
+        }
+        patch.append(edits);
+        // One that our model could not say is not missing from what we want.
+        let gone = |item: &Item<Condition>| item.value.is_some() && wanted.condition(&item.key).is_none();
+        remove(patch, LIST, &mut after.conditions, gone);
+        append(patch, LIST, &mut after.has_conditions, &mut after.conditions, new, &[]);
+    }
+
+    /// Adds what differs in more than the time of a check, and returns what
+    /// differs in that alone.
+    fn patch_backends(
+        &self,
+        wanted: &Status,
+        pruned: &[&str],
+        patch: &mut Patch,
+        after: &mut Seen,
+    ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
+        const LIST: &str = "/status/discoveredBackends";
+        let place: HashMap<&str, usize> = index(&self.backends);
+        let mut kept = vec![false; self.backends.len()];
+        let (mut times, mut new) = (Vec::new(), Vec::new());
+        for backend in &wanted.discovered_backends {
+            let Some(&at) = place.get(backend.name.as_str()) else {
+                new.push(Arc::clone(backend));
+                continue;
+            };
+            kept[at] = true;
+            let old = self.backends[at].value.as_ref();
+            if old.is_some_and(|old| Arc::ptr_eq(old, backend) || **old == **backend) {
+                continue;
+            }
+            let mut edits = Patch::default();
+            edit(&mut edits, &format!("{LIST}/{at}"), old.map(AsRef::as_ref), &**backend, pruned);
+            if old.is_some_and(|old| old.same_but_for_times(backend)) {
+                times.push((at, Arc::clone(backend), edits));
+            } else {
+                patch.append(edits);
+                after.backends[at].value = Some(Arc::clone(backend));
+            }
+        }
+        // Paths count items: what stays in place is edited before anything is
+        // removed, so the times have to find their places again.
+        let removed: Vec<usize> = (0..kept.len()).filter(|&at| !kept[at]).collect();
+        if !removed.is_empty() {
+            for (at, backend, edits) in times.drain(..) {
+                patch.append(edits);
+                after.backends[at].value = Some(backend);
+            }
+        }
+        let keys: std::collections::HashSet<String> = removed.iter().map(|&at| self.backends[at].key.clone()).collect();
+        remove(patch, LIST, &mut after.backends, |item| keys.contains(&item.key));
+        append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
+        times
+    }
+}
+
+/// Every member that a backend may lack.
+const OPTIONAL_MEMBERS: [&str; 9] = [
+    "url",
+    "authType",
+    "authConfigRef",
+    CHECK_TIME,
+    "message",
+    "circuitBreakerState",
+    "circuitLastChanged",
+    "consecutiveFailures",
+    "mcpRevision",
+];
+
+fn index<T>(items: &[Item<T>]) -> HashMap<&str, usize> {
+    items.iter().enumerate().map(|(at, item)| (item.key.as_str(), at)).collect()
+}
+
+fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: Option<&T>, new: &T, pruned: &[&str]) {
+    let new = Members::of(new).without(pruned);
+    match old {
+        Some(old) => edits.members(path, &Members::of(old).without(pruned), &new),
+        None => edits.replace(path.to_owned(), new.into_value()),
+    }
+}
+
+/// From the end, so that the places before it stay what they are.
+fn remove<T>(patch: &mut Patch, list: &str, items: &mut Vec<Item<T>>, gone: impl Fn(&Item<T>) -> bool) {
+    for at in (0..items.len()).rev() {
+        if gone(&items[at]) {
+            patch.remove(format!("{list}/{at}"));
+            items.remove(at);
+        }
+    }
+}
+
+fn append<T: Keyed>(
+    patch: &mut Patch,
+    list: &str,
+    exists: &mut bool,
+    items: &mut Vec<Item<T>>,
+    new: Vec<Arc<T>>,
+    pruned: &[&str],
+) {
+    let values = new.iter().map(|item| Members::of(&**item).without(pruned).into_value());
+    if *exists {
+        values.for_each(|value| patch.add(format!("{list}/-"), value));
+    } else if !new.is_empty() {
+        patch.add(list.to_owned(), values.collect());
+        *exists = true;
+    }
+    items.extend(new.into_iter().map(|item| Item { key: item.key().to_owned(), value: Some(item) }));
+}
