@@ -1,16 +1,111 @@
+//! `vmcp-status get`: what was reported, for a person or a program. Where the
+//! objects come from, how they look, and how they are followed are apart.
+
+mod follow;
+mod output;
+mod render;
+mod source;
+mod table;
+mod words;
+
 use std::process::ExitCode;
 
+use chrono::Utc;
 use clap::Args;
 
-use super::{Failure, Global};
+use self::render::{Format, View};
+use self::source::{Directory, Source};
+use super::{Failure, Global, target};
 
-/// Show what a vMCP reported
+const HELP: &str = "\
+Columns:
+  BACKENDS   backends that requests are routed to / all backends
+  AGE        time since the state was last written; a live writer writes now
+             and then though nothing changed
+  UPDATED    time since what it says was found (-o wide)
+  LAST CHECK time since the backend was last checked
+
+A phase marked (stale) is the last word of a writer that is gone, or that has
+been silent for three times as long as it promised. JSON and YAML show the state
+as it is stored, without that mark.
+
+With -w, tables are printed again when more than times changed, or redrawn
+every second on a terminal; JSON and YAML print each object that changed.
+
+Examples:
+  vmcp-status get                       list what is there
+  vmcp-status get my-vmcp -o wide       one with all its backends
+  vmcp-status get -w                    follow all of them
+  vmcp-status get my-vmcp -o json | jq -r .status.phase
+  vmcp-status get -o name | xargs -n1 vmcp-status get
+
+Exit codes: 0 shown, or no longer followed; 1 there is none of this name, or one
+cannot be read; 2 wrong usage.";
+
+/// Show what was reported: all states, or one with its backends and conditions
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct GetArgs {
     /// Which one; all without it
     name: Option<String>,
+    /// What to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// Print again whenever something changes, until ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+    /// Leave the headers of tables out
+    #[arg(long)]
+    no_headers: bool,
 }
 
-pub(crate) async fn get(_args: GetArgs, _global: &Global) -> Result<ExitCode, Failure> {
-    Ok(ExitCode::SUCCESS)
+pub(crate) async fn get(args: GetArgs, global: &Global) -> Result<ExitCode, Failure> {
+    let source = Directory::new(target::state_dir(global)?);
+    match show(&args, source).await {
+        // Whoever reads it has read enough.
+        Err(error) if output::is_closed(&error) => Ok(ExitCode::SUCCESS),
+        result => result,
+    }
+}
+
+async fn show(args: &GetArgs, mut source: impl Source) -> Result<ExitCode, Failure> {
+    let name = args.name.as_deref();
+    let view = View { format: args.output, headers: !args.no_headers, single: name.is_some() };
+    let found = source.read(name).await?;
+    if let Some(name) = name
+        && found.objects.is_empty()
+    {
+        // Found, but not readable?
+        let Some(fault) = found.faults.first() else {
+            return Err(unknown(name, &source).await?.into());
+        };
+        output::say(&format!("error: {}", fault.why));
+        return Ok(ExitCode::FAILURE);
+    }
+    if args.watch {
+        return follow::follow(&mut source, name, view, found).await;
+    }
+    output::print(view.text(&found.objects, Utc::now())?).await?;
+    for fault in &found.faults {
+        output::say(&format!("error: {}", fault.why));
+    }
+    if found.objects.is_empty() && found.faults.is_empty() {
+        output::say(&none(&source));
+    }
+    Ok(if found.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The message for a name that is not there.
+async fn unknown(name: &str, source: &impl Source) -> Result<String, Failure> {
+    let names = source.names().await?;
+    Ok(if names.is_empty() {
+        format!("no {name:?}: {}", none(source))
+    } else {
+        format!("no {name:?} {}: choose one of {}", source.place(), names.join(", "))
+    })
+}
+
+/// The hint where there is nothing at all.
+fn none(source: &impl Source) -> String {
+    format!("nothing was reported {}: start a reporter, or look elsewhere with --state-dir", source.place())
 }

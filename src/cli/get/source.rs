@@ -1,0 +1,64 @@
+//! Where the objects come from that `get` shows.
+
+mod directory;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use vmcp_status::Status;
+
+use super::super::Failure;
+
+pub(super) use directory::Directory;
+
+/// One state, as it was when it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    /// What `get NAME` finds it by.
+    pub(super) name: String,
+    pub(super) status: Status,
+    /// When it was last written.
+    pub(super) written: Option<DateTime<Utc>>,
+    /// Who wrote it and whether it still does; empty where that is not known.
+    pub(super) writer: String,
+    /// Why its phase may be a thing of the past, if so.
+    pub(super) stale: Option<String>,
+    /// The whole, with all that this version does not know.
+    pub(super) stored: Value,
+}
+
+/// One that is there and cannot be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// `None`: it concerns them all.
+    pub(super) name: Option<String>,
+    pub(super) why: String,
+}
+
+/// What one look at a source yields, sorted by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) objects: Vec<Object>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// A place where states are kept.
+pub(super) trait Source {
+    /// Where that is, to follow "there is nothing …".
+    fn place(&self) -> String;
+
+    /// The names there are, those of unreadable ones included.
+    async fn names(&self) -> Result<Vec<String>, Failure>;
+
+    /// All, or the one of this name. That there is none is no failure.
+    async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure>;
+
+    /// Waits until [`read`](Source::read) may find something else than it did
+    /// the last time. May be dropped and called again.
+    async fn changed(&mut self);
+}
+
+/// An error with all its causes in one line.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}
