@@ -3,11 +3,12 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Reporter, Status, StatusHandle};
 
 /// As many as the mailbox holds: a caller that the actor keeps up with never
@@ -40,7 +41,6 @@ fn in_bursts(iterations: u64, make: impl Fn() -> Status, send: impl Fn(Status), 
     while left > 0 {
         let burst: Vec<Status> = (0..left.min(BURST)).map(|_| make()).collect();
         left -= burst.len();
-        #[allow(clippy::disallowed_types, reason = "a benchmark measures real time")]
         let start = Instant::now();
         for status in burst {
             send(black_box(status));

@@ -9,6 +9,7 @@ pub(crate) mod logging;
 mod report;
 mod run;
 mod target;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,5 +78,12 @@ pub(crate) fn print_error(error: &dyn std::error::Error) {
         line.push_str(&error.to_string());
         cause = error.source();
     }
-    anstream::eprintln!("{line}");
+    say(&line);
+}
+
+/// Prints a line on standard error. What it quotes may be foreign.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    // Nobody may be listening, and then there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "{}", words::plain(line));
 }

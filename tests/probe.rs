@@ -15,10 +15,11 @@ mod sessions;
 #[path = "probe/tls.rs"]
 mod tls;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mcp::{Behaviour, McpServer, Refusal};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use vmcp_status::discovery::probe::{
     Finding, Health, Lifecycle, ProbeSetupError, Prober, ProberOptions, Secret, Target,
 };

@@ -6,15 +6,16 @@ mod output;
 mod render;
 mod source;
 mod table;
-mod words;
 
 use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::Args;
+use serde_json::Value;
+use vmcp_status::Status;
 
 use self::render::{Format, View};
-use self::source::{Directory, Source};
+use self::source::{Directory, Object, Source};
 use super::{Failure, Global, target};
 
 const HELP: &str = "\
@@ -66,6 +67,20 @@ pub(crate) async fn get(args: GetArgs, global: &Global) -> Result<ExitCode, Fail
         Err(error) if output::is_closed(&error) => Ok(ExitCode::SUCCESS),
         result => result,
     }
+}
+
+/// Prints what this process has just stored.
+pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
+    let object = Object {
+        name: name.to_owned(),
+        status: status.clone(),
+        written: status.timestamp,
+        writer: format!("pid {}, this process", std::process::id()),
+        stale: None,
+        stored: Value::Null,
+    };
+    let view = View { format: Format::Table, headers: true, single: true };
+    output::print(view.text(&[object], Utc::now())?).await
 }
 
 async fn show(args: &GetArgs, mut source: impl Source) -> Result<ExitCode, Failure> {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
 use vmcp_status::{Status, StatusHandle, Update};
 
 use super::target::{EndSignals, TargetArgs, exit_code};
-use super::{Failure, Global};
+use super::{Failure, Global, say};
 
 const EXAMPLES: &str = r#"Updates, one a line:
   {"snapshot":{"phase":"Ready","message":"…","discoveredBackends":[{"name":"b1","status":"ready"}]}}
@@ -67,7 +67,7 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
     let outcome = reporter.shutdown().await;
     let code = exit_code(&outcome);
     if bad_lines > 0 {
-        anstream::eprintln!("error: {bad_lines} of the lines were no updates, the others were reported");
+        say(&format!("error: {bad_lines} of the lines were no updates, the others were reported"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(code)
@@ -95,7 +95,7 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
             }
             Err(reason) => {
                 bad += 1;
-                anstream::eprintln!("line {number}: not an update: {}", without_position(&reason));
+                say(&format!("line {number}: not an update: {}", without_position(&reason)));
             }
         }
         // A fast sender must not keep the reporter from its work on a machine

@@ -10,7 +10,7 @@ use vmcp_status::{Phase, StatusHandle};
 
 use super::config::Config;
 use super::target::{EndSignals, TargetArgs, exit_code};
-use super::{Failure, Global};
+use super::{Failure, Global, get};
 
 const EXAMPLES: &str = "The configuration:
   name: my-vmcp                 # of the vMCP; --name and VMCP_NAME come first
@@ -55,6 +55,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
         // No backend is checked twice while another's first check goes on.
         config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
     }
+    let name = args.target.name(config.name.as_deref())?;
     let prober = Prober::new(ProberOptions {
         accept_invalid_certs: config.insecure_skip_tls_verify,
         extra_ca: config.extra_ca.clone(),
@@ -79,6 +80,11 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     }
     checks.end().await;
     let outcome = reporter.shutdown().await;
+    if args.once
+        && let Some(status) = &outcome.stored
+    {
+        get::print(&name, status).await?;
+    }
     Ok(exit_code(&outcome))
 }
 

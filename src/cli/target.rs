@@ -10,7 +10,7 @@ use vmcp_status::{
     AnySink, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError, connect,
 };
 
-use super::{Failure, Global};
+use super::{Failure, Global, say};
 
 const DEFAULT_NAME: &str = "vmcp";
 
@@ -80,6 +80,12 @@ impl TargetArgs {
         }
     }
 
+    /// The name of the vMCP.
+    pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
+        let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
+        Ok(name)
+    }
+
     /// A reporter to the store that arguments, configuration and environment
     /// name.
     pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
@@ -119,7 +125,7 @@ pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
     match &outcome.unstored {
         None => ExitCode::SUCCESS,
         Some(unstored) => {
-            anstream::eprintln!("error: the last status is not stored: {}", unstored.why);
+            say(&format!("error: the last status is not stored: {}", unstored.why));
             ExitCode::FAILURE
         }
     }

@@ -285,7 +285,9 @@ impl Sink for FileSink {
             writer: Writer {
                 pid: std::process::id(),
                 time: Some(Utc::now()),
-                refresh_seconds: self.refresh.map(|interval| interval.as_secs()),
+                refresh_seconds: self
+                    .refresh
+                    .map(|interval| interval.as_secs() + u64::from(interval.subsec_nanos() > 0)),
             },
         };
         self.blocking("write", move |file| file.replace(&state)).await?;

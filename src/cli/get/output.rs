@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::super::Failure;
-use super::words::plain;
+use super::super::words::plain;
 
 /// To the upper left, and all below it gone.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";

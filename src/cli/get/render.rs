@@ -11,9 +11,9 @@ use vmcp_status::{
 };
 
 use super::super::Failure;
+use super::super::words::age;
 use super::source::Object;
 use super::table::{Cell, Column, Table, block};
-use super::words::age;
 
 /// What `get` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

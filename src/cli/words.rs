@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 
 /// What stands for a value that is empty.
-pub(super) const NONE: &str = "<none>";
+pub(crate) const NONE: &str = "<none>";
 
 /// A foreign text in one line that does nothing to a terminal: white space
 /// becomes a space, control characters and those that turn the direction of
 /// writing are shown escaped.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
@@ -28,7 +28,7 @@ fn turns_direction(char: char) -> bool {
 }
 
 /// How long ago, as short as kubectl says it.
-pub(super) fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+pub(crate) fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     let Some(since) = since else {
         return NONE.into();
     };
