@@ -19,11 +19,18 @@ use clap::{Args, Parser, Subcommand};
 /// Whatever ends a command early; `main` prints it with its causes.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed at run time; 2 wrong usage.";
+const EXAMPLES: &str = "Examples:
+  vmcp-status run -c vmcp.yaml               check backends until SIGTERM
+  vmcp-status run -c vmcp.yaml --once        check them once and print the result
+  my-gateway | vmcp-status report --derive   report what another process says
+  vmcp-status get                            what was reported, all of it
+  vmcp-status get my-vmcp -w                 one vMCP, as it changes
+
+Exit codes: 0 all went well; 1 something failed at run time; 2 wrong usage.";
 
 /// Reports which backends a virtual MCP server found and how they are.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(version, about, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -1,4 +1,30 @@
-//! Reports which backends a virtual MCP server (vMCP) found and how they are.
+//! Reports which backends a virtual MCP server (vMCP) found and how they are: to
+//! Kubernetes, to a state file, or to a store of your own.
+//!
+//! # A map
+//!
+//! * **What is said**: [`Status`] with its [`DiscoveredBackend`]s and
+//!   [`Condition`]s. [`derive()`] makes phase, message and conditions from the
+//!   backends alone; `validate` lists what a store would refuse.
+//! * **Who says it**: a [`StatusHandle`], cloned into every task that has
+//!   something to report, or a [`SourceHandle`] for a task that knows only its
+//!   own backends. What they send is an [`Update`].
+//! * **Who carries it**: the status actor, started by
+//!   [`Reporter::builder`](Reporter::builder). It coalesces updates, writes at
+//!   a pace, retries with back-off, and ends with an [`Outcome`].
+//! * **Where to**: a [`Sink`]: [`NoOpSink`], [`FileSink`],
+#![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
+//!   or one of your own; [`from_env`] picks one.
+#![cfg_attr(feature = "probe", doc = "* **Where from**: [`discovery`] checks a list of backends as an MCP client.")]
+//!
+//! The laws that doc comments name (law 1 to 12) are the promises that the
+//! README lists; `tests/laws.rs` keeps them, one module for each.
+//!
+//! # Features
+//!
+//! `cli` (default) is for the program and enables the others; `kubernetes` has
+//! the Kubernetes sink, `probe` the checks. Without default features there is
+//! neither TLS nor an HTTP client in the library.
 
 #![deny(unreachable_pub)]
 
@@ -32,3 +58,8 @@ pub use status::{
     SizeLimit, Status, condition_type, derive, reason,
 };
 pub use update::Update;
+
+/// The code in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -87,7 +87,7 @@ impl Status {
     }
 
     /// A status whose phase, message, count and conditions follow from the
-    /// backends: see [`derive`].
+    /// backends: see [`derive()`].
     pub fn derived_from<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
         let status = Status::of_backends(backends);
         let Derived { phase, message, backend_count, conditions } =

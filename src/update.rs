@@ -67,7 +67,7 @@ pub enum Update {
         message: String,
     },
     /// From now on phase, message and conditions are derived from the backends
-    /// at hand ([`derive`](crate::derive)). A condition that was set stands
+    /// at hand ([`derive`](crate::derive())). A condition that was set stands
     /// instead of the derived one of its type.
     DerivePhase {},
     /// Sets the generation of the spec that the process has loaded.
