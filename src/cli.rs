@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod config;
+mod crd;
 mod get;
 pub(crate) mod logging;
 mod report;
@@ -57,6 +58,7 @@ enum Command {
     Run(run::RunArgs),
     Report(report::ReportArgs),
     Get(get::GetArgs),
+    Crd(crd::CrdArgs),
 }
 
 impl Cli {
@@ -68,6 +70,7 @@ impl Cli {
                 Command::Run(args) => run::run(args, &global).await,
                 Command::Report(args) => report::report(args, &global).await,
                 Command::Get(args) => get::get(args, &global).await,
+                Command::Crd(args) => crd::crd(args).await,
             }
         });
         // A thread may hang in a read of standard input.

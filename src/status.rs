@@ -47,6 +47,7 @@ pub(crate) use wire::{time, whole_seconds};
 /// };
 /// assert_eq!(status.backend_count, 1);
 /// ```
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -58,10 +59,16 @@ pub struct Status {
     pub message: String,
     /// Single aspects; one for each type.
     #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(extend(
+        "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]
+    )))]
     pub conditions: Vec<Condition>,
     /// The backends, one for each name. Each is shared, never copied, on its
     /// way from the caller to the store: what did not change costs nothing.
     #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "kubernetes", schemars(extend(
+        "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]
+    )))]
     pub discovered_backends: Vec<Arc<DiscoveredBackend>>,
     /// How many backends can be routed to: ready and unauthenticated ones.
     /// The reporter counts them itself, those it had to leave out for size
@@ -74,6 +81,7 @@ pub struct Status {
     pub observed_generation: Option<i64>,
     /// When this was found. May be left out: the reporter fills it in. Ours;
     /// the CRD has no such field.
+    #[cfg_attr(feature = "kubernetes", schemars(skip))]
     #[serde(default, with = "wire::time", skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<DateTime<Utc>>,
 }

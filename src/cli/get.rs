@@ -69,6 +69,14 @@ pub(crate) async fn get(args: GetArgs, global: &Global) -> Result<ExitCode, Fail
     }
 }
 
+/// Prints on standard output; a reader that has gone is no failure.
+pub(crate) async fn print_text(text: String) -> Result<(), Failure> {
+    match output::print(text).await {
+        Err(error) if output::is_closed(&error) => Ok(()),
+        result => result,
+    }
+}
+
 /// Prints what this process has just stored.
 pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
     let object = Object {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod connect;
+mod crd;
 mod diff;
 mod seen;
 
@@ -23,6 +24,7 @@ use crate::error::{Retry, SinkError};
 use crate::status::{SizeLimit, Status};
 
 pub use connect::{ConnectError, connect};
+pub use crd::crd;
 
 const PLURAL: &str = "virtualmcpservers";
 const JSON: &str = "application/json";

@@ -19,6 +19,7 @@ use super::wire::{null_is_default, time};
 /// };
 /// assert!(backend.validate().is_ok());
 /// ```
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiscoveredBackend {
@@ -43,6 +44,7 @@ pub struct DiscoveredBackend {
     pub auth_config_ref: String,
     /// When it was last checked. A change of this alone causes no write.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Option<DateTime<Utc>>"))]
     pub last_health_check: Option<DateTime<Utc>>,
     /// For a person: why it is not ready.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
@@ -52,6 +54,7 @@ pub struct DiscoveredBackend {
     pub circuit_breaker_state: Option<CircuitBreakerState>,
     /// When the circuit breaker last changed its state.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "Option<DateTime<Utc>>"))]
     pub circuit_last_changed: Option<DateTime<Utc>>,
     /// Checks failed in a row, up to the last one.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
@@ -121,6 +124,7 @@ impl DiscoveredBackend {
 /// What a check of a backend found (`discoveredBackends[].status`): lower case
 /// on the wire, read in any case. One that this version does not know reads as
 /// [`Unknown`](BackendStatus::Unknown).
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendStatus {
@@ -173,6 +177,7 @@ impl<'de> Deserialize<'de> for BackendStatus {
 }
 
 /// The state of a gateway's circuit breaker for one backend.
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CircuitBreakerState {

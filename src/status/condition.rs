@@ -4,25 +4,37 @@ use serde::{Deserialize, Serialize};
 use super::repair::{self, Faults};
 use super::wire::{null_is_default, time};
 
+/// The rules of `metav1.Condition`, as the CRD has them.
+#[cfg(feature = "kubernetes")]
+const TYPE_PATTERN: &str =
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$";
+#[cfg(feature = "kubernetes")]
+const REASON_PATTERN: &str = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
+
 /// One aspect of the state, in the form of Kubernetes' `metav1.Condition`.
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The key, such as `Ready`: see [`condition_type`] for the usual ones.
     // `type` is a keyword of Rust.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 316), regex(pattern = TYPE_PATTERN)))]
     pub type_: String,
     /// Whether it holds.
     pub status: ConditionStatus,
     /// Why, in one CamelCase word for programs: see [`reason`].
     #[serde(default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "kubernetes", schemars(length(min = 1, max = 1024), regex(pattern = REASON_PATTERN)))]
     pub reason: String,
     /// Why, for a person.
     #[serde(default, deserialize_with = "null_is_default")]
+    #[cfg_attr(feature = "kubernetes", schemars(length(max = 32768)))]
     pub message: String,
     /// When `status` last changed. May be left out: the reporter fills it in,
     /// and moves it only when `status` moves.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "kubernetes", schemars(with = "DateTime<Utc>"))]
     pub last_transition_time: Option<DateTime<Utc>>,
     /// The generation of the spec that this condition speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +107,7 @@ impl Condition {
 }
 
 /// Whether a condition holds.
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ConditionStatus {
     /// It holds.

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the virtual MCP server is as a whole (`status.phase`).
+#[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Phase {
     /// Starting: nothing is known of the backends yet.

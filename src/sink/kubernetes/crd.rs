@@ -1,0 +1,134 @@
+//! A CRD for clusters without ToolHive, made from the types of the model.
+
+use kube::core::schema::{OptionalEnum, StructuralSchemaRewriter};
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use super::{KubernetesSink, PLURAL};
+use crate::status::Status;
+
+/// A `CustomResourceDefinition` of `VirtualMCPServer` that is enough for
+/// development: the spec is open, the status has the fields of the model and
+/// those that the operator writes. ToolHive's own CRD replaces it.
+pub fn crd() -> Value {
+    let group = KubernetesSink::GROUP;
+    let version = |name: &str, stored: bool| {
+        let mut version = json!({
+            "name": name,
+            "served": true,
+            "storage": stored,
+            "schema": {"openAPIV3Schema": {
+                "type": "object",
+                "properties": {
+                    "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "status": status_schema(),
+                },
+            }},
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": [
+                {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+                {"name": "URL", "type": "string", "jsonPath": ".status.url"},
+                {"name": "Backends", "type": "integer", "jsonPath": ".status.backendCount"},
+                {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+                {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
+            ],
+        });
+        if !stored {
+            version["deprecated"] = true.into();
+        }
+        version
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{PLURAL}.{group}")},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {
+                "kind": "VirtualMCPServer",
+                "listKind": "VirtualMCPServerList",
+                "plural": PLURAL,
+                "singular": "virtualmcpserver",
+                "shortNames": ["vmcp", "virtualmcp"],
+            },
+            "versions": [version(KubernetesSink::VERSION, true), version("v1alpha1", false)],
+        },
+    })
+}
+
+/// The status as a structural schema. Defaults are left to the writers: a
+/// server that fills them in would answer with something else than was sent.
+fn status_schema() -> Value {
+    let settings = SchemaSettings::openapi3().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let generator = settings.with_transform(StructuralSchemaRewriter).with_transform(OptionalEnum).into_generator();
+    let mut schema = generator.into_root_schema_for::<Status>().to_value();
+    tidy(&mut schema);
+    for name in ["url", "oidcConfigHash"] {
+        schema["properties"][name] = json!({"type": "string"});
+    }
+    // Our reader forgives what is missing; the API server does not.
+    for (list, required) in [
+        ("conditions", json!(["lastTransitionTime", "message", "reason", "status", "type"])),
+        ("discoveredBackends", json!(["name"])),
+    ] {
+        schema["properties"][list]["items"]["required"] = required;
+    }
+    schema
+}
+
+/// Takes out what a structural schema must not have or a reader of it does not
+/// need. Properties that have such a name are schemas, not words.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            for word in ["$schema", "title", "format", "default", "description"] {
+                let Some(value) = members.get_mut(word) else { continue };
+                let known = ["date-time", "int32", "int64"];
+                match (word, value) {
+                    ("description", Value::String(text)) => {
+                        let first = text.split("\n\n").next().unwrap_or_default();
+                        *text = first.replace('\n', " ").replace(['[', ']'], "");
+                    }
+                    ("format", Value::String(format)) if known.contains(&format.as_str()) => {}
+                    ("default", _) | (_, Value::String(_)) => drop(members.remove(word)),
+                    _ => {}
+                }
+            }
+            members.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_maps_by_key_and_enumerations_are_those_of_the_model() {
+        let status = &status_schema()["properties"];
+        for (list, key) in [("conditions", "type"), ("discoveredBackends", "name")] {
+            assert_eq!(status[list]["x-kubernetes-list-type"], "map");
+            assert_eq!(status[list]["x-kubernetes-list-map-keys"], json!([key]));
+            let required = status[list]["items"]["required"].as_array().expect("a list");
+            assert!(required.contains(&key.into()), "a key is required");
+        }
+        assert_eq!(status["phase"]["enum"], json!(["Pending", "Ready", "Degraded", "Failed"]));
+        let backend = &status["discoveredBackends"]["items"]["properties"];
+        assert_eq!(
+            backend["status"]["enum"],
+            json!(["ready", "degraded", "unavailable", "unauthenticated", "unknown"])
+        );
+        assert_eq!(backend["lastHealthCheck"]["format"], "date-time");
+        assert!(status.get("timestamp").is_none(), "the time of a report is ours alone");
+        let text = crd().to_string();
+        for word in ["\"default\"", "uint32", "$schema", "oneOf", "anyOf"] {
+            assert!(!text.contains(word), "{word}");
+        }
+    }
+}

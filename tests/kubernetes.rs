@@ -1,0 +1,145 @@
+//! The Kubernetes sink: one contract on the double and on a real API server,
+//! then faults on each.
+
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "support/real.rs"]
+mod real;
+
+#[path = "kubernetes/contract.rs"]
+mod contract;
+#[path = "kubernetes/faults.rs"]
+mod faults;
+#[path = "kubernetes/outages.rs"]
+mod outages;
+
+use std::time::Duration;
+
+use api::{Api, Role};
+use serde_json::{Value, json};
+use vmcp_status::{
+    BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
+};
+
+const NAME: &str = "demo";
+const NAMESPACE: &str = "default";
+
+fn ready(name: impl Into<String>) -> DiscoveredBackend {
+    let name = name.into();
+    DiscoveredBackend {
+        url: format!("http://{name}.default.svc:8080/mcp"),
+        status: BackendStatus::Ready,
+        auth_type: "oauth2".into(),
+        ..DiscoveredBackend::named(name)
+    }
+}
+
+fn said(message: impl Into<String>) -> Status {
+    Status { phase: Phase::Ready, message: message.into(), ..Status::of_backends([ready("a"), ready("b")]) }
+}
+
+fn reporter(client: kube::Client, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> (StatusHandle, Reporter) {
+    let sink = KubernetesSink::new(client, NAMESPACE, NAME).expect("good names");
+    set(Reporter::builder(sink)).start()
+}
+
+/// The double with one object.
+fn double() -> Api {
+    let api = Api::new();
+    api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
+    api
+}
+
+fn status(api: &Api) -> Value {
+    api.object(NAMESPACE, NAME).map(|object| object["status"].clone()).unwrap_or_default()
+}
+
+fn names(status: &Value) -> Vec<&str> {
+    let backends = status["discoveredBackends"].as_array();
+    backends.into_iter().flatten().filter_map(|backend| backend["name"].as_str()).collect()
+}
+
+/// Both servers under one roof, for the contract.
+enum Cluster {
+    Double(Api),
+    Real(Box<real::RealServer>),
+}
+
+impl Cluster {
+    fn double() -> Self {
+        Cluster::Double(double())
+    }
+
+    async fn real() -> Self {
+        let server = real::RealServer::start().await;
+        server.create(NAME).await;
+        Cluster::Real(Box::new(server))
+    }
+
+    async fn client(&self, role: Role) -> kube::Client {
+        match self {
+            Cluster::Double(api) => api.client(role),
+            Cluster::Real(server) => {
+                let user = match role {
+                    Role::Seed => "seed",
+                    Role::Operator => "operator",
+                    Role::Least => "least",
+                    Role::Admin => "admin",
+                    Role::None => "nobody",
+                };
+                server.client(user).await
+            }
+        }
+    }
+
+    async fn object(&self) -> Value {
+        match self {
+            Cluster::Double(api) => api.object(NAMESPACE, NAME),
+            Cluster::Real(server) => server.object(NAME).await,
+        }
+        .expect("the object is there")
+    }
+
+    async fn status(&self) -> Value {
+        self.object().await["status"].clone()
+    }
+
+    /// Somebody else merges this into the status.
+    async fn merge_status(&self, patch: Value) {
+        match self {
+            Cluster::Double(api) => api.edit(NAMESPACE, NAME, |object| {
+                if object["status"].is_null() {
+                    object["status"] = json!({});
+                }
+                for (member, value) in patch.as_object().expect("an object") {
+                    object["status"][member] = value.clone();
+                }
+            }),
+            Cluster::Real(server) => server.merge_status(NAME, &patch).await,
+        }
+    }
+
+    async fn recreate(&self) {
+        match self {
+            Cluster::Double(api) => {
+                api.delete(NAMESPACE, NAME);
+                api.create(NAMESPACE, NAME, json!({}));
+            }
+            Cluster::Real(server) => {
+                server.delete(NAME).await;
+                server.create(NAME).await;
+            }
+        }
+    }
+}
+
+/// Waits until `wanted` holds. On the double time is virtual; on the real
+/// server nobody tells when somebody else's clock has come round.
+async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
+    let look = async {
+        while !wanted().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), look).await.expect("it comes about");
+}

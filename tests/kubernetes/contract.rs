@@ -1,0 +1,239 @@
+//! What holds on every API server. Each test runs twice: on the double, and on
+//! a real server where there is one.
+
+use chrono::DateTime;
+use vmcp_status::{Condition, ConditionStatus, FlushError, Retry, Sink as _, condition_type};
+
+use super::*;
+
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod double {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name(super::Cluster::double()).await;
+            })*
+        }
+
+        mod real {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs a real API server, see tests/apiserver/README.md"]
+            async fn $name() {
+                super::$name(super::Cluster::real().await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    status_is_stored_under_each_of_the_three_roles
+    first_write_of_an_object_without_status_makes_one
+    only_our_fields_change_and_unknown_ones_stay
+    conditions_keep_times_and_those_of_others_and_lose_left_overs
+    conflict_is_merged_with_what_somebody_else_wrote
+    backends_are_edited_removed_and_appended_in_place
+    equal_status_writes_nothing
+    restart_keeps_transition_times_and_writes_nothing_new
+    recreated_object_gets_the_whole_status_again
+    refresh_repairs_our_fields_only
+    missing_rights_are_named
+    generation_never_goes_back
+    version_v1alpha1_can_be_written_too
+    two_reporters_on_one_object_lose_nothing
+}
+
+async fn status_is_stored_under_each_of_the_three_roles(cluster: Cluster) {
+    for (role, message) in [(Role::Seed, "seed"), (Role::Operator, "operator"), (Role::Least, "least")] {
+        let (handle, reporter) = reporter(cluster.client(role).await, |b| b);
+        handle.report(said(message));
+        handle.flush().await.expect("stored");
+        let status = cluster.status().await;
+        assert_eq!((&status["phase"], &status["message"]), (&json!("Ready"), &json!(message)));
+        assert_eq!((names(&status), &status["backendCount"]), (vec!["a", "b"], &json!(2)));
+        assert!(reporter.shutdown().await.is_complete());
+    }
+}
+
+async fn first_write_of_an_object_without_status_makes_one(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    handle.report(said("first"));
+    handle.flush().await.expect("stored");
+    assert_eq!(cluster.status().await["message"], "first");
+    let counts = handle.counts();
+    assert_eq!((counts.attempts, counts.conflicts, counts.failures), (1, 0, 0));
+}
+
+async fn only_our_fields_change_and_unknown_ones_stay(cluster: Cluster) {
+    cluster.merge_status(json!({"phase": "Pending", "url": "http://vmcp", "oidcConfigHash": "abc"})).await;
+    let before = cluster.object().await;
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    handle.report(said("ours"));
+    handle.flush().await.expect("stored");
+    let after = cluster.object().await;
+    assert_eq!(after["status"]["url"], "http://vmcp");
+    assert_eq!(after["status"]["oidcConfigHash"], "abc");
+    assert_eq!(after["spec"], before["spec"]);
+    for kept in ["uid", "generation", "labels", "annotations", "creationTimestamp"] {
+        assert_eq!(after["metadata"][kept], before["metadata"][kept], "{kept}");
+    }
+    assert!(after["status"].get("timestamp").is_none(), "the CRD has no such field");
+}
+
+fn stored_condition(type_: &str, status: &str, since: &str) -> Value {
+    json!({"type": type_, "status": status, "reason": "Why", "message": "m", "lastTransitionTime": since})
+}
+
+async fn conditions_keep_times_and_those_of_others_and_lose_left_overs(cluster: Cluster) {
+    let auth = stored_condition(condition_type::AUTH_CONFIGURED, "True", "2020-01-01T00:00:00Z");
+    cluster
+        .merge_status(json!({"phase": "Ready", "conditions": [
+            auth,
+            stored_condition("Degraded", "True", "2020-01-01T00:00:00Z"),
+            stored_condition("Ready", "True", "2020-01-01T00:00:00Z"),
+        ]}))
+        .await;
+    let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
+    let ready = |holds: bool| Condition::unchecked("Ready", ConditionStatus::from(holds), "ServerReady", "ours");
+    handle.report(Status { conditions: vec![ready(true)], ..said("x") });
+    handle.flush().await.expect("stored");
+    let conditions = cluster.status().await["conditions"].clone();
+    assert_eq!(conditions.as_array().map(Vec::len), Some(2), "{conditions}");
+    assert_eq!(conditions[0], auth);
+    assert_eq!(
+        (&conditions[1]["message"], &conditions[1]["lastTransitionTime"]),
+        (&json!("ours"), &json!("2020-01-01T00:00:00Z"))
+    );
+    handle.set_condition(ready(false));
+    handle.flush().await.expect("stored");
+    let moved = cluster.status().await["conditions"][1]["lastTransitionTime"].clone();
+    assert!(moved.as_str() > Some("2021"), "{moved}");
+}
+
+async fn conflict_is_merged_with_what_somebody_else_wrote(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
+    handle.report(said("one"));
+    handle.flush().await.expect("stored");
+    cluster.merge_status(json!({"url": "http://theirs"})).await;
+    handle.report(said("two"));
+    handle.flush().await.expect("stored");
+    let status = cluster.status().await;
+    assert_eq!((&status["url"], &status["message"]), (&json!("http://theirs"), &json!("two")));
+    assert_eq!((handle.counts().conflicts, handle.counts().failures), (1, 0));
+}
+
+async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    handle.report(Status::of_backends(["a", "b", "c", "d"].map(ready)));
+    handle.flush().await.expect("stored");
+    handle.remove_backend("b");
+    handle.upsert_backend(DiscoveredBackend {
+        status: BackendStatus::Unavailable,
+        message: "Connection failed".into(),
+        auth_type: String::new(),
+        ..ready("c")
+    });
+    handle.upsert_backend(ready("aa"));
+    handle.flush().await.expect("stored");
+    let status = cluster.status().await;
+    assert_eq!(names(&status), ["a", "c", "d", "aa"]);
+    assert_eq!(
+        status["discoveredBackends"][1],
+        json!({"name": "c", "url": "http://c.default.svc:8080/mcp", "status": "unavailable", "message": "Connection failed"})
+    );
+    assert_eq!(status["backendCount"], 3);
+    handle.report(said("none left").clone());
+    handle.report(Status { message: "none".into(), ..Status::default() });
+    handle.flush().await.expect("stored");
+    assert_eq!(names(&cluster.status().await), Vec::<&str>::new());
+}
+
+async fn equal_status_writes_nothing(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    let at = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
+    handle.report(Status::of_backends([at(1_700_000_000)]));
+    handle.flush().await.expect("stored");
+    let version = cluster.object().await["metadata"]["resourceVersion"].clone();
+    handle.report(Status::of_backends([at(1_700_000_001)]));
+    handle.flush().await.expect("verified");
+    assert_eq!(cluster.object().await["metadata"]["resourceVersion"], version);
+    assert_eq!(handle.counts().attempts, 1);
+}
+
+async fn restart_keeps_transition_times_and_writes_nothing_new(cluster: Cluster) {
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        let (handle, reporter) = reporter(cluster.client(Role::Operator).await, |b| b.derive_phase(true));
+        handle.upsert_backend(ready("a"));
+        assert!(reporter.shutdown().await.is_complete());
+        versions.push(cluster.object().await["metadata"]["resourceVersion"].clone());
+    }
+    assert_eq!(versions[0], versions[1]);
+}
+
+async fn recreated_object_gets_the_whole_status_again(cluster: Cluster) {
+    let (handle, _reporter) =
+        reporter(cluster.client(Role::Seed).await, |b| b.periodic_interval(Some(Duration::from_millis(300))));
+    handle.report(said("here"));
+    handle.flush().await.expect("stored");
+    cluster.recreate().await;
+    eventually(async || cluster.status().await["message"] == "here").await;
+    let status = cluster.status().await;
+    assert_eq!((names(&status), &status["phase"]), (vec!["a", "b"], &json!("Ready")));
+}
+
+async fn refresh_repairs_our_fields_only(cluster: Cluster) {
+    let (handle, _reporter) =
+        reporter(cluster.client(Role::Least).await, |b| b.periodic_interval(Some(Duration::from_millis(300))));
+    handle.report(said("ours"));
+    handle.flush().await.expect("stored");
+    cluster.merge_status(json!({"message": "theirs", "phase": "Failed", "url": "http://theirs"})).await;
+    eventually(async || cluster.status().await["message"] == "ours").await;
+    let status = cluster.status().await;
+    assert_eq!((&status["phase"], &status["url"]), (&json!("Ready"), &json!("http://theirs")));
+}
+
+async fn missing_rights_are_named(cluster: Cluster) {
+    let mut sink = KubernetesSink::new(cluster.client(Role::None).await, NAMESPACE, NAME).expect("good names");
+    let error = sink.read().await.expect_err("forbidden");
+    assert_eq!(error.retry(), Retry::Blocked);
+    assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
+    let missing = KubernetesSink::new(cluster.client(Role::Least).await, NAMESPACE, "nobody").expect("good names");
+    let (handle, _reporter) = Reporter::builder(missing).shutdown_grace(Duration::from_millis(100)).start();
+    handle.report(said("x"));
+    let Err(FlushError::TimedOut { last: Some(why) }) = handle.flush().await else { panic!("it is not there") };
+    assert!(why.contains("there is no such object"), "{why}");
+}
+
+async fn generation_never_goes_back(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    for (given, stored) in [(Some(3), 3), (None, 3), (Some(2), 3), (Some(4), 4)] {
+        handle.report(Status { observed_generation: given, ..said(format!("{given:?}")) });
+        handle.flush().await.expect("stored");
+        assert_eq!(cluster.status().await["observedGeneration"], stored);
+    }
+}
+
+async fn version_v1alpha1_can_be_written_too(cluster: Cluster) {
+    let sink = KubernetesSink::new(cluster.client(Role::Least).await, NAMESPACE, NAME).expect("good names");
+    let sink = sink.group_version("toolhive.stacklok.dev", "v1alpha1").expect("good names");
+    let (handle, _reporter) = Reporter::builder(sink).start();
+    handle.report(said("old version"));
+    handle.flush().await.expect("stored");
+    assert_eq!(cluster.status().await["message"], "old version");
+}
+
+async fn two_reporters_on_one_object_lose_nothing(cluster: Cluster) {
+    let fast = |b: ReporterBuilder| b.write_interval(Duration::from_millis(10));
+    let (one, first) = reporter(cluster.client(Role::Seed).await, fast);
+    let (two, second) = reporter(cluster.client(Role::Least).await, fast);
+    for round in 0..10 {
+        one.report(said(format!("one {round}")));
+        two.report(said(format!("two {round}")));
+        let (a, b) = tokio::join!(one.flush(), two.flush());
+        a.expect("stored");
+        b.expect("stored");
+    }
+    assert!(first.shutdown().await.is_complete() && second.shutdown().await.is_complete());
+    let message = cluster.status().await["message"].clone();
+    assert!(message == "one 9" || message == "two 9", "{message}");
+}

@@ -1,0 +1,305 @@
+//! What can go wrong, on the double, in paused time.
+
+use std::sync::Arc;
+
+use api::Fault;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use vmcp_status::FlushError;
+
+use super::*;
+
+/// Requests since the log was cleared, without their query.
+fn requests(api: &Api) -> Vec<String> {
+    let line = |request: &api::Request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let path = path.rsplit(NAME).next().unwrap_or_default();
+        format!("{} {path}", request.method)
+    };
+    api.requests().iter().map(line).collect()
+}
+
+fn thousand() -> Status {
+    Status::of_backends((0..1000).map(|i| ready(format!("backend-{i:04}"))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_tries_the_ways_once_and_remembers_the_one_that_works() {
+    for (role, reads) in [
+        (Role::Seed, vec!["GET /status"]),
+        (Role::Operator, vec!["GET /status", "GET "]),
+        (Role::Least, vec!["GET /status", "GET ", "PATCH /status"]),
+    ] {
+        let api = double();
+        let (handle, _reporter) = reporter(api.client(role), |b| b.periodic_interval(Some(Duration::from_secs(30))));
+        handle.report(said("x"));
+        handle.flush().await.expect("stored");
+        let write = "PATCH /status";
+        assert_eq!(requests(&api), [reads.as_slice(), &[write]].concat(), "{role:?}");
+        api.clear_requests();
+        sleep(Duration::from_secs(40)).await;
+        assert_eq!(requests(&api), reads[reads.len() - 1..], "the refresh reads once, by the way that works");
+    }
+}
+
+/// What is printed here is quoted where costs are claimed.
+#[tokio::test(start_paused = true)]
+async fn costs_are_one_small_request_for_each_change() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    let cost = |what: &str| {
+        let requests = api.requests();
+        let up: usize = requests.iter().map(|r| r.bytes_up).sum();
+        let down: usize = requests.iter().map(|r| r.bytes_down).sum();
+        println!("{what}: {} requests, {up} bytes up, {down} bytes down", requests.len());
+        api.clear_requests();
+        (requests.len(), up, down)
+    };
+    handle.report(thousand());
+    handle.flush().await.expect("stored");
+    let (count, ..) = cost("first write of 1,000 backends");
+    assert_eq!(count, 2, "a read and a write");
+
+    handle.report(thousand());
+    handle.flush().await.expect("verified");
+    assert_eq!(cost("no change"), (0, 0, 0));
+
+    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("backend-0500") });
+    handle.flush().await.expect("stored");
+    let (count, up, down) = cost("one of 1,000 backends changed");
+    assert!(count == 1 && up <= 1024 && down <= 4096, "{count} {up} {down}");
+
+    api.edit(NAMESPACE, NAME, |object| object["status"]["url"] = json!("http://theirs"));
+    handle.upsert_backend(ready("backend-0500"));
+    handle.flush().await.expect("stored");
+    let (count, up, _) = cost("one of 1,000 backends changed, one conflict");
+    assert!(count == 3 && up <= 2048, "refused, read again, written: {count} {up}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_a_thousand_checks_ride_along_only_as_far_as_the_patch_stays_small() {
+    let api = double();
+    let checked = |second, status| {
+        let at = chrono::DateTime::from_timestamp(second, 0);
+        (0..1000).map(move |i| DiscoveredBackend {
+            last_health_check: at,
+            status: if i == 7 { status } else { BackendStatus::Ready },
+            ..ready(format!("b{i}"))
+        })
+    };
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(Some(Duration::from_secs(30))));
+    handle.report(Status::of_backends(checked(1, BackendStatus::Ready)));
+    handle.flush().await.expect("stored");
+    api.clear_requests();
+    handle.report(Status::of_backends(checked(2, BackendStatus::Degraded)));
+    handle.flush().await.expect("stored");
+    assert!(api.requests()[0].bytes_up <= 1024);
+    let with_time = |text: &str| {
+        let status = status(&api);
+        let backends = status["discoveredBackends"].as_array().cloned().unwrap_or_default();
+        backends.iter().filter(|b| b["lastHealthCheck"] == text).count()
+    };
+    assert!((1..20).contains(&with_time("1970-01-01T00:00:02Z")));
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(with_time("1970-01-01T00:00:02Z"), 1000, "the refresh brings all up to date");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_passing_fault_ends_with_what_was_reported_last_and_foreign_fields_intact() {
+    let edited = |api: &Api| api.edit(NAMESPACE, NAME, |object| object["status"]["url"] = json!("http://theirs"));
+    let faults: Vec<Fault> = vec![
+        Fault::Latency(Duration::from_secs(3)),
+        Fault::Hang,
+        Fault::HangAfterCommit,
+        Fault::ResetBefore,
+        Fault::ResetAfterCommit,
+        Fault::ResetAmidAnswer,
+        Fault::status(500),
+        Fault::status(503),
+        Fault::status(503).retry_after("2"),
+        Fault::status(504),
+        Fault::timeout(),
+        Fault::too_many_requests("1"),
+        Fault::too_many_requests("Wed, 21 Oct 2015 07:28:00 GMT"),
+        Fault::too_many_requests("whenever you like"),
+        Fault::Unauthorized,
+        Fault::status(403),
+        Fault::status(404),
+        Fault::JunkJson(200),
+        Fault::JunkJson(500),
+        Fault::status(409),
+        Fault::status(422),
+        Fault::RecreateThenPass,
+        Fault::meanwhile(edited),
+    ];
+    for fault in faults {
+        for method in ["PATCH", "GET"] {
+            let name = format!("{fault:?} at a {method}");
+            let api = double();
+            edited(&api);
+            let refresh = Some(Duration::from_secs(30));
+            let (handle, reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(refresh));
+            api.inject(fault.clone().on(method, "/status").times(2));
+            for i in 0..30 {
+                handle.report(said(i.to_string()));
+                sleep(Duration::from_millis(400)).await;
+            }
+            sleep(Duration::from_secs(120)).await;
+            let stored = status(&api);
+            assert_eq!((stored["message"].as_str(), names(&stored)), (Some("29"), vec!["a", "b"]), "{name}");
+            if !matches!(fault, Fault::RecreateThenPass) {
+                assert_eq!(stored["url"], "http://theirs", "{name}");
+            }
+            let outcome = reporter.shutdown().await;
+            assert!(outcome.is_complete(), "{name}: {outcome:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    handle.report(said("one"));
+    handle.flush().await.expect("stored");
+    api.clear_requests();
+    sleep(Duration::from_secs(5)).await;
+    api.inject(Fault::too_many_requests("3").on("PATCH", "/status"));
+    let start = Instant::now();
+    handle.report(said("two"));
+    handle.flush().await.expect("stored");
+    let at: Vec<_> = api.requests().iter().map(|request| request.at - start).collect();
+    assert_eq!(at, [Duration::ZERO, Duration::from_secs(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_repeated_underneath_with_an_old_body() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    handle.report(said("0"));
+    handle.flush().await.expect("stored");
+    api.clear_requests();
+    api.always(Some(Fault::status(503)));
+    for i in 1..100 {
+        handle.report(said(i.to_string()));
+        sleep(Duration::from_millis(500)).await;
+    }
+    api.always(None);
+    sleep(Duration::from_secs(60)).await;
+    let patches: Vec<Value> = api.requests().iter().filter(|r| r.method == "PATCH").map(api::Request::json).collect();
+    let distinct: std::collections::HashSet<String> = patches.iter().map(ToString::to_string).collect();
+    assert_eq!(distinct.len(), patches.len(), "each carries the newest");
+    assert_eq!(status(&api)["message"], "99");
+}
+
+#[tokio::test(start_paused = true)]
+async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
+    let api = Api::new();
+    let (handle, _reporter) = reporter(api.client(Role::Operator), |b| b);
+    handle.report(said("waiting"));
+    sleep(Duration::from_secs(600)).await;
+    let asked = api.requests().len();
+    assert!((10..60).contains(&asked), "slowly, and never giving up: {asked}");
+    api.create(NAMESPACE, NAME, json!({}));
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(status(&api)["message"], "waiting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
+    for limits in [
+        api::Limits { object: 60_000, ..api::Limits::default() },
+        api::Limits { body: 40_000, ..api::Limits::default() },
+    ] {
+        let api = double();
+        api.set_limits(limits);
+        let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+        let bad = DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("zzz") };
+        handle.report(Status::of_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad])));
+        handle.flush_within(Duration::from_secs(60)).await.expect("stored");
+        let status = status(&api);
+        assert!(names(&status).contains(&"zzz"), "the unhealthy one is kept");
+        assert_eq!(status["backendCount"], 500, "all are counted");
+        assert!(
+            status["message"].as_str().is_some_and(|m| m.contains("of 501 backends not listed")),
+            "{}",
+            status["message"]
+        );
+        assert!(api.requests().len() < 30, "no loop: {}", api.requests().len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_thousand_backends_are_trimmed_to_the_budget_without_a_refusal() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
+    handle.report(Status::of_backends((0..5000).map(|i| ready(format!("backend-{i}")))));
+    handle.flush_within(Duration::from_secs(300)).await.expect("stored");
+    let object = api.object(NAMESPACE, NAME).expect("there");
+    assert!(object.to_string().len() <= 1 << 20, "{}", object.to_string().len());
+    assert!(api.requests().iter().all(|request| request.code == Some(200)));
+    assert_eq!(object["status"]["backendCount"], 5000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn member_that_the_crd_does_not_know_is_left_out_after_the_first_time() {
+    let api = Api::with_pruned_backend_field("mcpRevision");
+    api.create(NAMESPACE, NAME, json!({}));
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(Some(Duration::from_secs(30))));
+    handle.upsert_backend(DiscoveredBackend { mcp_revision: "2025-11-25".into(), ..ready("a") });
+    handle.flush().await.expect("stored");
+    sleep(Duration::from_secs(100)).await;
+    api.clear_requests();
+    sleep(Duration::from_secs(300)).await;
+    assert!(requests(&api).iter().all(|request| request.starts_with("GET")), "{:?}", requests(&api));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_content_is_said_and_not_repeated() {
+    let api = double();
+    // A CRD with an enumeration that our model knows nothing of.
+    api.edit_crd(|crd| {
+        for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
+            version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["message"]["maxLength"] =
+                json!(5);
+        }
+    });
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    handle.report(said("far too long"));
+    let refused = handle.flush().await;
+    let Err(FlushError::Refused(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("422") && why.contains("status.message"), "{why}");
+    api.clear_requests();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(requests(&api), Vec::<String>::new());
+    handle.report(said("short"));
+    handle.flush().await.expect("stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
+    let api = double();
+    let reporters: Vec<_> = (0..8).map(|_| reporter(api.client(Role::Seed), |b| b)).collect();
+    // Each change meets the others': latency makes them overlap.
+    api.always(Some(Fault::Latency(Duration::from_millis(20))));
+    let done = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let tasks: Vec<_> = reporters
+        .iter()
+        .enumerate()
+        .map(|(task, (handle, _))| {
+            let (handle, done) = (handle.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                for i in 0..60 {
+                    handle.report(said(format!("{task}: {i}")));
+                    handle.flush_within(Duration::from_secs(30)).await.expect("stored");
+                    done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    sleep(Duration::from_secs(1)).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no report was given up");
+    }
+    assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), 480);
+}

@@ -1,0 +1,137 @@
+//! Faults on a real API server and its etcd.
+
+use tokio::time::sleep;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(90);
+
+async fn server() -> real::RealServer {
+    let server = real::RealServer::start().await;
+    server.create(NAME).await;
+    server
+}
+
+fn patient(builder: ReporterBuilder) -> ReporterBuilder {
+    let backoff = vmcp_status::BackoffPolicy { max: Duration::from_secs(2), ..vmcp_status::BackoffPolicy::default() };
+    let backoff = vmcp_status::BackoffPolicy { blocked_max: Duration::from_secs(2), ..backoff };
+    builder
+        .backoff(backoff)
+        .write_interval(Duration::from_millis(100))
+        .write_timeout(Duration::from_secs(2))
+        .periodic_interval(Some(Duration::from_secs(2)))
+}
+
+/// Reports as fast as a gateway with many backends might, until told to end.
+fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<u32>) {
+    let (end, mut ended) = tokio::sync::oneshot::channel();
+    let storm = tokio::spawn(async move {
+        let mut last = 0;
+        while ended.try_recv().is_err() {
+            last += 1;
+            handle.report(said(last.to_string()));
+            sleep(Duration::from_millis(5)).await;
+        }
+        last
+    });
+    (end, storm)
+}
+
+async fn stored_equals_last_reported(server: &real::RealServer, handle: &StatusHandle, last: u32) {
+    handle.flush_within(LONG).await.expect("stored after the fault");
+    let object = server.object(NAME).await.expect("there");
+    assert_eq!(object["status"]["message"], last.to_string());
+    assert_eq!(names(&object["status"]), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn api_server_and_etcd_that_are_killed_in_a_storm_lose_nothing() {
+    let mut server = server().await;
+    server.merge_status(NAME, &json!({"url": "http://theirs"})).await;
+    let (handle, reporter) = reporter(server.client("least").await, patient);
+    let (end, storm) = storm(handle.clone());
+    let written = async |least: u64| eventually(async || handle.counts().written > least).await;
+    written(3).await;
+    server.kill_server().await;
+    let failures = handle.counts().failures;
+    eventually(async || handle.counts().failures > failures).await;
+    server.restart_server().await;
+    written(handle.counts().written + 2).await;
+    server.kill_etcd().await;
+    let failures = handle.counts().failures;
+    eventually(async || handle.counts().failures > failures).await;
+    server.start_etcd();
+    written(handle.counts().written + 2).await;
+    end.send(()).expect("the storm goes on");
+    let last = storm.await.expect("no panic");
+    stored_equals_last_reported(&server, &handle, last).await;
+    let object = server.object(NAME).await.expect("there");
+    assert_eq!(object["status"]["url"], "http://theirs");
+    assert!(reporter.shutdown().await.is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn competing_writer_keeps_its_fields_and_so_do_we() {
+    let server = server().await;
+    let (handle, _reporter) = reporter(server.client("least").await, patient);
+    let (end, storm) = storm(handle.clone());
+    for i in 0..50 {
+        let condition = json!({
+            "type": "AuthConfigured", "status": "True", "reason": "Why", "message": i.to_string(),
+            "lastTransitionTime": "2020-01-01T00:00:00Z",
+        });
+        // As its operator does: what it has read, with its own parts changed.
+        let object = server.object(NAME).await.expect("there");
+        let others = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let others = others.into_iter().filter(|c| c["type"] != "AuthConfigured");
+        let conditions: Vec<_> = others.chain([condition]).collect();
+        server.merge_status(NAME, &json!({"url": format!("http://{i}"), "conditions": conditions})).await;
+        server.merge(NAME, &json!({"metadata": {"annotations": {"round": i.to_string()}}})).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    end.send(()).expect("the storm goes on");
+    let last = storm.await.expect("no panic");
+    stored_equals_last_reported(&server, &handle, last).await;
+    let object = server.object(NAME).await.expect("there");
+    assert_eq!(object["status"]["url"], "http://49");
+    assert_eq!(object["status"]["conditions"][0]["message"], "49");
+    assert_eq!(object["metadata"]["annotations"]["round"], "49");
+    assert!(handle.counts().conflicts > 0, "they did meet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
+    let server = server().await;
+    let (handle, _reporter) = reporter(server.client("seed").await, patient);
+    let (end, storm) = storm(handle.clone());
+    for _ in 0..3 {
+        let written = handle.counts().written;
+        eventually(async || handle.counts().written > written).await;
+        server.delete(NAME).await;
+        let failures = handle.counts().failures;
+        eventually(async || handle.counts().failures > failures).await;
+        server.create(NAME).await;
+    }
+    end.send(()).expect("the storm goes on");
+    let last = storm.await.expect("no panic");
+    stored_equals_last_reported(&server, &handle, last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
+    let server = server().await;
+    let (handle, _reporter) = reporter(server.client("least").await, patient);
+    handle.report(said("before"));
+    handle.flush().await.expect("stored");
+    server.set_tokens(&[("least", "rotated")]);
+    handle.report(said("after"));
+    eventually(async || handle.counts().failures > 0).await;
+    std::fs::write(server.token_file("least"), "rotated").expect("written");
+    // The client reads the file again within a minute.
+    handle.flush_within(LONG).await.expect("stored");
+    assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "after");
+}
