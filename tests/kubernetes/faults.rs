@@ -303,3 +303,33 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
     }
     assert_eq!(done.load(std::sync::atomic::Ordering::Relaxed), 480);
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_changes_than_a_patch_can_hold_are_one_list() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
+    handle.report(Status::of_backends((0..1000).map(|i| DiscoveredBackend::named(format!("b{i}")))));
+    handle.flush().await.expect("stored");
+    let detailed = |i: usize| DiscoveredBackend {
+        status: BackendStatus::Unavailable,
+        message: "Connection failed".into(),
+        url: format!("http://b{i}"),
+        auth_type: "oauth2".into(),
+        auth_config_ref: "ref".into(),
+        consecutive_failures: 7,
+        mcp_revision: "2025-11-25".into(),
+        circuit_breaker_state: Some(vmcp_status::CircuitBreakerState::Open),
+        last_health_check: chrono::DateTime::from_timestamp(1, 0),
+        circuit_last_changed: chrono::DateTime::from_timestamp(1, 0),
+        ..DiscoveredBackend::named(format!("b{i}"))
+    };
+    handle.report(Status::of_backends((0..1000).map(detailed)));
+    handle.flush_within(Duration::from_secs(60)).await.expect("stored");
+    assert_eq!(handle.counts().failures, 0);
+    let status = status(&api);
+    assert_eq!(status["discoveredBackends"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(status["discoveredBackends"][999]["circuitBreakerState"], "open");
+    handle.upsert_backend(DiscoveredBackend { message: "again".into(), ..detailed(5) });
+    handle.flush().await.expect("stored");
+    assert!(api.requests().last().expect("a request").bytes_up < 1024, "and from there on by item again");
+}

@@ -135,3 +135,30 @@ async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
     handle.flush_within(LONG).await.expect("stored");
     assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "after");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
+    let server = server().await;
+    let mut tasks = Vec::new();
+    for task in 0..8 {
+        let (handle, reporter) = reporter(server.client("seed").await, |b| b);
+        tasks.push(tokio::spawn(async move {
+            for i in 0..60 {
+                handle.report(said(format!("{task}: {i}")));
+                handle.flush_within(LONG).await.expect("no report is given up");
+                sleep(Duration::from_secs(1)).await;
+            }
+            reporter.shutdown().await
+        }));
+    }
+    let (mut written, mut conflicts) = (0, 0);
+    for task in tasks {
+        let outcome = task.await.expect("no panic");
+        assert!(outcome.is_complete(), "{outcome:?}");
+        written += outcome.counts.written;
+        conflicts += outcome.counts.conflicts;
+    }
+    println!("8 reporters for a minute: 480 reports, {written} writes, {conflicts} conflicts, none given up");
+    assert_eq!(written, 480, "each was another status and was stored");
+}

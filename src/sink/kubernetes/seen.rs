@@ -15,6 +15,8 @@ use crate::status::{Condition, DiscoveredBackend, Phase, Status};
 /// Times of checks alone ride along with a change as far as the patch stays
 /// below this.
 const SMALL_PATCH: usize = 900;
+/// The API server takes 10,000 operations in one patch.
+const MAX_OPERATIONS: usize = 9_000;
 /// Of a backend: what changes with each check.
 const CHECK_TIME: &str = "lastHealthCheck";
 
@@ -168,7 +170,8 @@ impl Seen {
         let mut size = patch.bytes();
         for (index, backend, operations) in times {
             size += operations.bytes();
-            if only_times || size <= SMALL_PATCH {
+            let room = patch.operations.len() + operations.operations.len() <= MAX_OPERATIONS;
+            if room && (only_times || size <= SMALL_PATCH) {
                 patch.append(operations);
                 after.backends[index].value = Some(backend);
             }
@@ -232,6 +235,7 @@ impl Seen {
         let place: HashMap<&str, usize> = index(&self.backends);
         let mut kept = vec![false; self.backends.len()];
         let (mut times, mut new) = (Vec::new(), Vec::new());
+        let begin = patch.operations.len();
         for backend in &wanted.discovered_backends {
             let Some(&at) = place.get(backend.name.as_str()) else {
                 new.push(Arc::clone(backend));
@@ -263,6 +267,22 @@ impl Seen {
         let keys: std::collections::HashSet<String> = removed.iter().map(|&at| self.backends[at].key.clone()).collect();
         remove(patch, LIST, &mut after.backends, |item| keys.contains(&item.key));
         append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
+        if patch.operations.len() > MAX_OPERATIONS {
+            // More changes than one patch can hold: the list as a whole. Only
+            // here do members go that somebody else put into our items.
+            patch.operations.truncate(begin);
+            after.backends.clear();
+            after.has_backends = false;
+            append(
+                patch,
+                LIST,
+                &mut after.has_backends,
+                &mut after.backends,
+                wanted.discovered_backends.clone(),
+                pruned,
+            );
+            times.clear();
+        }
         times
     }
 }
