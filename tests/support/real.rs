@@ -1,4 +1,6 @@
-//! A real API server with its etcd, for one test each: see
+//! A real API server with its etcd, for one test each: the one that
+//! `tests/apiserver/build.sh` builds, a `kube-apiserver` from
+//! `KUBEBUILDER_ASSETS`, or the cluster of a `KUBECONFIG`: see
 //! `tests/apiserver/README.md`.
 
 #![allow(dead_code, reason = "each user takes the part it needs")]
@@ -12,7 +14,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -30,20 +31,48 @@ const RULES: &str = r#"[
 ]"#;
 const USERS: [&str; 4] = ["seed", "operator", "least", "nobody"];
 
+/// Which server the environment offers.
+enum Kind {
+    /// The build of `tests/apiserver`, with rules of its own.
+    Extensions,
+    /// A whole `kube-apiserver` in this folder, with RBAC.
+    Kubebuilder(PathBuf),
+    /// A cluster that is there already, with RBAC; users by impersonation.
+    Cluster(PathBuf),
+}
+
+impl Kind {
+    fn of_environment() -> Self {
+        let path = |variable| std::env::var_os(variable).map(PathBuf::from);
+        match (path("APIEXTENSIONS_APISERVER"), path("KUBEBUILDER_ASSETS"), path("KUBECONFIG")) {
+            (Some(_), _, _) => Kind::Extensions,
+            (None, Some(assets), _) => Kind::Kubebuilder(assets),
+            (None, None, Some(kubeconfig)) => Kind::Cluster(kubeconfig),
+            (None, None, None) => {
+                panic!("no API server to test on: see tests/apiserver/README.md for the three ways to give one")
+            }
+        }
+    }
+
+    fn program(&self, name: &str, variable: &str) -> PathBuf {
+        match self {
+            Kind::Extensions => std::env::var_os(variable)
+                .map(PathBuf::from)
+                .unwrap_or_else(|| panic!("{variable} is not set: export what tests/apiserver/build.sh prints")),
+            Kind::Kubebuilder(assets) => assets.join(name),
+            Kind::Cluster(_) => panic!("this test stops the server, and a cluster is not its to stop"),
+        }
+    }
+}
+
 pub struct RealServer {
+    kind: Kind,
     dir: TempDir,
     etcd: Option<Child>,
     server: Option<Child>,
     etcd_port: u16,
     url: String,
     admin: Client,
-}
-
-/// A program of the build, by the variable that `build.sh` prints.
-fn program(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
-        panic!("{variable} is not set: export what tests/apiserver/build.sh prints, see tests/apiserver/README.md")
-    })
 }
 
 fn free_port() -> u16 {
@@ -62,13 +91,19 @@ impl RealServer {
         let etcd_port = free_port();
         let admin =
             Client::try_from(kube::Config::new("https://127.0.0.1:1".parse().expect("a URL"))).expect("a client");
+        let kind = Kind::of_environment();
         let mut server =
-            RealServer { dir, etcd: None, server: None, etcd_port, url: "https://127.0.0.1:0".into(), admin };
-        server.set_tokens(&[]);
-        server.start_etcd();
-        server.start_server(0).await;
+            RealServer { kind, dir, etcd: None, server: None, etcd_port, url: "https://127.0.0.1:0".into(), admin };
+        if !matches!(server.kind, Kind::Cluster(_)) {
+            server.set_tokens(&[]);
+            server.start_etcd();
+            server.start_server(0).await;
+        }
         server.admin = server.client("admin").await;
         server.apply_crd().await;
+        if !matches!(server.kind, Kind::Extensions) {
+            server.apply_rbac().await;
+        }
         server
     }
 
@@ -89,7 +124,7 @@ impl RealServer {
     pub fn start_etcd(&mut self) {
         let client = format!("http://127.0.0.1:{}", self.etcd_port);
         let peer = format!("http://127.0.0.1:{}", free_port());
-        let child = Command::new(program("ETCD"))
+        let child = Command::new(self.kind.program("etcd", "ETCD"))
             .arg("--data-dir")
             .arg(self.dir.path().join("etcd"))
             .args(["--unsafe-no-fsync", "--log-level", "error", "--name", "default"])
@@ -104,26 +139,44 @@ impl RealServer {
     }
 
     async fn start_server(&mut self, port: u16) {
-        let mut child = Command::new(program("APIEXTENSIONS_APISERVER"))
-            .args(["-etcd-servers", &format!("http://127.0.0.1:{}", self.etcd_port)])
-            .args(["-secure-port", &port.to_string()])
-            .arg("-cert-dir")
-            .arg(self.dir.path().join("cert"))
-            .arg("-token-auth-file")
-            .arg(self.dir.path().join("tokens.csv"))
-            .arg("-authorization-file")
-            .arg(self.dir.path().join("rules.json"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("readable");
-        self.url = line.expect("the server says its address");
-        self.server = Some(child);
-        // It has nothing more to say, but must not find a closed pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let port = if port == 0 { free_port() } else { port };
+        let mut command = Command::new(self.kind.program("kube-apiserver", "APIEXTENSIONS_APISERVER"));
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        command
+            .arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port))
+            .arg(format!("--secure-port={port}"))
+            .arg(format!("--cert-dir={}", file("cert")))
+            .arg(format!("--token-auth-file={}", file("tokens.csv")));
+        match self.kind {
+            Kind::Extensions => command.arg(format!("--authorization-file={}", file("rules.json"))),
+            // It signs the tokens of service accounts, of which there are none.
+            _ => {
+                let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+                std::fs::write(self.dir.path().join("sa.key"), key).expect("written");
+                command
+                    .args(["--bind-address=127.0.0.1", "--authorization-mode=RBAC"])
+                    .args(["--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://127.0.0.1"])
+                    .args(["--disable-admission-plugins=ServiceAccount"])
+                    .arg(format!("--service-account-key-file={}", file("sa.key")))
+                    .arg(format!("--service-account-signing-key-file={}", file("sa.key")))
+            }
+        };
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
+        self.server = Some(child.expect("the server starts"));
+        self.url = format!("https://127.0.0.1:{port}");
+        let certificate = self.dir.path().join("cert/apiserver.crt");
+        let ready = async {
+            // Made at the first start; a client cannot be built before.
+            while !certificate.exists() {
+                sleep(Duration::from_millis(20)).await;
+            }
+            let admin = self.client("admin").await;
+            let request = || http::Request::get("/readyz").body(Vec::new()).expect("a request");
+            while admin.request_text(request()).await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("the server is ready in time");
     }
 
     fn port(&self) -> u16 {
@@ -150,6 +203,13 @@ impl RealServer {
             std::fs::write(&token, format!("{user}-token")).expect("written");
         }
         let path = self.dir.path().join(format!("{user}.kubeconfig"));
+        if let Kind::Cluster(own) = &self.kind {
+            let mut config = kube::config::Kubeconfig::read_from(own).expect("a kubeconfig");
+            let infos = config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut());
+            infos.filter(|_| user != "admin").for_each(|info| info.impersonate = Some(user.to_owned()));
+            std::fs::write(&path, serde_json::to_string(&config).expect("serialises")).expect("written");
+            return path;
+        }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {
@@ -188,6 +248,33 @@ impl RealServer {
         timeout(PATIENCE, served).await.expect("the CRD is served in time");
     }
 
+    /// The rights of [`RULES`] as a cluster with RBAC has them.
+    async fn apply_rbac(&self) {
+        let apply = async |kind: &str, object: Value| {
+            let gvk = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind);
+            let api: Api<DynamicObject> = Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&gvk));
+            let object: DynamicObject = serde_json::from_value(object).expect("an object");
+            let params = PatchParams::apply("test").force();
+            api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.expect("applied");
+        };
+        let rules: Vec<Value> = serde_json::from_str(RULES).expect("JSON");
+        for user in rules {
+            let name = format!("vmcp-status-test-{}", user["user"].as_str().expect("a name"));
+            let metadata = json!({"name": name});
+            let version = "rbac.authorization.k8s.io/v1";
+            let role =
+                json!({"apiVersion": version, "kind": "ClusterRole", "metadata": metadata, "rules": user["rules"]});
+            apply("ClusterRole", role).await;
+            let group = "rbac.authorization.k8s.io";
+            let binding = json!({
+                "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": user["user"]}],
+            });
+            apply("ClusterRoleBinding", binding).await;
+        }
+    }
+
     fn api(&self) -> Api<DynamicObject> {
         let gvk = GroupVersionKind::gvk("toolhive.stacklok.dev", "v1beta1", "VirtualMCPServer");
         Api::namespaced_with(self.admin.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk))
@@ -199,6 +286,12 @@ impl RealServer {
             "metadata": {"name": name}, "spec": {"groupRef": {"name": "g"}},
         });
         let object = serde_json::from_value(object).expect("an object");
+        if matches!(self.kind, Kind::Cluster(_)) {
+            // What an earlier test has left.
+            while self.object(name).await.is_some() {
+                self.delete(name).await;
+            }
+        }
         self.api().create(&PostParams::default(), &object).await.expect("created");
     }
 
