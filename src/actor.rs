@@ -274,15 +274,23 @@ impl Actor {
             }
             Ok(Done::Wrote(effect, status)) => {
                 self.schedule.write_done();
-                if self.carried > 0 {
-                    self.metrics.written.add(1);
-                    self.metrics.merged.add(self.carried - 1);
-                    self.carried = 0;
-                }
+                self.account(effect);
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
             }
             Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Each update that the write carried is counted once.
+    fn account(&mut self, effect: Effect) {
+        let carried = std::mem::take(&mut self.carried);
+        match effect {
+            Effect::Written => {
+                self.metrics.written.add(carried.min(1));
+                self.metrics.merged.add(carried.saturating_sub(1));
+            }
+            Effect::Unchanged => self.metrics.equal.add(carried),
         }
     }
 

@@ -160,6 +160,23 @@ mod report {
     }
 
     #[test]
+    fn environment_that_asks_for_kubernetes_without_a_cluster_is_an_error_that_says_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = |variables: &[(&str, &str)]| {
+            let mut command = program(dir.path());
+            command.arg("report").envs(variables.iter().copied()).env("HOME", dir.path());
+            let output = command.output().expect("it runs");
+            (output.status.code(), text(&output.stderr))
+        };
+        let (code, errors) = run(&[("VMCP_NAME", "a"), ("VMCP_NAMESPACE", "ns")]);
+        assert!(code == Some(1) && errors.contains("no way to reach a cluster"), "{errors}");
+        let (code, errors) = run(&[("VMCP_NAMESPACE", "ns")]);
+        assert!(code == Some(1) && errors.contains("VMCP_NAME is not"), "{errors}");
+        // A name alone is that of the state file.
+        assert_eq!(run(&[("VMCP_NAME", "a")]).0, Some(0));
+    }
+
+    #[test]
     fn name_that_leaves_the_directory_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let output = report(&dir, &["--name", "../evil"], "");

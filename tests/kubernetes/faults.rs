@@ -209,6 +209,7 @@ async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
 async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
     for limits in [
         api::Limits { object: 60_000, ..api::Limits::default() },
+        api::Limits { message: 60_000, ..api::Limits::default() },
         api::Limits { body: 40_000, ..api::Limits::default() },
     ] {
         let api = double();
