@@ -339,6 +339,24 @@ mod law_5_pace {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn flush_among_constant_changes_skips_the_pace_once() {
+        let store = Store::slow(Duration::from_millis(300));
+        let (handle, _reporter) = start(&store);
+        let start = Instant::now();
+        for i in 0..200 {
+            handle.report(said(i.to_string()));
+            if i == 45 {
+                let handle = handle.clone();
+                tokio::spawn(async move { handle.flush().await.expect("stored") });
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        let times = store.attempt_times(start);
+        let early = times.windows(2).filter(|pair| pair[1] < pair[0] + INTERVAL).count();
+        assert_eq!(early, 1, "{times:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn first_change_after_a_quiet_time_is_written_at_once() {
         let store = Store::default();
         let (handle, _reporter) = start(&store);
