@@ -631,6 +631,21 @@ mod law_10_retries {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn content_that_was_stored_and_then_refused_is_not_repeated_by_the_refresh() {
+        let store = Store::default();
+        let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
+        handle.report(said("x"));
+        handle.flush().await.expect("stored");
+        store.state().always = Some(Fate::Fails(Retry::Refused));
+        store.state().stored = Some(said("theirs"));
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(store.state().attempts.len(), 2, "the one stored and the one refused");
+        store.state().always = None;
+        handle.report(said("y"));
+        handle.flush().await.expect("stored");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn missing_rights_are_tried_again_up_to_a_minute_apart() {
         let store = Store::default();
         store.state().read_fails = Some(Retry::Blocked);

@@ -113,8 +113,9 @@ impl Schedule {
         let stopping = self.stop_at.is_some();
         if !stopping && self.refresh_at.is_some_and(|at| now >= at) {
             self.refresh_at = None;
-            // What the store refused is not sent again for the clock's sake.
-            if !self.is_refused() {
+            // What the store refused is not sent again for the clock's sake,
+            // not even if it took the same once.
+            if self.refused != Some(self.newest) {
                 self.refreshing = true;
                 self.known = false;
             }
@@ -393,6 +394,20 @@ mod tests {
         assert_eq!(schedule.decide(now + INTERVAL * 9), Step::Wait(None));
         schedule.changed();
         assert_eq!(schedule.decide(now + INTERVAL * 9), Step::Write);
+    }
+
+    #[test]
+    fn content_that_a_refresh_finds_refused_is_not_repeated_by_the_next() {
+        let (mut schedule, t0) = settled();
+        schedule.refresh_at(t0 + INTERVAL);
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Read);
+        schedule.begin(t0 + INTERVAL, false);
+        schedule.read_done();
+        fail(&mut schedule, t0 + INTERVAL, Retry::Refused, Duration::ZERO);
+        schedule.refresh_at(t0 + INTERVAL * 2);
+        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Wait(None));
+        schedule.changed();
+        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Write);
     }
 
     #[test]
