@@ -62,6 +62,17 @@ mod law_2_nothing_accepted_is_lost {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn first_report_of_nothing_replaces_what_an_earlier_process_left() {
+        let left = Status { message: "1 of 1 backend routable".into(), ..Status::of_backends([ready("gone")]) };
+        let store = Store::holding(left);
+        let (handle, _reporter) = start_with(&store, |b| b.derive_phase(true));
+        handle.source("list").replace_backends(Vec::<DiscoveredBackend>::new());
+        handle.flush().await.expect("stored");
+        let stored = store.stored();
+        assert_eq!((stored.message.as_str(), stored.discovered_backends.len()), ("Ready, no backends configured", 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn full_mailbox_merges_and_keeps_the_newest() {
         let store = Store::default();
         let (handle, reporter) = start_with(&store, |b| b.mailbox_size(1));
