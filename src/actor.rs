@@ -282,6 +282,10 @@ impl Actor {
                     self.metrics.merged.add(self.carried - 1);
                     self.carried = 0;
                 }
+                if self.schedule.is_clean() {
+                    // What came meanwhile was nothing but times.
+                    self.metrics.equal.add(std::mem::take(&mut self.waiting));
+                }
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
             }

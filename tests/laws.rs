@@ -73,6 +73,20 @@ mod law_2_nothing_accepted_is_lost {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn update_of_times_during_a_write_is_accounted_for_when_that_ends() {
+        let store = Store::slow(Duration::from_millis(100));
+        let (handle, _reporter) = start(&store);
+        let checked =
+            |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
+        handle.upsert_backend(checked(1));
+        settle().await;
+        handle.upsert_backend(checked(2));
+        sleep(INTERVAL * 3).await;
+        let counts = handle.counts();
+        assert_eq!((counts.received, counts.written, counts.merged, counts.equal), (2, 1, 0, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn full_mailbox_merges_and_keeps_the_newest() {
         let store = Store::default();
         let (handle, reporter) = start_with(&store, |b| b.mailbox_size(1));
