@@ -656,6 +656,17 @@ mod law_10_retries {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn store_that_asks_for_a_pause_of_nothing_is_not_hammered() {
+        let store = Store::default();
+        store.state().read_fails = Some(Retry::After(Duration::ZERO));
+        let (handle, _reporter) = start(&store);
+        handle.report(said("x"));
+        sleep(Duration::from_secs(60)).await;
+        let reads = store.state().reads;
+        assert!((30..200).contains(&reads), "{reads} in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn content_that_was_stored_and_then_refused_is_not_repeated_by_the_refresh() {
         let store = Store::default();
         let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
