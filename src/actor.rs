@@ -164,7 +164,10 @@ impl Actor {
             self.journal.mended(fault);
         }
         self.waiting += received;
-        if change == Change::Content {
+        // The first update is news whatever it says: an empty list differs from
+        // what an earlier process left behind.
+        let first = received > 0 && self.schedule.newest() == 0;
+        if change == Change::Content || first {
             self.schedule.changed();
         }
         if self.schedule.is_clean() {
@@ -275,6 +278,10 @@ impl Actor {
             Ok(Done::Wrote(effect, status)) => {
                 self.schedule.write_done();
                 self.account(effect);
+                if self.schedule.is_clean() {
+                    // What came meanwhile was nothing but times.
+                    self.metrics.equal.add(std::mem::take(&mut self.waiting));
+                }
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
             }

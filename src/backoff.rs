@@ -51,6 +51,9 @@ pub(crate) struct Pauses {
     passing: Growing,
     conflict: Growing,
     blocked: Growing,
+    /// The least after a pause that the store asked for: a server can ask for
+    /// none, or for one that its clock has behind it.
+    asked: Growing,
 }
 
 impl Pauses {
@@ -59,6 +62,7 @@ impl Pauses {
             passing: Growing::new(policy.initial, policy.max),
             conflict: Growing::new(policy.conflict_initial, policy.conflict_max),
             blocked: Growing::new(policy.initial, policy.blocked_max),
+            asked: Growing::new(policy.conflict_initial, policy.conflict_max),
         }
     }
 
@@ -68,7 +72,7 @@ impl Pauses {
             // Too large is tried again soon too; growing, in case the sink does
             // not lower its limit.
             Retry::Conflict | Retry::TooLarge => self.conflict.next(),
-            Retry::After(pause) => pause.min(LONGEST),
+            Retry::After(pause) => pause.min(LONGEST).max(self.asked.next()),
             Retry::Transient => self.passing.next(),
             Retry::Blocked => self.blocked.next(),
             Retry::Refused => Duration::ZERO,
@@ -80,6 +84,7 @@ impl Pauses {
         self.passing.reset();
         self.conflict.reset();
         self.blocked.reset();
+        self.asked.reset();
     }
 }
 
@@ -167,6 +172,13 @@ mod tests {
             assert!(longest <= cap && longest > cap * 9 / 10, "{retry:?}: {longest:?}");
         }
         assert_eq!(pauses.next(Retry::After(Duration::from_secs(7))), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn pause_of_nothing_that_a_store_asks_for_still_grows() {
+        let mut pauses = Pauses::new(&BackoffPolicy::default());
+        let asked: Duration = (0..100).map(|_| pauses.next(Retry::After(Duration::ZERO))).sum();
+        assert!(asked > Duration::from_secs(20), "{asked:?} for a hundred tries");
     }
 
     #[test]

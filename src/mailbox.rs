@@ -42,7 +42,8 @@ pub(crate) struct Received<'a> {
 
 #[derive(Default)]
 struct Overflow {
-    /// Whether `delta` holds something: a hint that spares senders the lock.
+    /// Whether `delta` holds something: a hint that spares senders the lock. It
+    /// can be behind; only under the lock is it certain.
     in_use: AtomicBool,
     delta: Mutex<Option<Delta>>,
 }
@@ -55,12 +56,10 @@ impl Overflow {
     }
 
     /// Takes what was merged, if the queue is empty. Both are looked at under
-    /// the lock: whatever a sender had queued before it merged more has then
-    /// been received.
+    /// the lock, without a look at the hint: a sender that found the queue full
+    /// just before it was emptied holds the lock until its update is in here,
+    /// and nothing but this look would find that.
     fn take_if(&self, queue_is_empty: impl FnOnce() -> bool) -> Option<Delta> {
-        if !self.in_use.load(Ordering::Acquire) {
-            return None;
-        }
         let mut delta = self.lock();
         if !queue_is_empty() {
             return None;
@@ -122,7 +121,7 @@ impl Mailbox {
         // Senders that are gone may have left a delta.
         !self.batch.is_empty()
             || self.queue.recv_many(&mut self.batch, BATCH).await > 0
-            || self.overflow.in_use.load(Ordering::Acquire)
+            || self.overflow.lock().is_some()
     }
 
     /// What is there now, without waiting; perhaps nothing.
@@ -145,12 +144,59 @@ impl Mailbox {
     /// Takes all that was sent before this call, whatever is sent meanwhile.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(Received<'_>)) {
         let mut due = self.queue.len();
+        let mut merged = self.overflow.lock().is_some();
         // While updates are merged nothing new gets into the queue, so that it
-        // empties and the merged ones come out.
-        while due > 0 || self.overflow.in_use.load(Ordering::Acquire) {
+        // empties and the merged ones come out. What is merged after that is
+        // new: waiting for an end of it would be waiting for the senders.
+        while due > 0 || merged {
             let received = self.take();
             due = due.saturating_sub(received.updates.len());
+            merged &= received.delta.is_none();
             take(received);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(name: usize) -> Update {
+        Update::RemoveBackend(name.to_string())
+    }
+
+    #[test]
+    fn take_waits_for_a_sender_that_found_the_queue_full_and_has_not_merged_yet() {
+        let overflow = Arc::new(Overflow::default());
+        // Where a sender is between its look at the queue and its push.
+        let mut waiting = overflow.lock();
+        let actor = std::thread::spawn({
+            let overflow = Arc::clone(&overflow);
+            move || overflow.take_if(|| true).is_some()
+        });
+        // Gives the thread time to make the mistake; it makes none by waiting.
+        for _ in 0..1000 {
+            assert!(!actor.is_finished(), "it went to sleep and the update stays behind");
+            std::thread::yield_now();
+        }
+        overflow.in_use.store(true, Ordering::Release);
+        waiting.insert(Delta::default()).push(update(0));
+        drop(waiting);
+        assert!(actor.join().expect("no panic"), "it took what was merged");
+    }
+
+    #[test]
+    fn drain_ends_though_senders_never_stop() {
+        let (sender, mut mailbox) = mailbox(1);
+        let flood = || (0..3).for_each(|name| assert!(sender.send(update(name))));
+        flood();
+        let (mut rounds, mut taken) = (0, 0);
+        mailbox.drain(|received| {
+            rounds += 1;
+            assert!(rounds < 100, "it waits for the senders");
+            taken += received.updates.len() as u64 + received.delta.map_or(0, |delta| delta.count());
+            flood();
+        });
+        assert!(taken >= 3, "what was sent before is taken");
     }
 }

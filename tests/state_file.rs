@@ -115,6 +115,34 @@ async fn temporary_files_that_killed_writers_left_are_removed_and_young_ones_are
 }
 
 #[test]
+fn write_that_was_given_up_before_it_began_stores_nothing_later() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build();
+    runtime.expect("a runtime").block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut sink = sink(dir.path());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let only_thread = tokio::task::spawn_blocking(move || held.recv());
+        let ready = ready();
+        tokio::select! {
+            biased;
+            _ = sink.write(&ready) => unreachable!("the only thread is held"),
+            () = tokio::task::yield_now() => {}
+        }
+        release.send(()).expect("it waits");
+        only_thread.await.expect("no panic").expect("released");
+        assert_eq!(sink.read().await.expect("readable"), None);
+    });
+}
+
+#[tokio::test]
+async fn interval_without_end_is_written_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sink = sink(dir.path()).refreshed_every(Some(Duration::MAX));
+    sink.write(&ready()).await.expect("written");
+    assert_eq!(StateFile::load(sink.path()).expect("loads").writer.refresh_seconds, Some(u64::MAX));
+}
+
+#[test]
 fn names_cannot_leave_the_directory() {
     let dir = Path::new("/states");
     let long = "x".repeat(300);

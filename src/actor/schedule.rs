@@ -61,7 +61,7 @@ pub(super) struct Schedule {
 struct Busy {
     /// What it carries.
     revision: Revision,
-    /// It began in a hurry, and uses that up if it fails.
+    /// It uses up a hurry.
     hurried: bool,
     /// It began as the last chance before the deadline.
     last_chance: bool,
@@ -113,8 +113,9 @@ impl Schedule {
         let stopping = self.stop_at.is_some();
         if !stopping && self.refresh_at.is_some_and(|at| now >= at) {
             self.refresh_at = None;
-            // What the store refused is not sent again for the clock's sake.
-            if !self.is_refused() {
+            // What the store refused is not sent again for the clock's sake,
+            // not even if it took the same once.
+            if self.refused != Some(self.newest) {
                 self.refreshing = true;
                 self.known = false;
             }
@@ -220,7 +221,8 @@ impl Schedule {
     pub(super) fn begin(&mut self, now: Instant, writes: bool) {
         self.busy = Some(Busy {
             revision: self.newest,
-            hurried: self.hurry,
+            // One that comes while this is in flight is for the next try.
+            hurried: std::mem::take(&mut self.hurry),
             last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
         });
         self.pause = None;
@@ -231,7 +233,8 @@ impl Schedule {
 
     /// The read has ended well: it is known what is stored.
     pub(super) fn read_done(&mut self) {
-        self.busy = None;
+        // The write that follows is the same try.
+        self.hurry |= self.busy.take().is_some_and(|busy| busy.hurried);
         self.known = true;
     }
 
@@ -270,9 +273,6 @@ impl Schedule {
             // Nothing was written: the pace has nothing to say about the retry.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,
             Retry::After(_) | Retry::Transient | Retry::Blocked => {}
-        }
-        if busy.is_some_and(|busy| busy.hurried) {
-            self.hurry = false;
         }
         if let Some(deadline) = &mut self.deadline
             && busy.is_some_and(|busy| busy.last_chance)
@@ -397,6 +397,20 @@ mod tests {
     }
 
     #[test]
+    fn content_that_a_refresh_finds_refused_is_not_repeated_by_the_next() {
+        let (mut schedule, t0) = settled();
+        schedule.refresh_at(t0 + INTERVAL);
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Read);
+        schedule.begin(t0 + INTERVAL, false);
+        schedule.read_done();
+        fail(&mut schedule, t0 + INTERVAL, Retry::Refused, Duration::ZERO);
+        schedule.refresh_at(t0 + INTERVAL * 2);
+        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Wait(None));
+        schedule.changed();
+        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Write);
+    }
+
+    #[test]
     fn refresh_reads_and_compares_though_nothing_changed() {
         let (mut schedule, t0) = settled();
         let due = t0 + ms(30_000);
@@ -433,6 +447,44 @@ mod tests {
         schedule.hurry(now, now + ms(5000));
         schedule.failed(now, Retry::Transient, ms(2000));
         assert_eq!(schedule.decide(now), Step::Read);
+    }
+
+    #[test]
+    fn hurry_during_a_hurried_write_is_for_the_next_try() {
+        let (mut schedule, t0) = settled();
+        let by = t0 + ms(5000);
+        schedule.changed();
+        schedule.hurry(t0, by);
+        schedule.begin(t0, true);
+        schedule.changed();
+        schedule.hurry(t0, by);
+        schedule.failed(t0, Retry::Transient, ms(2000));
+        assert_eq!(schedule.decide(t0), Step::Read);
+    }
+
+    #[test]
+    fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
+        let (mut schedule, t0) = settled();
+        schedule.changed();
+        schedule.hurry(t0, t0 + ms(5000));
+        schedule.begin(t0, true);
+        schedule.changed();
+        schedule.write_done();
+        schedule.set_deadline(t0, None);
+        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
+    }
+
+    #[test]
+    fn hurry_covers_the_read_and_its_write() {
+        let (mut schedule, t0) = settled();
+        schedule.changed();
+        fail(&mut schedule, t0 + INTERVAL, Retry::Transient, ms(20));
+        let now = t0 + INTERVAL + ms(10);
+        schedule.hurry(now, now + ms(5000));
+        assert_eq!(schedule.decide(now), Step::Read);
+        schedule.begin(now, false);
+        schedule.read_done();
+        assert_eq!(schedule.decide(now), Step::Write, "the pace is skipped too");
     }
 
     #[test]

@@ -229,6 +229,10 @@ impl FileSink {
         work: impl FnOnce(&File) -> Result<T, io::Error> + Send + 'static,
     ) -> Result<T, SinkError> {
         let file = Arc::clone(&self.file);
+        // Goes with this future. The thread may begin only after that, when a
+        // newer attempt has been made.
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
         let path = self.file.path.display().to_string();
         let failed = |advice: &str| SinkError::new(Retry::Transient, format!("cannot {what} {path}: {advice}"));
         let task = tokio::task::spawn_blocking(move || {
@@ -238,9 +242,11 @@ impl FileSink {
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => None,
             };
-            alone.map(|_guard| work(&file))
+            alone.filter(|_| still_wanted.strong_count() > 0).map(|_guard| work(&file))
         });
-        match task.await {
+        let ended = task.await;
+        drop(wanted);
+        match ended {
             Ok(Some(Ok(done))) => Ok(done),
             Ok(Some(Err(error))) => {
                 let advice = match error.kind() {
@@ -287,7 +293,7 @@ impl Sink for FileSink {
                 time: Some(Utc::now()),
                 refresh_seconds: self
                     .refresh
-                    .map(|interval| interval.as_secs() + u64::from(interval.subsec_nanos() > 0)),
+                    .map(|interval| interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0))),
             },
         };
         self.blocking("write", move |file| file.replace(&state)).await?;
