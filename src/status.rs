@@ -27,6 +27,7 @@ pub use trim::SizeLimit;
 pub(crate) use merge::{OwnedTypes, merge};
 pub(crate) use repair::{
     backend as repair_backend, backend_is_sound, condition as repair_condition, message as repair_message,
+    time as repair_time,
 };
 pub(crate) use trim::{Omitted, trim};
 pub(crate) use wire::{time, whole_seconds};

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Datelike as _, Utc};
+
 use super::wire::whole_seconds;
 use super::{Condition, DiscoveredBackend, Status};
 
@@ -47,6 +49,9 @@ pub enum Fault {
     /// A generation below zero.
     #[error("the observed generation of {0} is negative: left out")]
     NegativeGeneration(String),
+    /// A time in a year that RFC 3339 cannot write: before 0 or after 9999.
+    #[error("a time of {0} is in a year before 0 or after 9999: left out")]
+    ImpossibleTime(String),
     /// A message has more than 32,768 characters.
     #[error("the message of {0} is longer than 32768 characters: its end is cut off")]
     LongMessage(String),
@@ -91,14 +96,15 @@ pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> K
         faults.push(Fault::RevealingUrl(backend.name.clone()));
     }
     message(&mut backend.message, || format!("backend {:?}", backend.name), faults);
-    backend.last_health_check = backend.last_health_check.map(whole_seconds);
-    backend.circuit_last_changed = backend.circuit_last_changed.map(whole_seconds);
+    time(&mut backend.last_health_check, || format!("backend {:?}", backend.name), faults);
+    time(&mut backend.circuit_last_changed, || format!("backend {:?}", backend.name), faults);
     true
 }
 
 /// Whether `backend` would change something. Lets a shared backend stay shared.
 pub(crate) fn backend_is_sound(backend: &DiscoveredBackend) -> bool {
-    let whole = |time: Option<chrono::DateTime<chrono::Utc>>| time == time.map(whole_seconds);
+    let whole =
+        |time: Option<DateTime<Utc>>| time.is_none_or(|time| time == whole_seconds(time) && has_writable_year(time));
     !backend.name.is_empty()
         && backend.message.len() <= MAX_MESSAGE
         && whole(backend.last_health_check)
@@ -122,8 +128,23 @@ pub(crate) fn condition(condition: &mut Condition, faults: &mut Faults) -> Keep 
         condition.observed_generation = None;
         faults.push(Fault::NegativeGeneration(format!("condition {:?}", condition.type_)));
     }
-    condition.last_transition_time = condition.last_transition_time.map(whole_seconds);
+    time(&mut condition.last_transition_time, || format!("condition {:?}", condition.type_), faults);
     true
+}
+
+/// Cuts a time to what the wire has, or leaves it out.
+pub(crate) fn time(time: &mut Option<DateTime<Utc>>, subject: impl FnOnce() -> String, faults: &mut Faults) {
+    if time.is_some_and(|time| !has_writable_year(time)) {
+        *time = None;
+        faults.push(Fault::ImpossibleTime(subject()));
+    }
+    *time = time.map(whole_seconds);
+}
+
+/// RFC 3339 has four digits for a year. An API server refuses the whole status
+/// for one time with more.
+fn has_writable_year(time: DateTime<Utc>) -> bool {
+    (0..=9999).contains(&time.year())
 }
 
 /// Cuts a message to what a store takes.
@@ -147,7 +168,7 @@ pub(super) fn status(status: &mut Status, faults: &mut Faults) {
         status.observed_generation = None;
         faults.push(Fault::NegativeGeneration("the status".into()));
     }
-    status.timestamp = status.timestamp.map(whole_seconds);
+    time(&mut status.timestamp, || "the status".into(), faults);
 
     status.conditions.retain_mut(|c| condition(c, faults));
     keep_last_of_each(&mut status.conditions, |c| c.type_.clone(), faults, Fault::DoubledCondition);
@@ -310,6 +331,29 @@ mod tests {
             ("http:\\\\u:p@h", Some("h")),
         ] {
             assert_eq!(bare_url(url).as_deref(), bare, "{url}");
+        }
+    }
+
+    #[test]
+    fn times_that_rfc_3339_cannot_write_are_left_out() {
+        for impossible in [DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC] {
+            let late_or_early = DiscoveredBackend {
+                last_health_check: Some(impossible),
+                circuit_last_changed: Some(DateTime::UNIX_EPOCH),
+                ..DiscoveredBackend::named("a")
+            };
+            assert!(!backend_is_sound(&late_or_early));
+            let (mut mended, mut faults) = (late_or_early, Faults::default());
+            assert!(backend(&mut mended, &mut faults));
+            assert_eq!((mended.last_health_check, mended.circuit_last_changed), (None, Some(DateTime::UNIX_EPOCH)));
+            assert_eq!(faults.0, [Fault::ImpossibleTime("backend \"a\"".into())]);
+
+            let mut mended = Condition {
+                last_transition_time: Some(impossible),
+                ..Condition::unchecked("Ready", ConditionStatus::True, "Fine", "")
+            };
+            assert!(condition(&mut mended, &mut Faults::default()));
+            assert_eq!(mended.last_transition_time, None);
         }
     }
 

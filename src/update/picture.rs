@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::Update;
 use crate::status::{
     Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, OwnedTypes, Phase, Status, backend_is_sound,
-    count_routable, derive, repair_backend, repair_condition, repair_message, whole_seconds,
+    count_routable, derive, repair_backend, repair_condition, repair_message, repair_time, whole_seconds,
 };
 
 /// The latest state: every update so far, applied in order.
@@ -137,10 +137,9 @@ impl Picture {
     }
 
     fn replace_all(&mut self, status: Status, now: DateTime<Utc>, faults: &mut Faults) -> Change {
-        let Status { phase, message, conditions, discovered_backends, observed_generation, timestamp, .. } = status;
-        if let Some(timestamp) = timestamp {
-            self.timestamp = Some(whole_seconds(timestamp));
-        }
+        let Status { phase, message, conditions, discovered_backends, observed_generation, mut timestamp, .. } = status;
+        repair_time(&mut timestamp, || "the status".into(), faults);
+        self.timestamp = timestamp.or(self.timestamp);
         self.set_verdict(phase, message, faults);
         // A snapshot without a generation does not take back the one given.
         self.set_generation(observed_generation, faults);
