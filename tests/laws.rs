@@ -56,6 +56,23 @@ mod law_1_reporting_never_blocks {
         assert_eq!(store.state().attempts.len(), 0, "no write ran inside report");
         reporter.shutdown().await;
     }
+
+    /// The only look at a real clock: the least of many tries, against a bound
+    /// that a walk over the list could not keep on any machine.
+    #[tokio::test]
+    async fn report_of_a_hundred_thousand_backends_is_not_a_walk_over_them() {
+        let (handle, reporter) = start_with(&Store::default(), |b| b.write_interval(Duration::from_secs(3600)));
+        let status = Status::of_backends((0..100_000).map(|i| ready(format!("b{i}"))));
+        let least = (0..20).map(|_| {
+            let status = status.clone();
+            let begin = Instant::now();
+            handle.report(status);
+            begin.elapsed()
+        });
+        let least = least.min().expect("twenty tries");
+        assert!(least < Duration::from_micros(500), "{least:?}");
+        reporter.shutdown().await;
+    }
 }
 
 mod law_2_nothing_accepted_is_lost {
@@ -358,6 +375,27 @@ mod law_4_the_actor_always_receives {
         sleep(Duration::from_secs(31)).await;
         assert_eq!(store.messages(), ["second"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_updates_starves_neither_writes_nor_flush_nor_shutdown() {
+        let store = Store::default();
+        let (handle, reporter) = start_with(&store, |b| b.write_interval(Duration::ZERO));
+        let flood = tokio::spawn({
+            let handle = handle.clone();
+            async move {
+                let mut i = 0;
+                while handle.report(said(i.to_string())) {
+                    i += 1;
+                    yield_now().await;
+                }
+            }
+        });
+        settle().await;
+        assert!(store.state().writes.len() > 1, "written while the mailbox is never empty");
+        handle.flush().await.expect("stored");
+        assert!(reporter.shutdown().await.is_complete());
+        flood.await.expect("it ends with the reporter");
+    }
 }
 
 mod law_5_pace {
@@ -533,6 +571,35 @@ mod law_7_periodic_refresh {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn refresh_stamps_its_own_time() {
+        let store = Store::default();
+        let clock = Arc::new(AtomicI64::new(100));
+        let now = Arc::clone(&clock);
+        let now = move || DateTime::from_timestamp(now.load(Ordering::Relaxed), 0).expect("in range");
+        let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)).wall_clock(now));
+        handle.report(said("x"));
+        handle.flush().await.expect("stored");
+        clock.store(200, Ordering::Relaxed);
+        sleep(PERIOD * 2).await;
+        assert_eq!(store.stored().timestamp, DateTime::from_timestamp(200, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refresh_that_fails_is_tried_again_before_the_next_is_due() {
+        let store = Store::default();
+        let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD * 100)));
+        handle.report(said("ours"));
+        handle.flush().await.expect("stored");
+        store.state().stored = Some(said("theirs"));
+        store.state().read_fails = Some(Retry::Transient);
+        sleep(PERIOD * 111).await;
+        assert!(store.state().reads > 2, "it is tried again");
+        store.state().read_fails = None;
+        sleep(PERIOD).await;
+        assert_eq!(store.stored().message, "ours");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn refreshes_of_many_reporters_spread() {
         let stores: Vec<Store> = (0..50).map(|_| Store::default()).collect();
         let reporters: Vec<_> =
@@ -599,6 +666,50 @@ mod law_8_conditions {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn transition_time_is_when_the_status_moved_and_not_when_it_could_be_written() {
+        let store = Store::default();
+        let clock = Arc::new(AtomicI64::new(100));
+        let now = Arc::clone(&clock);
+        let now = move || DateTime::from_timestamp(now.load(Ordering::Relaxed), 0).expect("in range");
+        let (handle, _reporter) = start_with(&store, |b| b.wall_clock(now));
+        let say = |status, reason: &str| handle.set_condition(Condition::unchecked("Ready", status, reason, ""));
+        let since = || store.stored().condition("Ready").and_then(|c| c.last_transition_time);
+        say(ConditionStatus::False, "First");
+        handle.flush().await.expect("stored");
+        store.state().always = Some(Fate::Fails(Retry::Transient));
+        clock.store(200, Ordering::Relaxed);
+        say(ConditionStatus::Unknown, "Second");
+        settle().await;
+        clock.store(300, Ordering::Relaxed);
+        say(ConditionStatus::Unknown, "Third");
+        settle().await;
+        store.state().always = None;
+        clock.store(400, Ordering::Relaxed);
+        handle.flush().await.expect("stored");
+        assert_eq!(since(), DateTime::from_timestamp(200, 0));
+
+        handle.remove_condition("Ready");
+        handle.flush().await.expect("stored");
+        clock.store(500, Ordering::Relaxed);
+        say(ConditionStatus::Unknown, "Back");
+        handle.flush().await.expect("stored");
+        assert_eq!(since(), DateTime::from_timestamp(500, 0), "one that comes back has had a transition");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn condition_of_a_type_of_its_own_goes_when_it_is_no_longer_reported() {
+        let store = Store::default();
+        let (handle, _reporter) = start(&store);
+        let mine = Condition::unchecked("Mine", ConditionStatus::True, "Why", "");
+        handle.report(Status { conditions: vec![mine], ..said("with") });
+        handle.flush().await.expect("stored");
+        assert!(store.stored().condition("Mine").is_some());
+        handle.report(said("without"));
+        handle.flush().await.expect("stored");
+        assert_eq!(store.stored().condition("Mine"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn foreign_conditions_stay_and_a_left_over_degraded_goes() {
         let condition = |type_| Condition::unchecked(type_, ConditionStatus::True, "Why", "");
         let store = Store::holding(Status {
@@ -643,6 +754,22 @@ mod law_10_retries {
         sleep(INTERVAL / 2).await;
         assert_eq!(store.stored().message, "new");
         assert_eq!(store.calls(), (3, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn success_makes_the_pauses_short_again() {
+        let store = Store::default();
+        store.state().always = Some(Fate::Fails(Retry::Transient));
+        let (handle, _reporter) = start(&store);
+        handle.report(said("a"));
+        sleep(Duration::from_secs(600)).await;
+        store.state().always = None;
+        handle.flush().await.expect("stored");
+        sleep(INTERVAL).await;
+        store.state().fates.push_back(Fate::Fails(Retry::Transient));
+        handle.report(said("b"));
+        sleep(INTERVAL * 3 / 2).await;
+        assert_eq!(store.stored().message, "b");
     }
 
     #[tokio::test(start_paused = true)]
@@ -805,6 +932,58 @@ mod law_11_shutdown {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn last_handle_dropped_with_a_full_mailbox_stores_what_was_merged() {
+        let store = Store::default();
+        let (handle, reporter) = start_with(&store, |b| b.mailbox_size(1));
+        // Once the actor has taken the first, the rest finds it asleep.
+        for i in 0..9 {
+            handle.report(said(i.to_string()));
+        }
+        drop(handle);
+        let outcome = reporter.ended().await;
+        assert_eq!((store.stored().message.as_str(), outcome.counts.received), ("8", 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_takes_a_mailbox_of_any_size() {
+        let store = Store::default();
+        let (handle, reporter) = start_with(&store, |b| b.mailbox_size(5000));
+        for i in 0..3000 {
+            handle.upsert_backend(ready(format!("b{i}")));
+        }
+        let outcome = reporter.shutdown().await;
+        assert_eq!((store.stored().discovered_backends.len(), outcome.counts.received), (3000, 3000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flush_with_the_nearer_deadline_has_its_last_chance_in_time() {
+        let store = Store::failing([Fate::Fails(Retry::After(Duration::from_secs(60)))]);
+        let (handle, _reporter) = start(&store);
+        handle.report(said("x"));
+        settle().await;
+        let begin = Instant::now();
+        let (near, far) =
+            tokio::join!(handle.flush_within(Duration::from_secs(4)), handle.flush_within(Duration::from_secs(40)));
+        assert_eq!((near, far), (Ok(()), Ok(())));
+        assert_eq!(begin.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_leaves_a_refresh_undone() {
+        let store = Store::default();
+        let (handle, reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
+        handle.report(said("x"));
+        handle.flush().await.expect("stored");
+        store.state().read_fails = Some(Retry::Blocked);
+        sleep(INTERVAL * 34).await;
+        let reads = store.state().reads;
+        assert!(reads > 1, "the refresh has failed");
+        let begin = Instant::now();
+        assert!(reporter.shutdown().await.is_complete());
+        assert_eq!((begin.elapsed(), store.state().reads), (Duration::ZERO, reads));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn panic_in_a_sink_leaves_no_caller_hanging_and_is_tried_again() {
         let store = Store::failing([Fate::Panics, Fate::Panics]);
         let (handle, reporter) = start(&store);
@@ -872,6 +1051,22 @@ mod law_12_bad_input {
         assert_eq!(stored.conditions.len(), 1);
         assert_eq!(stored.conditions[0].reason, "TwoWords");
         assert_eq!(handle.counts().mended, 7, "counted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bad_input_in_a_full_mailbox_is_mended_and_counted_too() {
+        let store = Store::default();
+        let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(1));
+        handle.upsert_backend(ready("first"));
+        handle.upsert_backend(ready(""));
+        handle.upsert_backend(DiscoveredBackend { url: "http://user:secret@host/mcp".into(), ..ready("good") });
+        handle.set_phase(Phase::Ready, "x".repeat(50_000));
+        handle.set_observed_generation(-1);
+        handle.flush().await.expect("stored");
+        let stored = store.stored();
+        assert_eq!(stored.validate(), Ok(()));
+        assert_eq!((stored.discovered_backends.len(), stored.observed_generation), (2, None));
+        assert_eq!(handle.counts().mended, 4);
     }
 
     #[tokio::test(start_paused = true)]

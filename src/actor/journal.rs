@@ -107,10 +107,13 @@ impl Journal {
 
     /// Says each fault once.
     pub(super) fn mended(&mut self, fault: Fault) {
-        if self.said.len() < MAX_SAID && !self.said.contains(&fault) {
+        if self.is_news(&fault) {
             warn!("reported status mended: {fault}");
-            self.said.insert(fault);
         }
+    }
+
+    fn is_news(&mut self, fault: &Fault) -> bool {
+        self.said.len() < MAX_SAID && !self.said.contains(fault) && self.said.insert(fault.clone())
     }
 
     /// Says when backends begin to be left out, and when that ends.
@@ -150,6 +153,15 @@ mod tests {
             if i % 2 == 0 { Retry::Transient } else { Retry::Blocked }
         };
         assert_eq!(lines_in_an_hour(Duration::from_secs(1), mixed), 10);
+    }
+
+    #[test]
+    fn a_fault_is_said_once_and_a_thousand_at_the_most() {
+        let mut journal = Journal::default();
+        let fault = |i: usize| Fault::DoubledBackend(i.to_string());
+        assert!(journal.is_news(&fault(0)));
+        assert!(!journal.is_news(&fault(0)));
+        assert_eq!((1..2 * MAX_SAID).filter(|i| journal.is_news(&fault(*i))).count(), MAX_SAID - 1);
     }
 
     #[test]
