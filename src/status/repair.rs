@@ -337,13 +337,13 @@ mod tests {
     #[test]
     fn times_that_rfc_3339_cannot_write_are_left_out() {
         for impossible in [DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC] {
-            let faulty = DiscoveredBackend {
+            let late_or_early = DiscoveredBackend {
                 last_health_check: Some(impossible),
                 circuit_last_changed: Some(DateTime::UNIX_EPOCH),
                 ..DiscoveredBackend::named("a")
             };
-            assert!(!backend_is_sound(&faulty));
-            let (mut mended, mut faults) = (faulty, Faults::default());
+            assert!(!backend_is_sound(&late_or_early));
+            let (mut mended, mut faults) = (late_or_early, Faults::default());
             assert!(backend(&mut mended, &mut faults));
             assert_eq!((mended.last_health_check, mended.circuit_last_changed), (None, Some(DateTime::UNIX_EPOCH)));
             assert_eq!(faults.0, [Fault::ImpossibleTime("backend \"a\"".into())]);
