@@ -16,11 +16,15 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What kube finds wrong comes back to us as an error, and is said once, with
+/// what to do about it.
+const DEFAULT: &str = "info,kube_client=off,kube_runtime=off";
+
 pub(crate) fn init(global: &Global) {
-    let filter = global.log_level.as_deref().unwrap_or("info");
+    let filter = global.log_level.as_deref().unwrap_or(DEFAULT);
     let (filter, complaint) = match EnvFilter::try_new(filter) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let terminal = stderr().is_terminal();
     let format = global.log_format.unwrap_or(if terminal { Format::Text } else { Format::Json });

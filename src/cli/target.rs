@@ -13,6 +13,8 @@ use vmcp_status::{
 use super::{Failure, Global, say};
 
 const DEFAULT_NAME: &str = "vmcp";
+/// The version of the CRD in which its objects are stored.
+pub(crate) const API_VERSION: &str = "toolhive.stacklok.dev/v1beta1";
 
 /// What the commands that report understand.
 #[derive(Args, Clone, Debug)]
@@ -29,7 +31,7 @@ pub(crate) struct TargetArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// API version of the CRD
-    #[arg(long, value_name = "GROUP/VERSION", default_value = "toolhive.stacklok.dev/v1beta1")]
+    #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
     api_version: String,
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
@@ -99,7 +101,7 @@ impl TargetArgs {
             Target::Kubernetes { namespace, name } => {
                 let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
                 let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-                let (group, version) = self.api_version.split_once('/').ok_or("--api-version wants GROUP/VERSION")?;
+                let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
                 AnySink::new(KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?)
             }
@@ -109,6 +111,11 @@ impl TargetArgs {
             .periodic_interval(refresh)
             .shutdown_grace(self.shutdown_grace))
     }
+}
+
+/// The two parts of an API version.
+pub(crate) fn group_version(api_version: &str) -> Result<(&str, &str), Failure> {
+    api_version.split_once('/').ok_or_else(|| "--api-version wants GROUP/VERSION".into())
 }
 
 fn variable(name: &str) -> Option<String> {

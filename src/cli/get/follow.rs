@@ -76,7 +76,7 @@ async fn stream(
     let mut pages = Pages::new(view);
     loop {
         let is_news = |now: &&Object| {
-            let before = shown.iter().find(|before| before.name == now.name);
+            let before = shown.iter().find(|before| before.id() == now.id());
             before.is_none_or(|before| differs(before, now, view))
         };
         let text = pages.next(found.objects.iter().filter(is_news))?;
@@ -96,7 +96,8 @@ fn differs(before: &Object, now: &Object, view: View) -> bool {
     if matches!(view.format, Format::Json | Format::Yaml) {
         return before.stored != now.stored;
     }
-    !before.status.same_but_for_times(&now.status) || before.writer != now.writer || before.stale != now.stale
+    !before.status.same_but_for_times(&now.status)
+        || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
 }
 
 async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Found) {
@@ -157,13 +158,13 @@ impl Notes {
     }
 
     fn of(&mut self, found: &Found, source: &impl Source) -> BTreeSet<String> {
-        let faulty = found.faults.iter().filter_map(|fault| fault.name.as_ref());
-        let there: BTreeSet<_> = found.objects.iter().map(|object| &object.name).chain(faulty).cloned().collect();
+        let faulty = found.faults.iter().filter_map(|fault| fault.name.clone());
+        let there: BTreeSet<_> = found.objects.iter().map(Object::id).chain(faulty).collect();
         let mut notes: BTreeSet<_> = found.faults.iter().map(|fault| format!("error: {}", fault.why)).collect();
         notes.extend(self.known.difference(&there).map(|name| format!("{name} was removed")));
         self.known.extend(there);
         if self.known.is_empty() && found.faults.is_empty() {
-            notes.insert(super::none(source));
+            notes.insert(source.nothing());
         }
         notes
     }

@@ -30,10 +30,22 @@ pub(super) enum Format {
     Name,
 }
 
+/// What a list of objects tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Those of state files.
+    Files,
+    /// Those of one namespace, as kubectl shows them.
+    Namespace,
+    /// Those of all namespaces.
+    AllNamespaces,
+}
+
 /// How objects are shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
     pub(super) format: Format,
+    pub(super) columns: Columns,
     pub(super) headers: bool,
     /// One object with all its parts, not a list of them.
     pub(super) single: bool,
@@ -66,7 +78,12 @@ impl View {
 
     /// A list to which rows are added as they change.
     pub(super) fn list(self) -> Table<Object> {
-        Table::new(LIST, self.is_wide(), self.headers)
+        let columns = match self.columns {
+            Columns::Files => LIST,
+            Columns::Namespace => &CLUSTER_LIST[1..],
+            Columns::AllNamespaces => CLUSTER_LIST,
+        };
+        Table::new(columns, self.is_wide(), self.headers)
     }
 
     /// Whether it is for a person.
@@ -110,12 +127,22 @@ impl View {
 const LIST: &[Column<Object>] = &[
     Column::new("NAME", |object, _| Cell::new(&object.name)),
     Column::new("PHASE", |object, _| phase(object)),
-    Column::new("BACKENDS", |Object { status, .. }, _| {
-        Cell::new(&format!("{}/{}", status.backend_count, total(status)))
-    }),
+    Column::new("BACKENDS", |object, _| counts(object)),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::wide("UPDATED", |object, now| Cell::new(&age(object.status.timestamp, now))),
     Column::wide("WRITER", |object, _| Cell::new(&object.writer)),
+    Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
+];
+
+/// The first is for all namespaces only.
+const CLUSTER_LIST: &[Column<Object>] = &[
+    Column::new("NAMESPACE", |object, _| Cell::new(&object.namespace)),
+    Column::new("NAME", |object, _| Cell::new(&object.name)),
+    Column::new("PHASE", |object, _| phase(object)),
+    Column::new("URL", |object, _| Cell::new(&object.url)),
+    Column::new("BACKENDS", |object, _| counts(object)),
+    Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
+    Column::new("READY", |object, _| ready(object)),
     Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
 ];
 
@@ -141,10 +168,18 @@ const CONDITIONS: &[Column<Condition>] = &[
 ];
 
 fn summary(object: &Object, now: DateTime<Utc>) -> String {
-    let Object { name, status, written, writer, stale, stored: _ } = object;
-    let mut lines = vec![("Name:", Cell::new(name)), ("Phase:", phase(object))];
+    let Object { name, namespace, status, url, written, writer, stale, stored: _ } = object;
+    let in_cluster = !namespace.is_empty();
+    let mut lines = vec![("Name:", Cell::new(name))];
+    if in_cluster {
+        lines.push(("Namespace:", Cell::new(namespace)));
+    }
+    lines.push(("Phase:", phase(object)));
     if let Some(why) = stale {
         lines.push(("Stale:", Cell::styled(why, WARNING)));
+    }
+    if in_cluster {
+        lines.push(("URL:", Cell::new(url)));
     }
     let (total, listed) = (total(status), status.discovered_backends.len());
     let listed = if listed < total { format!(", {listed} listed") } else { String::new() };
@@ -152,8 +187,19 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     lines.push(("Backends:", Cell::new(&backends)));
     lines.push(("Message:", Cell::new(&status.message)));
     lines.push(("Age:", Cell::new(&age(*written, now))));
-    lines.push(("Writer:", Cell::new(writer)));
+    if !writer.is_empty() {
+        lines.push(("Writer:", Cell::new(writer)));
+    }
     block(lines)
+}
+
+fn counts(Object { status, .. }: &Object) -> Cell {
+    Cell::new(&format!("{}/{}", status.backend_count, total(status)))
+}
+
+fn ready(object: &Object) -> Cell {
+    let condition = object.status.conditions.iter().find(|condition| condition.type_ == condition_type::READY);
+    condition.map_or_else(|| Cell::new(""), condition_status)
 }
 
 /// How many backends there are: those listed, and those that were left out for

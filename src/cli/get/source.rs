@@ -1,5 +1,6 @@
 //! Where the objects come from that `get` shows.
 
+mod cluster;
 mod directory;
 
 use chrono::{DateTime, Utc};
@@ -7,7 +8,9 @@ use serde_json::Value;
 use vmcp_status::Status;
 
 use super::super::Failure;
+use super::render::Columns;
 
+pub(super) use cluster::Cluster;
 pub(super) use directory::Directory;
 
 /// One state, as it was when it was read.
@@ -15,8 +18,13 @@ pub(super) use directory::Directory;
 pub(super) struct Object {
     /// What `get NAME` finds it by.
     pub(super) name: String,
+    /// Empty for a state file.
+    pub(super) namespace: String,
     pub(super) status: Status,
-    /// When it was last written.
+    /// Where it serves; empty where that is not known.
+    pub(super) url: String,
+    /// What its age counts from: the last write of a file, the creation of an
+    /// object in a cluster.
     pub(super) written: Option<DateTime<Utc>>,
     /// Who wrote it and whether it still does; empty where that is not known.
     pub(super) writer: String,
@@ -26,10 +34,17 @@ pub(super) struct Object {
     pub(super) stored: Value,
 }
 
+impl Object {
+    /// What no other of its source has.
+    pub(super) fn id(&self) -> String {
+        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
+    }
+}
+
 /// One that is there and cannot be shown.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    /// `None`: it concerns them all.
+    /// The [`id`](Object::id); `None`: it concerns them all.
     pub(super) name: Option<String>,
     pub(super) why: String,
 }
@@ -46,8 +61,15 @@ pub(super) trait Source {
     /// Where that is, to follow "there is nothing …".
     fn place(&self) -> String;
 
-    /// The names there are, those of unreadable ones included.
-    async fn names(&self) -> Result<Vec<String>, Failure>;
+    /// What to say where there is nothing at all.
+    fn nothing(&self) -> String;
+
+    /// What a list of them tells.
+    fn columns(&self) -> Columns;
+
+    /// The names there are, those of unreadable ones included; `None` where
+    /// they may not be told.
+    async fn names(&self) -> Result<Option<Vec<String>>, Failure>;
 
     /// All, or the one of this name. That there is none is no failure.
     async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure>;

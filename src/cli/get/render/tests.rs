@@ -12,7 +12,7 @@ fn ago(seconds: i64) -> Option<DateTime<Utc>> {
 }
 
 fn view(format: Format, single: bool) -> View {
-    View { format, headers: true, single }
+    View { format, columns: Columns::Files, headers: true, single }
 }
 
 /// The text as it looks without colours.
@@ -23,6 +23,8 @@ fn shown(view: View, objects: &[Object]) -> String {
 fn object(name: &str, status: Status) -> Object {
     Object {
         name: name.into(),
+        namespace: String::new(),
+        url: String::new(),
         stored: json!({"metadata": {"name": name}, "status": status, "extra": {"unknown": [1, null]}}),
         status,
         written: ago(192),
@@ -114,6 +116,47 @@ Degraded             True     ServerDegraded              4h      1 of 2 backend
     );
 }
 
+fn in_cluster(object: Object, namespace: &str, url: &str) -> Object {
+    Object { namespace: namespace.into(), url: url.into(), writer: String::new(), ..object }
+}
+
+#[test]
+fn a_list_of_a_cluster_has_the_columns_of_kubectl() {
+    let objects = [
+        in_cluster(object("bare", Status::default()), "lab", ""),
+        in_cluster(weather(), "prod", "http://tools.prod:4483/mcp"),
+    ];
+    let all = |columns| shown(View { columns, ..view(Format::Table, false) }, &objects);
+    assert_eq!(
+        all(Columns::AllNamespaces),
+        "\
+NAMESPACE   NAME    PHASE      URL                          BACKENDS   AGE     READY    MESSAGE
+lab         bare    Pending    <none>                       0/0        3m12s   <none>   <none>
+prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   True     1 of 2 backends routable, 1 unavailable
+"
+    );
+    let without = |line: &str| line["NAMESPACE   ".len()..].to_owned() + "\n";
+    assert_eq!(all(Columns::Namespace), all(Columns::AllNamespaces).lines().map(without).collect::<String>());
+}
+
+#[test]
+fn one_of_a_cluster_has_namespace_and_url_and_no_writer() {
+    let text = shown(view(Format::Table, true), &[in_cluster(weather(), "prod", "http://tools/mcp")]);
+    assert_eq!(
+        text.split("\n\n").next(),
+        Some(
+            "\
+Name:        tools
+Namespace:   prod
+Phase:       Degraded
+URL:         http://tools/mcp
+Backends:    1/2 routable
+Message:     1 of 2 backends routable, 1 unavailable
+Age:         3m12s"
+        )
+    );
+}
+
 #[test]
 fn wide_shows_all_of_a_backend() {
     let text = shown(view(Format::Wide, true), &[weather()]);
@@ -198,10 +241,10 @@ fn no_format_lets_a_control_character_out() {
             ..DiscoveredBackend::named(hostile)
         }])
     };
-    let evil = object("evil", status);
+    let evil = in_cluster(object("evil", status), hostile, hostile);
     for format in Format::value_variants() {
-        for single in [true, false] {
-            let view = view(*format, single);
+        for (single, columns) in [(true, Columns::Files), (false, Columns::Files), (false, Columns::AllNamespaces)] {
+            let view = View { columns, ..view(*format, single) };
             let text = view.text(std::slice::from_ref(&evil), now()).expect("it can be shown");
             let ours = strip_ours(&text);
             assert!(!ours.chars().any(|char| char.is_control() && char != '\n'), "{format:?} {ours:?}");

@@ -15,6 +15,7 @@ use vmcp_status::{StateFile, StateFileError, Writer};
 
 use super::{Fault, Found, Object, Source, chain};
 use crate::cli::Failure;
+use crate::cli::get::render::Columns;
 
 /// How often the directory is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -38,9 +39,17 @@ impl Source for Directory {
         format!("in {}", self.dir.display())
     }
 
-    async fn names(&self) -> Result<Vec<String>, Failure> {
+    fn nothing(&self) -> String {
+        format!("nothing was reported {}: start a reporter, or look elsewhere with --state-dir", self.place())
+    }
+
+    fn columns(&self) -> Columns {
+        Columns::Files
+    }
+
+    async fn names(&self) -> Result<Option<Vec<String>>, Failure> {
         let dir = self.dir.clone();
-        Ok(spawn_blocking(move || StateFile::names(&dir)).await??)
+        Ok(Some(spawn_blocking(move || StateFile::names(&dir)).await??))
     }
 
     async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure> {
@@ -129,7 +138,9 @@ fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
                 let health = Health::of(&writer, now);
                 found.objects.push(Object {
                     name,
+                    namespace: String::new(),
                     status,
+                    url: String::new(),
                     written: writer.time,
                     writer: format!("pid {}, {}", writer.pid, health.as_str()),
                     stale: health.why_stale(&writer),
@@ -283,7 +294,7 @@ mod tests {
         let [Fault { name, why }] = &found.faults[..] else { panic!("one is broken") };
         assert_eq!(name.as_deref(), Some("broken"));
         assert!(why.contains("broken.json") && why.contains("column"), "{why}");
-        assert_eq!(source.names().await.expect("readable"), ["a", "b", "broken"]);
+        assert_eq!(source.names().await.expect("readable").expect("told"), ["a", "b", "broken"]);
     }
 
     #[tokio::test]

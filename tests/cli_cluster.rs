@@ -1,0 +1,253 @@
+//! The program against a cluster: `get`, `report` and `run`, as others run them.
+
+#[path = "support/real.rs"]
+mod real;
+#[path = "support/states.rs"]
+mod states;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use real::RealServer;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use states::{Said, States, Watch, next, said};
+
+/// Far longer than anything takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    server: RealServer,
+    states: States,
+}
+
+impl Cluster {
+    /// Two objects, one without a status.
+    async fn start() -> Self {
+        let server = RealServer::start().await;
+        server.create("bare").await;
+        server.create("tools").await;
+        server.merge_status("tools", &status("1 of 2 backends routable")).await;
+        Cluster { server, states: States::new() }
+    }
+
+    /// The arguments, and this user's kubeconfig.
+    fn args(&self, user: &str, args: &[&str]) -> Vec<String> {
+        let file = self.server.kubeconfig(user).display().to_string();
+        args.iter().copied().chain(["--kubeconfig", &file]).map(String::from).collect()
+    }
+
+    fn get_as(&self, user: &str, args: &[&str]) -> Said {
+        let args = self.args(user, args);
+        self.states.get(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn get(&self, args: &[&str]) -> Said {
+        self.get_as("admin", args)
+    }
+
+    fn watch(&self, args: &[&str]) -> Watch {
+        let args = self.args("admin", args);
+        self.states.watch(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.server.kubeconfig(user)
+    }
+
+    async fn status(&self, name: &str) -> Value {
+        self.server.object(name).await.map(|object| object["status"].clone()).unwrap_or_default()
+    }
+}
+
+fn status(message: &str) -> Value {
+    json!({
+        "phase": "Degraded", "message": message, "url": "http://tools:4483/mcp", "backendCount": 1,
+        "discoveredBackends": [{"name": "b1", "status": "ready"}, {"name": "b2", "status": "unavailable"}],
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "ServerDegraded", "message": "",
+            "lastTransitionTime": "2020-01-01T00:00:00Z",
+        }],
+    })
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// The program without anything that this process was given.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ended(child: Child) -> Said {
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    said(child.wait_with_output().expect("it ends"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn objects_are_listed_as_kubectl_lists_them() {
+    let cluster = Cluster::start().await;
+    let Said { code, out, err } = cluster.get(&["-n", "default"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<_> = out.lines().map(words).collect();
+    assert_eq!(lines[0], ["NAME", "PHASE", "URL", "BACKENDS", "AGE", "READY", "MESSAGE"]);
+    assert_eq!(lines[1][..4], ["bare", "Pending", "<none>", "0/0"]);
+    assert_eq!(lines[1][5..], ["<none>", "<none>"]);
+    assert_eq!(lines[2][..4], ["tools", "Degraded", "http://tools:4483/mcp", "1/2"]);
+    assert_eq!(lines[2][5..], ["True", "1", "of", "2", "backends", "routable"]);
+    assert_eq!(cluster.get(&[]).out.lines().count(), 3, "the namespace of the context");
+
+    let out = cluster.get(&["-A"]).out;
+    let lines: Vec<_> = out.lines().map(words).collect();
+    assert_eq!(lines[0][..3], ["NAMESPACE", "NAME", "PHASE"]);
+    assert_eq!(lines[2][..3], ["default", "tools", "Degraded"]);
+
+    let Said { code, out, err } = cluster.get(&["-n", "empty"]);
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    assert!(err.contains("no VirtualMCPServer in namespace empty"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
+    let cluster = Cluster::start().await;
+    let Said { code, out, err } = cluster.get(&["-n", "default", "tools"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let start = "Name:        tools\nNamespace:   default\nPhase:       Degraded\nURL:         http://tools:4483/mcp\n";
+    assert!(out.starts_with(start), "{out}");
+    assert!(out.contains("\nb2        unavailable") && !out.contains("Writer:"), "{out}");
+
+    let Said { code, out, err } = cluster.get(&["-n", "default", "tool"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("no \"tool\" in namespace default: choose one of bare, tools"), "{err}");
+    let Said { code, err, .. } = cluster.get_as("operator", &["-n", "default", "tool"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("no \"tool\" in namespace default"), "{err}");
+    let Said { code, err, .. } = cluster.get(&["-n", "default", "../tools"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("no Kubernetes name"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn programs_get_the_objects_as_the_server_has_them() {
+    let cluster = Cluster::start().await;
+    let mut stored = cluster.server.object("tools").await.expect("it is there");
+    stored["metadata"].as_object_mut().expect("an object").remove("managedFields");
+    let json: Value = serde_json::from_str(&cluster.get(&["tools", "-o", "json"]).out).expect("JSON");
+    assert_eq!(json, stored);
+    let list: Value = serde_saphyr::from_str(&cluster.get(&["-o", "yaml"]).out).expect("YAML");
+    assert_eq!(list["items"][1], stored);
+    assert_eq!(cluster.get(&["-o", "name"]).out, "bare\ntools\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn errors_say_what_to_do() {
+    let mut cluster = Cluster::start().await;
+    for (args, right) in [
+        (&["-n", "default"][..], "verb list on virtualmcpservers"),
+        (&["-n", "default", "tools"], "verb get on virtualmcpservers"),
+    ] {
+        let Said { code, out, err } = cluster.get_as("least", args);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(err.contains(right) && err.lines().count() == 1, "{err}");
+    }
+    for args in [&["-n", "default"][..], &["-n", "default", "tools"]] {
+        let args = [args, &["--api-version", "toolhive.stacklok.dev/v9"]].concat();
+        let Said { code, err, .. } = cluster.get(&args);
+        assert_eq!(code, Some(1));
+        assert!(err.contains("toolhive.stacklok.dev/v9") && err.contains("vmcp-status crd"), "{err}");
+    }
+    cluster.server.kill_server().await;
+    let start = Instant::now();
+    let Said { code, err, .. } = cluster.get(&["-n", "default"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is it reachable?") && err.lines().count() == 1, "{err}");
+    assert!(start.elapsed() < LIMIT, "no endless retry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn watch_shows_changes_and_deletions_and_outlives_the_server() {
+    let mut cluster = Cluster::start().await;
+    let watch = cluster.watch(&["-n", "default", "-w"]);
+    for start in ["NAME", "bare", "tools"] {
+        assert!(watch.line().starts_with(start));
+    }
+    cluster.server.merge_status("tools", &json!({"message": "changed"})).await;
+    let line = watch.line();
+    assert!(line.starts_with("tools") && line.ends_with("changed"), "{line}");
+    cluster.server.delete("bare").await;
+    assert_eq!(next(&watch.err), "default/bare was removed");
+
+    cluster.server.kill_server().await;
+    let line = next(&watch.err);
+    assert!(line.contains("trying again"), "{line}");
+    cluster.server.restart_server().await;
+    cluster.server.merge_status("tools", &json!({"message": "back"})).await;
+    let line = watch.line();
+    assert!(line.ends_with("back"), "{line}");
+    assert_eq!(watch.end(), Vec::<String>::new());
+
+    let watch = cluster.watch(&["tools", "-w", "-o", "json"]);
+    assert_eq!(watch.line(), "{");
+    assert!(!watch.end().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn report_stores_in_the_object_that_arguments_or_environment_name() {
+    let cluster = Cluster::start().await;
+    let status = tempfile::NamedTempFile::new().expect("a file");
+    let report = |message: &str| {
+        std::fs::write(status.path(), json!({"phase": "Ready", "message": message}).to_string()).expect("written");
+        let mut command = program();
+        command.args(["report", "-f"]).arg(status.path());
+        command
+    };
+    let kubeconfig = cluster.kubeconfig("least");
+    let mut command = report("by arguments");
+    command.args(["--kubernetes", "bare", "-n", "default", "--kubeconfig"]).arg(&kubeconfig);
+    let Said { code, err, .. } = said(command.output().expect("it runs"));
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(cluster.status("bare").await["message"], "by arguments");
+
+    let mut command = report("by environment");
+    command.envs([("VMCP_NAME", "bare"), ("VMCP_NAMESPACE", "default")]).env("KUBECONFIG", &kubeconfig);
+    let Said { code, err, .. } = said(command.output().expect("it runs"));
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(cluster.status("bare").await["message"], "by environment");
+
+    let mut command = report("nowhere");
+    command.env("VMCP_NAMESPACE", "default").env("KUBECONFIG", &kubeconfig);
+    let Said { code, err, .. } = said(command.output().expect("it runs"));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("VMCP_NAMESPACE") && err.contains("VMCP_NAME "), "{err}");
+    assert_eq!(cluster.status("bare").await["message"], "by environment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn run_stores_what_it_finds() {
+    let cluster = Cluster::start().await;
+    let config = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
+    std::fs::write(config.path(), "backends: []\n").expect("written");
+    let child = program()
+        .args(["run", "--kubernetes", "bare", "-n", "default", "-c"])
+        .arg(config.path())
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig("least"))
+        .spawn()
+        .expect("it runs");
+    let stored = async { while cluster.status("bare").await["phase"] != "Ready" {} };
+    let in_time = tokio::time::timeout(LIMIT, stored).await;
+    let Said { code, err, .. } = ended(child);
+    assert!(in_time.is_ok() && code == Some(0), "{err}");
+    assert_eq!(cluster.status("bare").await["message"], "Ready, no backends configured");
+}
