@@ -99,7 +99,7 @@ impl TargetArgs {
             Target::Kubernetes { namespace, name } => {
                 let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
                 let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-                let (group, version) = self.api_version.split_once('/').ok_or("--api-version wants GROUP/VERSION")?;
+                let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
                 AnySink::new(KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?)
             }
@@ -109,6 +109,11 @@ impl TargetArgs {
             .periodic_interval(refresh)
             .shutdown_grace(self.shutdown_grace))
     }
+}
+
+/// The two parts of an `--api-version`.
+pub(crate) fn group_version(api_version: &str) -> Result<(&str, &str), Failure> {
+    api_version.split_once('/').ok_or_else(|| "--api-version wants GROUP/VERSION".into())
 }
 
 fn variable(name: &str) -> Option<String> {
