@@ -60,20 +60,32 @@ async fn without_any_configuration_it_says_how_to_reach_a_cluster() {
     check(None, &[NAME]).await.assert(1, &[("cluster", "FAIL")], &["KUBECONFIG", "service account"]);
 }
 
-#[tokio::test]
-async fn a_server_that_is_not_there_ends_it_soon() {
+/// Checks with a server at this port.
+async fn check_port(port: u16) -> Checked {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("kubeconfig");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        // Nothing listens on this port.
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}],
     });
     std::fs::write(&file, config.to_string()).expect("written");
-    let checked = check(Some(&file), &[NAME]).await;
+    check(Some(&file), &[NAME]).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_ends_it() {
+    // Nothing listens on this port.
+    let checked = check_port(1).await;
     checked.assert(1, &[("cluster", "FAIL")], &["no answer", "is the address right"]);
     assert_eq!(checked.text.lines().count(), 2, "{}", checked.text);
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_ends_it() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    check_port(port).await.assert(1, &[("cluster", "FAIL")], &["nothing within 5 s"]);
 }
 
 #[tokio::test]

@@ -89,13 +89,12 @@ pub(super) async fn ask(client: &Client, target: &Target) -> Answers {
     if matches!(server_version.code(), None | Some(401)) {
         return Answers { version: server_version, rest: None };
     }
-    let mut rest = Rest {
-        discovery: get(client, &format!("/apis/{group}")).await,
-        get_status: get(client, &status).await,
-        get_object: get(client, &object).await,
-        empty_patch: send(client, Method::PATCH, &dry_run, Some((MERGE_PATCH, json!({})))).await,
-        write: None,
-    };
+    let discovery = format!("/apis/{group}");
+    let empty_patch = send(client, Method::PATCH, &dry_run, Some((MERGE_PATCH, json!({}))));
+    // At once, so that a server that falls silent is waited for only once.
+    let (discovery, get_status, get_object, empty_patch) =
+        tokio::join!(get(client, &discovery), get(client, &status), get(client, &object), empty_patch);
+    let mut rest = Rest { discovery, get_status, get_object, empty_patch, write: None };
     if let Some(patch) = rest.object().and_then(harmless) {
         rest.write = Some(send(client, Method::PATCH, &dry_run, Some((JSON_PATCH, patch))).await);
     }

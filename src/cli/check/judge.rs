@@ -185,11 +185,17 @@ fn rights(target: &Target, rest: &Rest) -> Finding {
 /// How the missing verb is given to whoever asked.
 fn grant(target: &Target, rest: &Rest) -> String {
     let namespace = &target.namespace;
-    match user(rest).map(|user| (user, user.strip_prefix("system:serviceaccount:").and_then(|it| it.split_once(':')))) {
-        Some((_, Some((home, account)))) if home == namespace => format!(
+    // What goes into a command comes from the server: nothing but a name may.
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let account = |user: &str| {
+        let (home, account) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        (home == namespace && is_name(account)).then(|| account.to_owned())
+    };
+    match user(rest).map(|user| (user, account(user))) {
+        Some((_, Some(account))) => format!(
             "grant it: vmcp-status rbac -n {namespace} --service-account {account} | kubectl apply -f - (see RBAC.md)"
         ),
-        Some((user, _)) => format!("grant it to {user} in the namespace {namespace}, see RBAC.md"),
+        Some((user, None)) => format!("grant it to {user} in the namespace {namespace}, see RBAC.md"),
         None => format!("grant it in the namespace {namespace}, see RBAC.md"),
     }
 }
@@ -233,6 +239,8 @@ fn all(rest: &Rest) -> Vec<&Answer> {
 /// anything else, so what is not there is refused to nobody who may look.
 fn is_held(answer: &Answer) -> Option<bool> {
     match answer.code() {
+        // A page of some proxy says nothing.
+        Some(0..=399) if answer.success().is_none() => None,
         Some(429 | 500..) | None => None,
         Some(_) => Some(!is_forbidden(answer)),
     }
@@ -352,6 +360,14 @@ mod tests {
         let elsewhere = Target { namespace: "other".into(), ..target() };
         let advice = rights(&elsewhere, &none).advice.expect("advice");
         assert!(advice.contains("to system:serviceaccount:ns:sa in the namespace other"), "{advice}");
+    }
+
+    #[test]
+    fn a_page_of_a_proxy_proves_nothing() {
+        let page = || got(200, json!("<html>"));
+        let rest = rest([page(), page(), page()]);
+        assert_eq!(rights(&target(), &rest).verdict, Fail);
+        assert_eq!(object(&target(), &rest).verdict, Fail);
     }
 
     #[test]
