@@ -3,10 +3,12 @@
 // What clap prints is not Markdown.
 #![allow(clippy::doc_markdown)]
 
+mod check;
 mod config;
 mod crd;
 mod get;
 pub(crate) mod logging;
+mod rbac;
 mod report;
 mod run;
 mod target;
@@ -26,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   my-gateway | vmcp-status report --derive   report what another process says
   vmcp-status get                            what was reported, all of it
   vmcp-status get my-vmcp -w                 one vMCP, as it changes
+  vmcp-status check my-vmcp                  would reporting to a cluster work?
 
 Exit codes: 0 all went well; 1 something failed at run time; 2 wrong usage.";
 
@@ -58,6 +61,8 @@ enum Command {
     Run(run::RunArgs),
     Report(report::ReportArgs),
     Get(get::GetArgs),
+    Check(check::CheckArgs),
+    Rbac(rbac::RbacArgs),
     Crd(crd::CrdArgs),
 }
 
@@ -70,6 +75,8 @@ impl Cli {
                 Command::Run(args) => run::run(args, &global).await,
                 Command::Report(args) => report::report(args, &global).await,
                 Command::Get(args) => get::get(args, &global).await,
+                Command::Check(args) => check::check(args).await,
+                Command::Rbac(args) => rbac::rbac(args).await,
                 Command::Crd(args) => crd::crd(args).await,
             }
         });

@@ -113,7 +113,7 @@ impl TargetArgs {
     }
 }
 
-/// The two parts of an API version.
+/// The two parts of an `--api-version`.
 pub(crate) fn group_version(api_version: &str) -> Result<(&str, &str), Failure> {
     api_version.split_once('/').ok_or_else(|| "--api-version wants GROUP/VERSION".into())
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -57,8 +57,8 @@ impl Kind {
     fn program(&self, name: &str, variable: &str) -> PathBuf {
         match self {
             Kind::Extensions => std::env::var_os(variable)
-                .map(PathBuf::from)
-                .unwrap_or_else(|| panic!("{variable} is not set: export what tests/apiserver/build.sh prints")),
+                .unwrap_or_else(|| panic!("{variable} is not set: export what tests/apiserver/build.sh prints"))
+                .into(),
             Kind::Kubebuilder(assets) => assets.join(name),
             Kind::Cluster(_) => panic!("this test stops the server, and a cluster is not its to stop"),
         }
@@ -114,7 +114,7 @@ impl RealServer {
         for (uid, user) in USERS.iter().enumerate() {
             let usual = format!("{user}-token");
             let token = others.iter().find(|(other, _)| other == user).map_or(&*usual, |(_, token)| token);
-            tokens.push_str(&format!("{token},{user},{}\n", uid + 1));
+            tokens.extend([token, ",", user, ",", &(uid + 1).to_string(), "\n"]);
         }
         // Replaced at once: the server reads it at any time.
         std::fs::write(self.dir.path().join("tokens.new"), tokens).expect("written");
@@ -241,7 +241,7 @@ impl RealServer {
             while crds.patch(&crd.name_any(), &params, &patch).await.is_err() {
                 sleep(Duration::from_millis(50)).await;
             }
-            while self.api().list(&Default::default()).await.is_err() {
+            while self.api().list(&ListParams::default()).await.is_err() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
@@ -311,6 +311,6 @@ impl RealServer {
     }
 
     pub async fn delete(&self, name: &str) {
-        let _ = self.api().delete(name, &Default::default()).await.expect("deleted");
+        let _ = self.api().delete(name, &DeleteParams::default()).await.expect("deleted");
     }
 }

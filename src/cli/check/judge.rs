@@ -1,0 +1,448 @@
+//! What answers mean, and what to do about it. Pure.
+
+use serde_json::Value;
+
+use super::ask::{Answer, Answers, Rest, Target};
+
+/// How much of a server's words is repeated.
+const MAX_WORDS: usize = 300;
+const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
+const GET_STATUS: &str = "get on virtualmcpservers/status";
+const GET_OBJECT: &str = "get on virtualmcpservers";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ok,
+    /// A reporter may work all the same.
+    Warn,
+    /// It would not.
+    Fail,
+}
+
+/// What became of one question.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) verdict: Verdict,
+    pub(super) question: &'static str,
+    pub(super) found: String,
+    /// What to do.
+    pub(super) advice: Option<String>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, question: &'static str, found: impl Into<String>) -> Self {
+        Finding { verdict, question, found: found.into(), advice: None }
+    }
+
+    fn ok(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Ok, question, found)
+    }
+
+    fn warn(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn, question, found)
+    }
+
+    pub(super) fn fail(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail, question, found)
+    }
+
+    fn advise(self, advice: impl Into<String>) -> Self {
+        Finding { advice: Some(advice.into()), ..self }
+    }
+}
+
+pub(super) fn judge(target: &Target, answers: &Answers) -> Vec<Finding> {
+    let mut findings = vec![cluster(&answers.version)];
+    match &answers.rest {
+        None if answers.version.code() == Some(401) => findings.push(refused_credentials()),
+        None => {}
+        Some(rest) if all(rest).iter().any(|answer| answer.code() == Some(401)) => findings.push(refused_credentials()),
+        Some(rest) => findings.extend([
+            credentials(rest),
+            crd(target, rest),
+            object(target, rest),
+            rights(target, rest),
+            write(rest),
+        ]),
+    }
+    findings
+}
+
+fn cluster(version: &Answer) -> Finding {
+    const QUESTION: &str = "cluster";
+    match version {
+        Answer::Nothing(why) => Finding::fail(QUESTION, format!("no answer: {why}"))
+            .advise("is the address right, is the network open, and can the credentials be got at?"),
+        // Who may not know the version has found a cluster all the same.
+        Answer::Got { code: 401 | 403, .. } => Finding::ok(QUESTION, "answers, but does not tell its version"),
+        Answer::Got { code: 200..=299, body } if body["gitVersion"].is_string() => {
+            Finding::ok(QUESTION, format!("answers, Kubernetes {}", body["gitVersion"].as_str().unwrap_or_default()))
+        }
+        Answer::Got { .. } => Finding::warn(QUESTION, format!("has no version: {}", described(version)))
+            .advise("is it an API server, or is a proxy in between?"),
+    }
+}
+
+fn credentials(rest: &Rest) -> Finding {
+    const QUESTION: &str = "credentials";
+    if user(rest) == Some("system:anonymous") {
+        return Finding::fail(QUESTION, "none were sent: the server sees system:anonymous")
+            .advise("is there a user in the context, or a token of the service account in the pod?");
+    }
+    if all(rest).iter().all(|answer| answer.code().is_none_or(|code| code >= 500)) {
+        return Finding::warn(QUESTION, "cannot be told without an answer");
+    }
+    let who = user(rest).map(|user| format!(", as {user}")).unwrap_or_default();
+    Finding::ok(QUESTION, format!("accepted{who}"))
+}
+
+fn refused_credentials() -> Finding {
+    Finding::fail("credentials", "not accepted (401)")
+        .advise("has the token expired, does the service account exist, is it a token for this cluster?")
+}
+
+fn crd(target: &Target, rest: &Rest) -> Finding {
+    const QUESTION: &str = "CRD";
+    let Target { group, version, .. } = target;
+    let versions = versions(&rest.discovery);
+    let listed = versions.join(", ");
+    // The object's own path knows best, and may be open where discovery is not.
+    let is_served = rest.object().is_some() || looks(rest).iter().any(|answer| is_missing_object(answer, target));
+    if is_served {
+        let all = if versions.is_empty() { "other versions cannot be seen".into() } else { format!("of {listed}") };
+        return Finding::ok(QUESTION, format!("{group} serves virtualmcpservers in {version} ({all})"));
+    }
+    match rest.discovery.code() {
+        Some(200..=299) if versions.contains(&version.as_str()) => {
+            if looks(rest).iter().any(|answer| answer.code() == Some(404)) {
+                return Finding::fail(QUESTION, format!("{group}/{version} is served, but not virtualmcpservers"))
+                    .advise("update ToolHive's CRDs");
+            }
+            Finding::ok(QUESTION, format!("{group} is served in {listed}"))
+        }
+        Some(200..=299) => Finding::fail(QUESTION, format!("{group} is served in {listed}, not in {version}")).advise(
+            format!("update ToolHive's CRDs, or use --api-version {group}/{}", versions.first().unwrap_or(&"v1")),
+        ),
+        Some(404) => Finding::fail(QUESTION, format!("{group} is not served"))
+            .advise("install ToolHive's CRDs; in a development cluster: vmcp-status crd | kubectl apply -f -"),
+        _ if looks(rest).iter().any(|answer| answer.code() == Some(404)) => {
+            Finding::fail(QUESTION, format!("{group}/{version} does not serve virtualmcpservers"))
+                .advise("install or update ToolHive's CRDs, or name another --api-version")
+        }
+        _ => Finding::warn(QUESTION, format!("cannot be told: {}", described(&rest.discovery)))
+            .advise(format!("ask somebody who may: kubectl get --raw /apis/{group}")),
+    }
+}
+
+fn object(target: &Target, rest: &Rest) -> Finding {
+    const QUESTION: &str = "object";
+    let Target { namespace, name, .. } = target;
+    let looks = looks(rest);
+    if let Some(object) = rest.object() {
+        let phase = object.pointer("/status/phase").and_then(Value::as_str);
+        let phase = phase.map_or_else(|| "nothing reported yet".into(), |phase| format!("phase {phase}"));
+        return Finding::ok(QUESTION, format!("{namespace}/{name} exists, {phase}"));
+    }
+    if looks.iter().any(|answer| is_missing_object(answer, target)) {
+        return Finding::fail(QUESTION, format!("there is no {name} in the namespace {namespace}"))
+            .advise(format!("create it, or name another one: kubectl get virtualmcpservers -n {namespace}"));
+    }
+    if looks.iter().any(|answer| answer.code() == Some(404)) {
+        return Finding::fail(QUESTION, "cannot be there: the CRD is not served in this version");
+    }
+    match looks.iter().find(|answer| !is_forbidden(answer)) {
+        None => Finding::warn(QUESTION, "cannot be told: no right to look at it"),
+        Some(answer) => Finding::fail(QUESTION, format!("cannot be read: {}", described(answer)))
+            .advise("the cluster has a problem, try again"),
+    }
+}
+
+fn rights(target: &Target, rest: &Rest) -> Finding {
+    const QUESTION: &str = "rights";
+    let verbs = [(PATCH_STATUS, &rest.empty_patch), (GET_STATUS, &rest.get_status), (GET_OBJECT, &rest.get_object)];
+    let held: Vec<_> =
+        verbs.into_iter().filter(|(_, answer)| is_held(answer) == Some(true)).map(|(verb, _)| verb).collect();
+    match is_held(&rest.empty_patch) {
+        Some(true) => {
+            let role = match (is_held(&rest.get_status), is_held(&rest.get_object)) {
+                (Some(true), Some(true)) => "more than any of the three roles needs",
+                (Some(true), _) => "the original reporter's role",
+                (_, Some(true)) => "the role that ToolHive's operator gives",
+                _ => "the least role",
+            };
+            Finding::ok(QUESTION, format!("{}: {role}, enough", held.join(", ")))
+        }
+        None => Finding::fail(QUESTION, format!("cannot be told: {}", described(&rest.empty_patch)))
+            .advise("the cluster has a problem, try again"),
+        Some(false) => {
+            let others = if held.is_empty() { String::new() } else { format!("; there is {}", held.join(", ")) };
+            Finding::fail(QUESTION, format!("the role lacks the verb {PATCH_STATUS}{others}"))
+                .advise(grant(target, rest))
+        }
+    }
+}
+
+/// How the missing verb is given to whoever asked.
+fn grant(target: &Target, rest: &Rest) -> String {
+    let namespace = &target.namespace;
+    // What goes into a command comes from the server: nothing but a name may.
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let account = |user: &str| {
+        let (home, account) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        (home == namespace && is_name(account)).then(|| account.to_owned())
+    };
+    match user(rest).map(|user| (user, account(user))) {
+        Some((_, Some(account))) => format!(
+            "grant it: vmcp-status rbac -n {namespace} --service-account {account} | kubectl apply -f - (see RBAC.md)"
+        ),
+        Some((user, None)) => format!("grant it to {user} in the namespace {namespace}, see RBAC.md"),
+        None => format!("grant it in the namespace {namespace}, see RBAC.md"),
+    }
+}
+
+fn write(rest: &Rest) -> Finding {
+    const QUESTION: &str = "write";
+    let Some(answer) = &rest.write else {
+        return Finding::warn(QUESTION, "not tried: no object was read");
+    };
+    match answer.code() {
+        Some(200..=299) => Finding::ok(QUESTION, "would succeed (a dry run: nothing was written)"),
+        Some(409) => Finding::warn(QUESTION, "somebody else wrote just now, which a reporter takes in its stride")
+            .advise("ask again"),
+        Some(403) if is_forbidden(answer) => {
+            Finding::fail(QUESTION, format!("would be refused, without {PATCH_STATUS}"))
+        }
+        Some(403) => Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
+            .advise("an admission webhook or policy is in the way: let the reporter through"),
+        // Webhooks that do something themselves refuse dry runs.
+        Some(400) if message(answer).to_lowercase().replace(' ', "").contains("dryrun") => {
+            Finding::warn(QUESTION, format!("cannot be told: {}", described(answer)))
+                .advise("a webhook takes no dry runs; start the reporter and see what it logs")
+        }
+        Some(400 | 422) => Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
+            .advise("does the CRD match? compare with: vmcp-status crd"),
+        _ => Finding::fail(QUESTION, format!("cannot be told: {}", described(answer)))
+            .advise("the cluster has a problem, try again"),
+    }
+}
+
+/// The three ways of looking at the object.
+fn looks(rest: &Rest) -> [&Answer; 3] {
+    [&rest.get_status, &rest.get_object, &rest.empty_patch]
+}
+
+fn all(rest: &Rest) -> Vec<&Answer> {
+    [&rest.discovery].into_iter().chain(looks(rest)).chain(&rest.write).collect()
+}
+
+/// Whether the right that an answer needs is held. Rights are looked at before
+/// anything else, so what is not there is refused to nobody who may look.
+fn is_held(answer: &Answer) -> Option<bool> {
+    match answer.code() {
+        // A page of some proxy says nothing.
+        Some(0..=399) if answer.success().is_none() => None,
+        Some(429 | 500..) | None => None,
+        Some(_) => Some(!is_forbidden(answer)),
+    }
+}
+
+/// Refused for want of a right. Admission refuses with the same code, after the
+/// rights were found to be enough.
+fn is_forbidden(answer: &Answer) -> bool {
+    answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
+}
+
+/// A 404 for the object, not for the whole resource.
+fn is_missing_object(answer: &Answer, target: &Target) -> bool {
+    matches!(answer, Answer::Got { code: 404, body } if body["details"]["name"] == *target.name)
+}
+
+/// As whom the server sees us, as far as a refusal tells.
+fn user(rest: &Rest) -> Option<&str> {
+    all(rest).into_iter().filter(|answer| answer.code() == Some(403)).find_map(|answer| {
+        let (_, after) = message(answer).split_once("User \"")?;
+        after.split_once('"').map(|(user, _)| user)
+    })
+}
+
+fn versions(discovery: &Answer) -> Vec<&str> {
+    let versions = discovery.success().and_then(|body| body["versions"].as_array());
+    versions.into_iter().flatten().filter_map(|version| version["version"].as_str()).collect()
+}
+
+fn message(answer: &Answer) -> &str {
+    match answer {
+        Answer::Got { body: Value::String(text), .. } => text,
+        Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
+        Answer::Nothing(why) => why,
+    }
+}
+
+/// An answer in words.
+fn described(answer: &Answer) -> String {
+    let words: String = message(answer).chars().take(MAX_WORDS).collect();
+    match answer.code() {
+        Some(code) if words.is_empty() => format!("the server answered {code}"),
+        Some(code) => format!("the server answered {code}: {words}"),
+        None => format!("no answer: {words}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Fail, Ok, Warn};
+    use serde_json::json;
+
+    fn target() -> Target {
+        Target { group: "g".into(), version: "v2".into(), namespace: "ns".into(), name: "it".into() }
+    }
+
+    fn got(code: u16, body: Value) -> Answer {
+        Answer::Got { code, body }
+    }
+
+    fn object_in(phase: &str) -> Answer {
+        got(200, json!({"metadata": {"resourceVersion": "1"}, "status": {"phase": phase}}))
+    }
+
+    fn forbidden() -> Answer {
+        got(403, json!({"message": "x is forbidden: User \"system:serviceaccount:ns:sa\" cannot patch resource y"}))
+    }
+
+    fn missing() -> Answer {
+        got(404, json!({"message": "not found", "details": {"name": "it", "kind": "virtualmcpservers"}}))
+    }
+
+    fn served(versions: &[&str]) -> Answer {
+        let versions: Vec<_> = versions.iter().map(|version| json!({"version": version})).collect();
+        got(200, json!({"versions": versions}))
+    }
+
+    /// The answers to GET `/status`, GET of the object and the empty patch.
+    fn rest(looks: [Answer; 3]) -> Rest {
+        let [get_status, get_object, empty_patch] = looks;
+        Rest { discovery: served(&["v2", "v1"]), get_status, get_object, empty_patch, write: None }
+    }
+
+    fn least() -> Rest {
+        Rest { write: Some(object_in("Ready")), ..rest([forbidden(), forbidden(), object_in("Ready")]) }
+    }
+
+    fn verdicts(rest: Rest) -> Vec<Verdict> {
+        let version = got(200, json!({"gitVersion": "v1.36.0"}));
+        judge(&target(), &Answers { version, rest: Some(rest) }).iter().map(|finding| finding.verdict).collect()
+    }
+
+    #[test]
+    fn the_least_role_is_enough() {
+        assert_eq!(verdicts(least()), [Ok; 6]);
+    }
+
+    #[test]
+    fn each_role_has_its_name() {
+        let role = |looks| rights(&target(), &rest(looks)).found;
+        let yes = || object_in("Ready");
+        assert!(role([forbidden(), forbidden(), yes()]).contains("the least role"));
+        assert!(role([yes(), forbidden(), yes()]).contains("the original reporter's"));
+        assert!(role([forbidden(), yes(), yes()]).contains("operator"));
+        assert!(role([yes(), yes(), yes()]).contains("more than"));
+        let without = rights(&target(), &rest([yes(), yes(), forbidden()]));
+        assert_eq!(without.verdict, Fail);
+        assert!(without.found.contains(PATCH_STATUS) && without.found.contains(GET_OBJECT), "{without:?}");
+    }
+
+    #[test]
+    fn the_grant_names_the_account_if_it_lives_where_the_object_does() {
+        let none = rest([forbidden(), forbidden(), forbidden()]);
+        let advice = rights(&target(), &none).advice.expect("advice");
+        assert!(advice.contains("vmcp-status rbac -n ns --service-account sa |"), "{advice}");
+        let elsewhere = Target { namespace: "other".into(), ..target() };
+        let advice = rights(&elsewhere, &none).advice.expect("advice");
+        assert!(advice.contains("to system:serviceaccount:ns:sa in the namespace other"), "{advice}");
+    }
+
+    #[test]
+    fn a_page_of_a_proxy_proves_nothing() {
+        let page = || got(200, json!("<html>"));
+        let rest = rest([page(), page(), page()]);
+        assert_eq!(rights(&target(), &rest).verdict, Fail);
+        assert_eq!(object(&target(), &rest).verdict, Fail);
+    }
+
+    #[test]
+    fn what_is_missing_was_not_forbidden() {
+        let rest = rest([forbidden(), forbidden(), missing()]);
+        assert_eq!(rights(&target(), &rest).verdict, Ok);
+        assert_eq!(verdicts(rest), [Ok, Ok, Ok, Fail, Ok, Warn]);
+    }
+
+    #[test]
+    fn the_two_meanings_of_404_are_told_apart() {
+        let nowhere = || got(404, json!("404 page not found"));
+        let looks = || [forbidden(), forbidden(), nowhere()];
+        let found = |discovery| {
+            let rest = Rest { discovery, ..rest(looks()) };
+            assert_eq!(object(&target(), &rest).verdict, Fail);
+            crd(&target(), &rest)
+        };
+        let old = found(served(&["v1"]));
+        assert!(old.advice.expect("advice").contains("--api-version g/v1"), "the version that is there");
+        assert!(found(nowhere()).advice.expect("advice").contains("vmcp-status crd"));
+        assert_eq!(found(served(&["v2"])).verdict, Fail);
+        assert_eq!(found(forbidden()).verdict, Fail);
+    }
+
+    #[test]
+    fn discovery_that_is_refused_does_no_harm() {
+        let served = Rest { discovery: forbidden(), ..least() };
+        assert_eq!(crd(&target(), &served).verdict, Ok);
+        let unknown = Rest { discovery: forbidden(), ..rest([forbidden(), forbidden(), forbidden()]) };
+        assert_eq!(verdicts(unknown), [Ok, Ok, Warn, Warn, Fail, Warn]);
+    }
+
+    #[test]
+    fn bad_credentials_end_it() {
+        let answers = Answers { version: got(401, json!({})), rest: None };
+        let found = judge(&target(), &answers);
+        assert_eq!(found.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), [Ok, Fail]);
+        // The version is often told to anybody, whatever the token.
+        assert_eq!(verdicts(Rest { discovery: got(401, json!({})), ..least() }), [Ok, Fail]);
+        let anonymous = || got(403, json!({"message": "User \"system:anonymous\" cannot get"}));
+        assert_eq!(credentials(&rest([anonymous(), anonymous(), anonymous()])).verdict, Fail);
+    }
+
+    #[test]
+    fn no_answer_is_the_end_and_a_strange_one_is_not() {
+        let silent = Answers { version: Answer::Nothing("connection refused".into()), rest: None };
+        let found = judge(&target(), &silent);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].verdict, Fail);
+        assert!(found[0].found.contains("connection refused"));
+        assert_eq!(cluster(&got(200, json!("<html>"))).verdict, Warn);
+        assert_eq!(cluster(&got(503, json!(""))).verdict, Warn);
+        assert_eq!(cluster(&got(403, json!({}))).verdict, Ok);
+    }
+
+    #[test]
+    fn a_cluster_in_trouble_is_no_lack_of_rights() {
+        let busy = || got(503, json!({"message": "etcd is away"}));
+        let rest = Rest { discovery: busy(), ..rest([busy(), busy(), busy()]) };
+        assert_eq!(verdicts(rest), [Ok, Warn, Warn, Fail, Fail, Warn]);
+    }
+
+    #[test]
+    fn each_refusal_of_a_write_has_its_verdict() {
+        let verdict = |code, message: &str| {
+            write(&Rest { write: Some(got(code, json!({"message": message}))), ..least() }).verdict
+        };
+        assert_eq!(verdict(409, "conflict"), Warn);
+        assert_eq!(verdict(403, "User \"a\" cannot patch"), Fail);
+        assert_eq!(verdict(403, "admission webhook \"w\" denied the request"), Fail);
+        assert_eq!(verdict(400, "admission webhook \"w\" does not support dry run"), Warn);
+        assert_eq!(verdict(422, "status.phase: Unsupported value"), Fail);
+        assert_eq!(verdict(500, ""), Fail);
+        let denied = got(403, json!({"message": "admission webhook \"w\" denied the request"}));
+        assert_eq!(is_held(&denied), Some(true), "it came as far as admission");
+    }
+}

@@ -1,0 +1,152 @@
+//! The doctor: without a cluster, and with a real API server.
+
+#[path = "support/real.rs"]
+mod real;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use real::RealServer;
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const NAME: &str = "demo";
+
+struct Checked {
+    code: Option<i32>,
+    text: String,
+}
+
+impl Checked {
+    /// The mark in front of a question.
+    #[track_caller]
+    fn mark(&self, question: &str) -> &str {
+        let asked = |line: &&str| line.get(5..).is_some_and(|line| line.starts_with(question));
+        let line = self.text.lines().find(asked);
+        line.unwrap_or_else(|| panic!("no {question}:\n{}", self.text))[..4].trim()
+    }
+
+    #[track_caller]
+    fn assert(&self, code: i32, marks: &[(&str, &str)], words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.text);
+        for (question, mark) in marks {
+            assert_eq!(self.mark(question), *mark, "{question}:\n{}", self.text);
+        }
+        for word in words {
+            assert!(self.text.contains(word), "{word}:\n{}", self.text);
+        }
+    }
+}
+
+/// Runs it with a kubeconfig, and with nothing else that would name a cluster.
+async fn check(kubeconfig: Option<&Path>, args: &[&str]) -> Checked {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
+    command.env_clear().arg("check").args(args).stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(file) = kubeconfig {
+        command.arg("--kubeconfig").arg(file);
+    }
+    // It is to end by itself, and soon.
+    let output = timeout(Duration::from_secs(30), command.output()).await.expect("it ends").expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    // Shown where a test fails.
+    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    Checked { code: output.status.code(), text }
+}
+
+#[tokio::test]
+async fn without_any_configuration_it_says_how_to_reach_a_cluster() {
+    check(None, &[NAME]).await.assert(1, &[("cluster", "FAIL")], &["KUBECONFIG", "service account"]);
+}
+
+/// Checks with a server at this port.
+async fn check_port(port: u16) -> Checked {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("kubeconfig");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}],
+    });
+    std::fs::write(&file, config.to_string()).expect("written");
+    check(Some(&file), &[NAME]).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_ends_it() {
+    // Nothing listens on this port.
+    let checked = check_port(1).await;
+    checked.assert(1, &[("cluster", "FAIL")], &["no answer", "is the address right"]);
+    assert_eq!(checked.text.lines().count(), 2, "{}", checked.text);
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_ends_it() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    check_port(port).await.assert(1, &[("cluster", "FAIL")], &["nothing within 5 s"]);
+}
+
+#[tokio::test]
+async fn usage_is_told_apart_from_a_failure() {
+    assert_eq!(check(None, &[]).await.code, Some(2), "there must be a name");
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn each_role_is_enough_and_nothing_is_written() {
+    const ALL: [(&str, &str); 6] =
+        [("cluster", "ok"), ("credentials", "ok"), ("CRD", "ok"), ("object", "ok"), ("rights", "ok"), ("write", "ok")];
+    let server = RealServer::start().await;
+    server.create(NAME).await;
+    for status in [None, Some(json!({"phase": "Degraded", "message": "not ours"}))] {
+        if let Some(status) = status {
+            server.merge_status(NAME, &status).await;
+        }
+        let before = server.object(NAME).await;
+        for (user, words) in [
+            ("least", "the least role"),
+            ("seed", "the original reporter's role"),
+            ("operator", "ToolHive's operator"),
+            ("admin", "Kubernetes v1."),
+        ] {
+            check(Some(&server.kubeconfig(user)), &[NAME]).await.assert(0, &ALL, &[words]);
+        }
+        assert_eq!(server.object(NAME).await, before, "not a byte, not the version");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn what_is_missing_is_named_with_what_to_do() {
+    let server = RealServer::start().await;
+    server.create(NAME).await;
+
+    let missing = check(Some(&server.kubeconfig("least")), &["other", "-n", "elsewhere"]).await;
+    missing.assert(
+        1,
+        &[("CRD", "ok"), ("object", "FAIL"), ("rights", "ok"), ("write", "warn")],
+        &["there is no other in the namespace elsewhere", "create it"],
+    );
+    assert!(server.object("other").await.is_none(), "it was not created");
+
+    let nobody = check(Some(&server.kubeconfig("nobody")), &[NAME]).await;
+    nobody.assert(
+        1,
+        &[("credentials", "ok"), ("CRD", "warn"), ("object", "warn"), ("rights", "FAIL")],
+        &["lacks the verb patch on virtualmcpservers/status", "grant it to nobody", "RBAC.md"],
+    );
+
+    let version = ["--api-version", "toolhive.stacklok.dev/v9"];
+    let old = check(Some(&server.kubeconfig("admin")), &[&[NAME][..], &version].concat()).await;
+    old.assert(1, &[("CRD", "FAIL"), ("object", "FAIL")], &["not in v9", "--api-version toolhive.stacklok.dev/v1"]);
+
+    let group = ["--api-version", "nothing.example.com/v1"];
+    let none = check(Some(&server.kubeconfig("admin")), &[&[NAME][..], &group].concat()).await;
+    none.assert(1, &[("CRD", "FAIL"), ("object", "FAIL")], &["is not served", "vmcp-status crd"]);
+
+    std::fs::write(server.token_file("least"), "not-the-token").expect("written");
+    let stranger = check(Some(&server.kubeconfig("least")), &[NAME]).await;
+    stranger.assert(1, &[("cluster", "ok"), ("credentials", "FAIL")], &["401", "has the token expired"]);
+}

@@ -1,0 +1,58 @@
+//! RBAC.md and the program say the same.
+
+use std::process::{Command, Output};
+
+const DOCUMENT: &str = include_str!("../RBAC.md");
+
+fn program(args: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
+    command.env_clear().args(args.split_whitespace()).output().expect("it runs")
+}
+
+fn printed(args: &str) -> String {
+    let output = program(args);
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_manifests_in_the_document_are_those_that_are_printed() {
+    let quoted: Vec<_> = DOCUMENT.split("<!-- vmcp-status ").skip(1).collect();
+    assert!(quoted.len() >= 3, "each kind is quoted");
+    for quote in quoted {
+        let (args, rest) = quote.split_once(" -->\n\n```yaml\n").expect("a block of YAML after the comment");
+        let (block, _) = rest.split_once("```").expect("the block ends");
+        assert_eq!(printed(args), block, "vmcp-status {args}");
+    }
+    for word in ["--discovery", "--cluster-wide"] {
+        assert!(DOCUMENT.lines().any(|line| line.starts_with("<!--") && line.contains(word)), "{word}");
+    }
+}
+
+#[test]
+fn the_names_given_are_the_names_used() {
+    let text = printed("rbac -n ns --service-account sa --name mine --cluster-wide");
+    for line in ["kind: ClusterRole", "kind: ClusterRoleBinding", "  name: mine", "  name: sa", "  namespace: ns"] {
+        assert!(text.lines().any(|found| found.trim_start_matches("- ").trim() == line.trim()), "{line}:\n{text}");
+    }
+    assert_eq!(text.matches("namespace: ns").count(), 1, "only the subject has one:\n{text}");
+    assert!(!printed("rbac").contains("namespace"), "it is left to kubectl apply -n");
+}
+
+#[test]
+fn a_service_account_of_a_cluster_wide_role_needs_its_namespace() {
+    for wrong in ["rbac --cluster-wide", "rbac -n Not_A_Name", "rbac --name x/y"] {
+        assert_eq!(program(wrong).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn nothing_more_than_was_asked_for() {
+    for args in ["rbac", "rbac --discovery", "rbac -n a --cluster-wide --discovery"] {
+        let text = printed(args);
+        for word in ["secrets", "\"*\"", "'*'", "update", "delete", "create"] {
+            assert!(!text.contains(word), "{args}: {word}");
+        }
+        assert_eq!(text.contains("mcpgroups"), args.contains("--discovery"));
+    }
+}
