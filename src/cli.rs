@@ -28,6 +28,8 @@ const EXAMPLES: &str = "Examples:
   my-gateway | vmcp-status report --derive   report what another process says
   vmcp-status get                            what was reported, all of it
   vmcp-status get my-vmcp -w                 one vMCP, as it changes
+  vmcp-status get -n my-namespace            what was reported to a cluster
+  vmcp-status check my-vmcp -n my-namespace  whether reporting there would work
   vmcp-status check my-vmcp                  would reporting to a cluster work?
 
 Exit codes: 0 all went well; 1 something failed at run time; 2 wrong usage.";

@@ -7,7 +7,7 @@ mod states;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use real::RealServer;
 use rustix::process::{Pid, Signal, kill_process};
@@ -165,7 +165,7 @@ async fn errors_say_what_to_do() {
         assert!(err.contains("toolhive.stacklok.dev/v9") && err.contains("vmcp-status crd"), "{err}");
     }
     cluster.server.kill_server().await;
-    let start = Instant::now();
+    let start = tokio::time::Instant::now();
     let Said { code, err, .. } = cluster.get(&["-n", "default"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("is it reachable?") && err.lines().count() == 1, "{err}");

@@ -1,5 +1,7 @@
 //! A directory of state files, and the program that shows them.
 
+#![allow(dead_code, reason = "each user takes the part it needs")]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
