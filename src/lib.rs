@@ -18,7 +18,8 @@
 #![cfg_attr(feature = "probe", doc = "* **Where from**: [`discovery`] checks a list of backends as an MCP client.")]
 //!
 //! The laws that doc comments name (law 1 to 12) are the promises that the
-//! README lists; `tests/laws.rs` keeps them, one module for each.
+//! README lists. Tests keep them: `tests/laws` has a file for each, and what
+//! concerns Kubernetes alone (law 9: only our fields) is in `tests/kubernetes`.
 //!
 //! # Features
 //!

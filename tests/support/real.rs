@@ -5,8 +5,10 @@
 
 #![allow(dead_code, reason = "each user takes the part it needs")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -75,9 +77,16 @@ pub struct RealServer {
     admin: Client,
 }
 
+/// A port that is free, and that no other test of this process was given.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if GIVEN.lock().expect("nobody panics here").insert(port) {
+            return port;
+        }
+    }
 }
 
 impl RealServer {

@@ -1,0 +1,118 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn outage_of_an_hour_is_survived_with_growing_pauses_and_ends_with_the_newest() {
+    let store = Store::default();
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    let (handle, _reporter) = start(&store);
+    let begin = Instant::now();
+    for minute in 0..60 {
+        handle.report(said(minute.to_string()));
+        sleep(Duration::from_secs(60)).await;
+    }
+    let attempts = store.attempt_times(begin);
+    assert!(attempts.len() < 400, "{}", attempts.len());
+    assert!(attempts.windows(2).all(|p| p[1] <= p[0] + Duration::from_secs(31)), "never gives up");
+    store.state().always = None;
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(store.stored().message, "59");
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflict_reads_again_and_retries_quickly() {
+    let store = Store::holding(said("old"));
+    store.state().fates.extend([Fate::Fails(Retry::Conflict), Fate::Fails(Retry::Conflict)]);
+    let (handle, _reporter) = start(&store);
+    handle.report(said("new"));
+    sleep(INTERVAL / 2).await;
+    assert_eq!(store.stored().message, "new");
+    assert_eq!(store.calls(), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_makes_the_pauses_short_again() {
+    let store = Store::default();
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    let (handle, _reporter) = start(&store);
+    handle.report(said("a"));
+    sleep(Duration::from_secs(600)).await;
+    store.state().always = None;
+    handle.flush().await.expect("stored");
+    sleep(INTERVAL).await;
+    store.state().fates.push_back(Fate::Fails(Retry::Transient));
+    handle.report(said("b"));
+    sleep(INTERVAL * 3 / 2).await;
+    assert_eq!(store.stored().message, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_that_the_store_asks_for_is_kept() {
+    let store = Store::failing([Fate::Fails(Retry::After(Duration::from_secs(17)))]);
+    let (handle, _reporter) = start(&store);
+    let begin = Instant::now();
+    handle.report(said("x"));
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(store.attempt_times(begin), [Duration::ZERO, Duration::from_secs(17)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_that_asks_for_a_pause_of_nothing_is_not_hammered() {
+    let store = Store::default();
+    store.state().read_fails = Some(Retry::After(Duration::ZERO));
+    let (handle, _reporter) = start(&store);
+    handle.report(said("x"));
+    sleep(Duration::from_secs(60)).await;
+    let reads = store.state().reads;
+    assert!((30..200).contains(&reads), "{reads} in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_was_stored_and_then_refused_is_not_repeated_by_the_refresh() {
+    let store = Store::default();
+    let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
+    handle.report(said("x"));
+    handle.flush().await.expect("stored");
+    store.state().always = Some(Fate::Fails(Retry::Refused));
+    store.state().stored = Some(said("theirs"));
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(store.state().attempts.len(), 2, "the one stored and the one refused");
+    store.state().always = None;
+    handle.report(said("y"));
+    handle.flush().await.expect("stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_rights_are_tried_again_up_to_a_minute_apart() {
+    let store = Store::default();
+    store.state().read_fails = Some(Retry::Blocked);
+    let (handle, _reporter) = start(&store);
+    handle.report(said("x"));
+    sleep(Duration::from_secs(3600)).await;
+    let reads = store.state().reads;
+    assert!((60..180).contains(&reads), "{reads}");
+    store.state().read_fails = None;
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(store.stored().message, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_content_is_sent_once_until_it_changes() {
+    let store = Store::failing([Fate::Fails(Retry::Refused)]);
+    let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
+    handle.report(said("bad"));
+    assert!(matches!(handle.flush().await, Err(FlushError::Refused(_))));
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(store.state().attempts.len(), 1);
+    handle.report(said("good"));
+    handle.flush().await.expect("stored");
+    assert_eq!(store.stored().message, "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_has_a_time_out() {
+    let store = Store::failing([Fate::Hangs]);
+    let (handle, _reporter) = start(&store);
+    handle.report(said("x"));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(store.stored().message, "x");
+}
