@@ -9,6 +9,7 @@
 mod mcp;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp::{Behaviour, McpServer};
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Failure> {
         [("files", &files), ("mail", &mail), ("search", &search), ("tickets", &tickets), ("weather", &weather)];
     let backends: Vec<CheckedBackend> =
         servers.into_iter().map(|(name, server)| backend(name, server)).collect::<Result<_, _>>()?;
-    let mut state = Live { watch: handle.watch(), file: &file };
+    let mut state = Live { watch: handle.watch(), file: &file, shown: None };
 
     println!("== five backends, none checked yet");
     handle.set_phase(Phase::Pending, "Starting, checking 5 backends");
@@ -97,21 +98,21 @@ fn is(status: &Status, name: &str, wanted: BackendStatus) -> bool {
 struct Live<'a> {
     watch: watch::Receiver<Progress>,
     file: &'a Path,
+    shown: Option<Arc<Status>>,
 }
 
 impl Live<'_> {
     /// Prints each new state until one is as wanted.
     async fn shows(&mut self, wanted: impl Fn(&Status) -> bool) -> Result<(), Failure> {
-        let mut last = None;
         loop {
             let stored = self.watch.borrow_and_update().stored.clone();
-            if stored.is_some() && stored != last {
+            if stored.is_some() && stored != self.shown {
                 let state = StateFile::load(self.file)?;
                 print(&state.status);
+                self.shown = stored;
                 if wanted(&state.status) {
                     return Ok(());
                 }
-                last = stored;
             }
             self.watch.changed().await?;
         }
