@@ -274,6 +274,11 @@ impl Actor {
             Ok(Done::Read(stored)) => {
                 self.schedule.read_done();
                 self.stored = stored.map(Arc::new);
+                let stored = self.stored.clone();
+                self.progress(|progress| {
+                    progress.stored = stored;
+                    true
+                });
             }
             Ok(Done::Wrote(effect, status)) => {
                 self.schedule.write_done();

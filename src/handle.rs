@@ -18,7 +18,8 @@ use crate::update::Update;
 /// say; a clone costs one atomic increment.
 ///
 /// Every reporting method is a plain function that never waits and costs the
-/// same for 3 backends and for 3,000 (law 1). It answers whether the update
+/// same for 3 backends and for 3,000 (law 1); where the mailbox is full, the
+/// caller merges its update and frees what that replaces. It answers whether the update
 /// was accepted: `false` once the reporter has ended, and then nothing is
 /// stored. What was accepted is not lost (law 2), and updates sent through one
 /// handle apply in the order sent (law 3).

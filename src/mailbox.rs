@@ -159,6 +159,8 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn update(name: usize) -> Update {
@@ -198,5 +200,26 @@ mod tests {
             flood();
         });
         assert!(taken >= 3, "what was sent before is taken");
+    }
+
+    #[test]
+    fn what_is_sent_while_a_delta_waits_comes_after_it_though_there_is_room() {
+        let (sender, mut mailbox) = mailbox(BATCH + 1);
+        (0..BATCH + 2).for_each(|name| assert!(sender.send(update(name))));
+        let batch = mailbox.take();
+        assert_eq!((batch.updates.len(), batch.delta.is_some()), (BATCH, false));
+        drop(batch);
+        assert!(sender.send(update(BATCH + 2)));
+        let rest = mailbox.take();
+        assert_eq!((rest.updates.len(), rest.delta.map(|delta| delta.count())), (1, Some(2)));
+    }
+
+    #[test]
+    fn sender_that_finds_room_after_all_wakes_the_actor() {
+        let (sender, mut mailbox) = mailbox(1);
+        // It found the queue full, and the actor emptied it and went to sleep.
+        assert!(sender.send_by_overflow(update(0)));
+        assert_eq!(mailbox.ready().now_or_never(), Some(true));
+        assert_eq!(mailbox.take().updates.len(), 1);
     }
 }

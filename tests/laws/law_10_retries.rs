@@ -100,7 +100,9 @@ async fn refused_content_is_sent_once_until_it_changes() {
     let store = Store::failing([Fate::Fails(Retry::Refused)]);
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
     handle.report(said("bad"));
+    let begin = Instant::now();
     assert!(matches!(handle.flush().await, Err(FlushError::Refused(_))));
+    assert_eq!(begin.elapsed(), Duration::ZERO, "there is nothing to wait for");
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(store.state().attempts.len(), 1);
     handle.report(said("good"));

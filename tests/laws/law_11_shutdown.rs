@@ -174,3 +174,14 @@ async fn flush_covers_what_waits_in_a_full_mailbox() {
     handle.flush().await.expect("stored");
     assert_eq!(store.stored().message, "99");
 }
+
+#[tokio::test(start_paused = true)]
+async fn flush_covers_a_mailbox_of_any_size() {
+    let store = Store::slow(Duration::from_millis(100));
+    let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(5000));
+    for i in 0..3000 {
+        handle.upsert_backend(ready(format!("b{i}")));
+    }
+    handle.flush().await.expect("stored");
+    assert_eq!(store.stored().discovered_backends.len(), 3000);
+}

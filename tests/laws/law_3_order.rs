@@ -130,3 +130,14 @@ async fn sources_replace_only_their_own_backends() {
     let names: Vec<_> = store.stored().discovered_backends.iter().map(|b| b.name.clone()).collect();
     assert_eq!(names, ["a", "c"], "an update without a source left b with source one");
 }
+
+#[tokio::test(start_paused = true)]
+async fn queue_longer_than_a_batch_comes_before_what_did_not_fit_in() {
+    let store = Store::default();
+    let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(1000));
+    for i in 0..1100 {
+        handle.report(said(i.to_string()));
+    }
+    sleep(INTERVAL * 3).await;
+    assert_eq!(store.stored().message, "1099");
+}

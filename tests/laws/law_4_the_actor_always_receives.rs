@@ -28,24 +28,3 @@ async fn updates_are_taken_during_back_off_and_the_retry_sends_the_newest() {
     sleep(Duration::from_secs(31)).await;
     assert_eq!(store.messages(), ["second"]);
 }
-
-#[tokio::test(start_paused = true)]
-async fn flood_of_updates_starves_neither_writes_nor_flush_nor_shutdown() {
-    let store = Store::default();
-    let (handle, reporter) = start_with(&store, |b| b.write_interval(Duration::ZERO));
-    let flood = tokio::spawn({
-        let handle = handle.clone();
-        async move {
-            let mut i = 0;
-            while handle.report(said(i.to_string())) {
-                i += 1;
-                yield_now().await;
-            }
-        }
-    });
-    settle().await;
-    assert!(store.state().writes.len() > 1, "written while the mailbox is never empty");
-    handle.flush().await.expect("stored");
-    assert!(reporter.shutdown().await.is_complete());
-    flood.await.expect("it ends with the reporter");
-}
