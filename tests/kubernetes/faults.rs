@@ -334,3 +334,31 @@ async fn more_changes_than_a_patch_can_hold_are_one_list() {
     handle.flush().await.expect("stored");
     assert!(api.requests().last().expect("a request").bytes_up < 1024, "and from there on by item again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn items_that_our_model_cannot_read_are_left_alone_or_replaced_if_they_are_ours() {
+    let api = double();
+    let strange = json!({"type": "Strange", "status": "Perhaps", "reason": "Why", "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z"});
+    api.edit(NAMESPACE, NAME, |object| {
+        object["status"] = json!({
+            "phase": "Ready",
+            "conditions": [strange.clone()],
+            "discoveredBackends": [{"name": "a", "status": "ready", "consecutiveFailures": -1}, {"name": "gone", "consecutiveFailures": -1}],
+        });
+    });
+    // Somebody who writes past the schema has done this; it must not be checked.
+    api.edit_crd(|crd| {
+        for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
+            let status = &mut version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+            status["conditions"]["items"]["properties"]["status"]["enum"] =
+                json!(["True", "False", "Unknown", "Perhaps"]);
+        }
+    });
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    handle.report(said("ours"));
+    handle.flush().await.expect("stored");
+    let status = status(&api);
+    assert_eq!(status["conditions"], json!([strange]));
+    assert_eq!(names(&status), ["a", "b"]);
+    assert!(status["discoveredBackends"][0].get("consecutiveFailures").is_none(), "it was not ours to keep");
+}
