@@ -5,32 +5,38 @@
 //! flight and every wait are arms of one `select!`, so that it receives
 //! whatever else goes on (law 4).
 
+mod folded;
 mod journal;
+mod limits;
 mod schedule;
 
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::folded::Folded;
 use self::journal::Journal;
+use self::limits::Limits;
 use self::schedule::{Revision, Schedule, Step};
 use crate::backoff::{BackoffPolicy, Pauses, jittered};
 use crate::error::{Retry, SinkError};
 use crate::handle::{Attempt, AttemptError, Control, FlushError, Progress};
-use crate::mailbox::{Mailbox, Received};
+use crate::leadership::{Leadership, Standing};
+use crate::mailbox::Mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::{AnySink, Effect, Sink as _};
-use crate::status::{Faults, Status, merge, trim, whole_seconds};
-use crate::update::{Change, Delta, Picture, Update};
+use crate::status::{Omitted, SizeLimit, Status, merge, trim, whole_seconds};
+use crate::update::{Change, Picture};
+
+/// A sink has at least this long to hand over.
+const LEAST_TO_CLOSE: Duration = Duration::from_secs(1);
 
 /// Where the time of day comes from; tokio's clock has none.
 pub(crate) type WallClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -59,6 +65,7 @@ pub(crate) struct Remains {
     pub(crate) stored: Option<Arc<Status>>,
     /// What is not stored, and why.
     pub(crate) unstored: Option<(Arc<Status>, String)>,
+    pub(crate) standing: Standing,
     pub(crate) counts: Counts,
 }
 
@@ -75,12 +82,30 @@ pub(crate) struct Actor {
     /// Here while nothing is in flight; travels with the work.
     sink: Option<AnySink>,
     work: Option<BoxFuture<'static, Finished>>,
+    /// Ends the work in flight, so that the sink comes back.
+    give_up: CancellationToken,
+    /// What the sink takes, as it said last.
+    limit: Option<SizeLimit>,
+    leadership: Option<Leadership>,
+    /// As the schedule was told last.
+    standing: Standing,
     flushes: Vec<Flush>,
     last_error: Option<String>,
     /// Updates not yet accounted for: taken since the last write began, and
     /// carried by the write in flight.
-    waiting: u64,
-    carried: u64,
+    waiting: Load,
+    carried: Load,
+    /// When those who watch shall see what has changed, and when they last did.
+    show_at: Option<Instant>,
+    shown_at: Option<Instant>,
+}
+
+/// Updates on their way to the store.
+#[derive(Debug, Default)]
+struct Load {
+    updates: u64,
+    /// When the first of them came that said something new.
+    since: Option<Instant>,
 }
 
 struct Flush {
@@ -108,12 +133,18 @@ impl Actor {
             journal: Journal::default(),
             picture: Picture::new(settings.derive),
             stored: None,
+            limit: sink.size_limit(),
+            leadership: sink.leadership(),
+            standing: Standing::default(),
             sink: Some(sink),
             work: None,
+            give_up: CancellationToken::new(),
             flushes: Vec::new(),
             last_error: None,
-            waiting: 0,
-            carried: 0,
+            waiting: Load::default(),
+            carried: Load::default(),
+            show_at: None,
+            shown_at: None,
             settings,
             channels,
             metrics,
@@ -123,11 +154,12 @@ impl Actor {
     pub(crate) async fn run(mut self) -> Remains {
         loop {
             self.plan_refresh();
+            self.look_who_leads();
             match self.schedule.decide(Instant::now()) {
                 Step::Read => self.begin_read(),
                 Step::Write => self.begin_write(),
                 Step::Wait(until) => self.wait(until).await,
-                Step::Stop => return self.end(),
+                Step::Stop => return self.end().await,
             }
             self.answer_flushes();
         }
@@ -136,13 +168,15 @@ impl Actor {
     /// Waits for the first of all that can happen. Receiving comes last, so
     /// that a flood of updates starves nothing else.
     async fn wait(&mut self, until: Option<Instant>) {
-        let until = self.flushes.iter().map(|flush| flush.by).chain(until).min();
+        self.show_if_due();
+        let until = self.flushes.iter().map(|flush| flush.by).chain(until).chain(self.show_at).min();
         let running = !self.schedule.is_stopping();
         select! {
             biased;
             () = self.channels.shutdown.cancelled(), if running => self.stop().await,
             finished = in_flight(&mut self.work) => self.finish(finished),
             () = at(until) => {}
+            () = news(&mut self.leadership) => {}
             Some(control) = self.channels.control.recv() => self.obey(control),
             more = self.channels.mailbox.ready(), if running => {
                 if more { self.receive() } else { self.stop().await }
@@ -151,48 +185,66 @@ impl Actor {
     }
 
     fn receive(&mut self) {
-        let mut folded = Folded::new(&self.settings);
+        let mut folded = Folded::at((self.settings.wall_clock)());
         folded.apply(&mut self.picture, self.channels.mailbox.take());
         self.note(folded);
     }
 
     fn note(&mut self, folded: Folded) {
-        let Folded { received, change, mut faults, now: _ } = folded;
+        let Folded { received, change, mut faults, .. } = folded;
         self.metrics.received.add(received);
         for fault in faults.drain() {
             self.metrics.mended.add(1);
             self.journal.mended(fault);
         }
-        self.waiting += received;
+        self.waiting.updates += received;
         // The first update is news whatever it says: an empty list differs from
         // what an earlier process left behind.
         let first = received > 0 && self.schedule.newest() == 0;
         if change == Change::Content || first {
+            let now = Instant::now();
             self.schedule.changed();
+            self.waiting.since.get_or_insert(now);
+            let paced = self.shown_at.map_or(now, |shown| shown + self.settings.write_interval);
+            self.show_at.get_or_insert(paced);
         }
         if self.schedule.is_clean() {
             // Nothing but times: they ride along with the next write.
-            self.metrics.equal.add(std::mem::take(&mut self.waiting));
+            self.account_equal();
         } else {
-            self.progress(|progress| !std::mem::replace(&mut progress.pending, true));
+            let since = self.pending_since();
+            self.progress(|progress| {
+                progress.pending_since = since;
+                !std::mem::replace(&mut progress.pending, true)
+            });
         }
     }
 
     fn obey(&mut self, control: Control) {
-        let Control::Flush { by, reply } = control;
-        // What was sent before the flush is in the mailbox by now.
-        let mut folded = Folded::new(&self.settings);
+        // What was sent before is in the mailbox by now.
+        let mut folded = Folded::at((self.settings.wall_clock)());
         self.channels.mailbox.drain(|received| folded.apply(&mut self.picture, received));
         self.note(folded);
-        self.flushes.push(Flush { revision: self.schedule.newest(), by, reply });
-        if !self.schedule.is_clean() {
-            self.schedule.hurry(Instant::now(), by);
+        match control {
+            Control::Flush { by, reply } => {
+                self.flushes.push(Flush { revision: self.schedule.newest(), by, reply });
+                if !self.schedule.is_clean() {
+                    self.schedule.hurry(Instant::now(), by);
+                }
+            }
+            Control::Current { reply } => {
+                let (current, _) = self.next_status();
+                let current = Arc::new(current);
+                self.show(&current);
+                // Nobody may be waiting any more.
+                let _ = reply.send(current);
+            }
         }
     }
 
     /// Takes what was sent, accepts no more, and makes for the end.
     async fn stop(&mut self) {
-        let mut folded = Folded::new(&self.settings);
+        let mut folded = Folded::at((self.settings.wall_clock)());
         self.channels.mailbox.close();
         // Waits only for senders that are just now at it.
         while self.channels.mailbox.ready().await {
@@ -212,12 +264,21 @@ impl Actor {
         }
     }
 
+    fn look_who_leads(&mut self) {
+        let standing = self.leadership.as_ref().map_or(Standing::Alone, Leadership::standing);
+        if std::mem::replace(&mut self.standing, standing) != standing {
+            self.schedule.set_standing(standing);
+            // While another led, nothing was late.
+            self.waiting.since = self.waiting.since.map(|_| Instant::now());
+        }
+    }
+
     fn begin_read(&mut self) {
         self.metrics.reads.add(1);
         self.schedule.begin(Instant::now(), false);
-        self.start(|mut sink, limit| {
+        self.start(|mut sink, limits| {
             Box::pin(async move {
-                let result = guarded(limit, sink.read()).await.map(Done::Read);
+                let result = limits.guard(sink.read()).await.map(Done::Read);
                 Finished { sink, result }
             })
         });
@@ -225,49 +286,75 @@ impl Actor {
 
     /// Writes the newest status, if it differs from what is stored.
     fn begin_write(&mut self) {
-        let next = self.next_status();
-        if let Some(stored) = &self.stored
-            && (if self.schedule.is_refreshing() { next == **stored } else { next.same_but_for_times(stored) })
+        let (next, omitted) = self.next_status();
+        self.metrics.trimmed.add(u64::from(omitted.is_some()));
+        self.journal.trimmed(omitted);
+        let next = Arc::new(next);
+        self.show(&next);
+        if let Some(stored) = self.stored.clone()
+            && (if self.schedule.is_refreshing() { next == stored } else { next.same_but_for_times(&stored) })
         {
-            self.metrics.equal.add(std::mem::take(&mut self.waiting));
+            self.metrics.saved.add(1);
+            self.account_equal();
             self.schedule.verified();
-            let stored = Arc::clone(stored);
             self.succeeded(Effect::Unchanged, stored);
             return;
         }
         self.metrics.attempts.add(1);
         self.schedule.begin(Instant::now(), true);
         self.carried = std::mem::take(&mut self.waiting);
-        let next = Arc::new(next);
-        self.start(|mut sink, limit| {
+        let metrics = Arc::clone(&self.metrics);
+        self.start(|mut sink, limits| {
             Box::pin(async move {
-                let result = guarded(limit, sink.write(&next)).await;
+                let began = Instant::now();
+                let result = limits.guard(sink.write(&next)).await;
+                metrics.write_seconds.observe(began.elapsed());
                 Finished { sink, result: result.map(|effect| Done::Wrote(effect, next)) }
             })
         });
     }
 
-    /// What the store shall hold: the picture, laid over what it holds now.
-    fn next_status(&mut self) -> Status {
+    /// What the store shall hold: the picture, laid over what it holds now; and
+    /// what had to be left out.
+    fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());
         let mut wanted = self.picture.render(now);
         if self.schedule.is_refreshing() {
             wanted.timestamp = Some(now);
         }
         let mut next = merge(self.stored.as_deref(), wanted, self.picture.owned(), now);
-        let limit = self.sink.as_ref().and_then(AnySink::size_limit);
-        let omitted = limit.and_then(|limit| trim(&mut next, limit, self.picture.owned()));
-        self.metrics.trimmed.add(u64::from(omitted.is_some()));
-        self.journal.trimmed(omitted);
-        next
+        let omitted = self.limit.and_then(|limit| trim(&mut next, limit, self.picture.owned()));
+        (next, omitted)
     }
 
-    fn start(&mut self, work: impl FnOnce(AnySink, Duration) -> BoxFuture<'static, Finished>) {
+    fn show_if_due(&mut self) {
+        if self.show_at.is_some_and(|at| at <= Instant::now()) {
+            let (current, _) = self.next_status();
+            self.show(&Arc::new(current));
+        }
+    }
+
+    /// Shows those who watch what has been reported.
+    fn show(&mut self, current: &Arc<Status>) {
+        self.show_at = None;
+        self.shown_at = Some(Instant::now());
+        self.journal.shown(current);
+        self.progress(|progress| {
+            progress.current = Some(Arc::clone(current));
+            true
+        });
+    }
+
+    fn start(&mut self, work: impl FnOnce(AnySink, Limits) -> BoxFuture<'static, Finished>) {
         let sink = self.sink.take().expect("the schedule starts nothing while something is in flight");
-        self.work = Some(work(sink, self.settings.write_timeout));
+        // Nothing that a replica sends arrives after its time.
+        let left = self.leadership.as_ref().map_or(Duration::MAX, Leadership::time_left);
+        let limits = Limits { time: self.settings.write_timeout.min(left), give_up: self.give_up.clone() };
+        self.work = Some(work(sink, limits));
     }
 
     fn finish(&mut self, Finished { sink, result }: Finished) {
+        self.limit = sink.size_limit();
         self.sink = Some(sink);
         self.work = None;
         match result {
@@ -285,7 +372,7 @@ impl Actor {
                 self.account(effect);
                 if self.schedule.is_clean() {
                     // What came meanwhile was nothing but times.
-                    self.metrics.equal.add(std::mem::take(&mut self.waiting));
+                    self.account_equal();
                 }
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
@@ -296,9 +383,11 @@ impl Actor {
 
     /// Each update that the write carried is counted once.
     fn account(&mut self, effect: Effect) {
-        let carried = std::mem::take(&mut self.carried);
+        let carried = std::mem::take(&mut self.carried).updates;
+        self.metrics.results.of_effect(effect).add(1);
         match effect {
             Effect::Written => {
+                self.metrics.stored_at.set((self.settings.wall_clock)());
                 self.metrics.written.add(carried.min(1));
                 self.metrics.merged.add(carried.saturating_sub(1));
             }
@@ -306,14 +395,28 @@ impl Actor {
         }
     }
 
+    /// What waited turned out to say nothing new.
+    fn account_equal(&mut self) {
+        self.metrics.equal.add(std::mem::take(&mut self.waiting).updates);
+    }
+
+    /// Since when something has been reported that is not stored.
+    fn pending_since(&self) -> Option<Instant> {
+        self.carried.since.or(self.waiting.since)
+    }
+
     fn succeeded(&mut self, effect: Effect, stored: Arc<Status>) {
         self.pauses.reset();
         self.last_error = None;
-        self.journal.stored(Instant::now(), &stored);
+        self.journal.stored(Instant::now());
         let pending = !self.schedule.is_clean();
-        let last = Some(Attempt { at: (self.settings.wall_clock)(), result: Ok(effect) });
+        let pending_since = self.pending_since();
+        let at = (self.settings.wall_clock)();
         self.progress(|progress| {
-            *progress = Progress { stored: Some(stored), pending, last };
+            progress.stored = Some(stored);
+            progress.pending = pending;
+            progress.pending_since = pending_since;
+            progress.last = Some(Attempt { at, result: Ok(effect) });
             true
         });
     }
@@ -325,7 +428,12 @@ impl Actor {
             Retry::Conflict => self.metrics.conflicts.add(1),
             _ => self.metrics.failures.add(1),
         }
-        self.waiting += std::mem::take(&mut self.carried);
+        if self.schedule.is_writing() {
+            self.metrics.results.of_failure(error.retry()).add(1);
+        }
+        let carried = std::mem::take(&mut self.carried);
+        self.waiting =
+            Load { updates: self.waiting.updates + carried.updates, since: carried.since.or(self.waiting.since) };
         self.schedule.failed(now, error.retry(), pause);
         self.journal.failed(now, error, pause);
         let message = error.chain();
@@ -348,14 +456,17 @@ impl Actor {
         }
         let now = Instant::now();
         let why = || self.last_error.clone();
+        let standby = self.standing == Standing::Standby;
         let answered = self.flushes.extract_if(.., |flush| {
-            self.schedule.is_settled(flush.revision) || self.schedule.is_refused() || now >= flush.by
+            self.schedule.is_settled(flush.revision) || self.schedule.is_refused() || standby || now >= flush.by
         });
         for flush in answered {
             let answer = if self.schedule.is_settled(flush.revision) {
                 Ok(())
             } else if self.schedule.is_refused() {
                 Err(FlushError::Refused(why().unwrap_or_default()))
+            } else if standby {
+                Err(FlushError::Standby)
             } else {
                 Err(FlushError::TimedOut { last: why() })
             };
@@ -365,65 +476,51 @@ impl Actor {
         self.schedule.set_deadline(now, self.flushes.iter().map(|flush| flush.by).min());
     }
 
-    fn end(mut self) -> Remains {
-        let unstored = (!self.schedule.is_clean()).then(|| {
-            let why = self.last_error.take().unwrap_or_else(|| "the store did not answer in time".into());
+    async fn end(mut self) -> Remains {
+        self.close_sink().await;
+        // What a replica on standby has seen is for the leader to store.
+        let ours = !self.schedule.is_clean() && self.standing != Standing::Standby;
+        let unstored = ours.then(|| {
+            let why = self.last_error.take().unwrap_or_else(|| match self.standing {
+                Standing::Undecided => "it was not decided in time which replica leads".into(),
+                _ => "the store did not answer in time".into(),
+            });
             let now = (self.settings.wall_clock)();
             (Arc::new(merge(self.stored.as_deref(), self.picture.render(now), self.picture.owned(), now)), why)
         });
-        Remains { stored: self.stored, unstored, counts: self.metrics.counts() }
-    }
-}
-
-/// What came of applying received updates to the picture.
-struct Folded {
-    now: DateTime<Utc>,
-    received: u64,
-    change: Change,
-    faults: Faults,
-}
-
-impl Folded {
-    fn new(settings: &Settings) -> Self {
-        Folded { now: (settings.wall_clock)(), received: 0, change: Change::Times, faults: Faults::default() }
+        Remains { stored: self.stored, unstored, standing: self.standing, counts: self.metrics.counts() }
     }
 
-    fn apply(&mut self, picture: &mut Picture, Received { mut updates, delta }: Received<'_>) {
-        // What a later snapshot replaces need not be built first.
-        let replaced = updates.as_slice().iter().rposition(Update::is_snapshot).unwrap_or(0);
-        if replaced > 0 {
-            let mut newest = Delta::default();
-            updates.by_ref().take(replaced + 1).for_each(|update| newest.push(update));
-            self.received += newest.count();
-            self.change = self.change.max(picture.absorb(newest, self.now, &mut self.faults));
+    async fn close_sink(&mut self) {
+        self.give_up.cancel();
+        if let Some(work) = self.work.take() {
+            self.sink = Some(work.await.sink);
         }
-        for update in updates {
-            self.received += 1;
-            self.change = self.change.max(picture.apply(update, self.now, &mut self.faults));
+        if let Some(sink) = &mut self.sink {
+            let grace = self.schedule.time_to_stop(Instant::now()).max(LEAST_TO_CLOSE);
+            let limits = Limits { time: grace, give_up: CancellationToken::new() };
+            let closing = async {
+                sink.close().await;
+                Ok(())
+            };
+            if let Err(error) = limits.guard(closing).await {
+                self.journal.not_closed(&error);
+            }
         }
-        if let Some(delta) = delta {
-            self.received += delta.count();
-            self.change = self.change.max(picture.absorb(delta, self.now, &mut self.faults));
-        }
-    }
-}
-
-/// Calls a sink under a time limit. A panic in it is a failure like others:
-/// whoever waits for a flush or the shutdown is answered all the same.
-async fn guarded<T>(limit: Duration, call: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
-    match AssertUnwindSafe(timeout(limit, call)).catch_unwind().await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_elapsed)) => {
-            let message = format!("the store did not answer within {limit:?}: is it reachable?");
-            Err(SinkError::new(Retry::Transient, message))
-        }
-        Err(_panic) => Err(SinkError::new(Retry::Transient, "the sink panicked: see the panic message above")),
     }
 }
 
 async fn in_flight(work: &mut Option<BoxFuture<'static, Finished>>) -> Finished {
     match work {
         Some(work) => work.await,
+        None => pending().await,
+    }
+}
+
+/// Waits until somebody else leads than before.
+async fn news(leadership: &mut Option<Leadership>) {
+    match leadership {
+        Some(leadership) => leadership.changed().await,
         None => pending().await,
     }
 }

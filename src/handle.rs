@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::error::Retry;
+use crate::leadership::{Leadership, Standing};
 use crate::mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::Effect;
@@ -33,6 +34,7 @@ struct Inner {
     control: mpsc::UnboundedSender<Control>,
     progress: watch::Receiver<Progress>,
     metrics: Arc<Metrics>,
+    leadership: Option<Leadership>,
     flush_timeout: Duration,
 }
 
@@ -40,17 +42,23 @@ struct Inner {
 /// mailbox does not hold it back.
 pub(crate) enum Control {
     Flush { by: Instant, reply: oneshot::Sender<Result<(), FlushError>> },
+    Current { reply: oneshot::Sender<Arc<Status>> },
 }
 
-/// What is stored, and how the last read or write went.
+/// What has been reported, what is stored, and how the last read or write went.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Progress {
+    /// What has been reported, as it would be stored, at most one write
+    /// interval old, times of checks aside; `None` until something has been.
+    pub current: Option<Arc<Status>>,
     /// What is stored as far as is known; `None` until it has been read or
     /// written.
     pub stored: Option<Arc<Status>>,
     /// Whether something reported is not stored yet.
     pub pending: bool,
+    /// When the oldest change came that is not stored yet.
+    pub pending_since: Option<Instant>,
     /// How the last read or write went.
     pub last: Option<Attempt>,
 }
@@ -91,6 +99,9 @@ pub enum FlushError {
     /// content changes.
     #[error("refused by the store: {0}")]
     Refused(String),
+    /// Another replica leads, and stores what it sees itself.
+    #[error("another replica leads: it stores what it sees itself")]
+    Standby,
     /// The reporter has ended.
     #[error("the reporter has ended; what it stored is in the outcome of its shutdown")]
     Closed,
@@ -102,9 +113,10 @@ impl StatusHandle {
         control: mpsc::UnboundedSender<Control>,
         progress: watch::Receiver<Progress>,
         metrics: Arc<Metrics>,
+        leadership: Option<Leadership>,
         flush_timeout: Duration,
     ) -> Self {
-        StatusHandle(Arc::new(Inner { updates, control, progress, metrics, flush_timeout }))
+        StatusHandle(Arc::new(Inner { updates, control, progress, metrics, leadership, flush_timeout }))
     }
 
     /// Reports a whole status: replaces everything reported before.
@@ -165,7 +177,8 @@ impl StatusHandle {
     ///
     /// # Errors
     ///
-    /// Says what went wrong: timed out, refused for good, or closed.
+    /// Says what went wrong: timed out, refused for good, left to the replica
+    /// that leads, or closed.
     ///
     /// # Cancellation safety
     ///
@@ -186,7 +199,27 @@ impl StatusHandle {
         answer.await.unwrap_or(Err(FlushError::Closed))
     }
 
-    /// Watches what is stored and how the last write went. Does not keep the
+    /// Asks the reporter for the newest status, everything sent before
+    /// included, as it would be stored now. `None` once the reporter has ended.
+    ///
+    /// An answer is also a proof of life: the reporter answers whatever the
+    /// store does.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropping the future loses only the answer.
+    pub async fn current(&self) -> Option<Arc<Status>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.control.send(Control::Current { reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// Whether this process is the one of several replicas that writes.
+    pub fn standing(&self) -> Standing {
+        self.0.leadership.as_ref().map_or(Standing::Alone, Leadership::standing)
+    }
+
+    /// Watches what is reported, what is stored and how the last write went. Does not keep the
     /// reporter alive.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.0.progress.clone()

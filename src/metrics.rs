@@ -1,6 +1,12 @@
-//! Counters that the actor bumps and anybody may read.
+//! Numbers that the actor keeps and anybody may read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::Retry;
+use crate::sink::Effect;
 
 /// One number that only grows.
 #[derive(Debug, Default)]
@@ -12,8 +18,89 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A time of day, in milliseconds; 0 while there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Moment(AtomicI64);
+
+impl Moment {
+    pub(crate) fn set(&self, at: DateTime<Utc>) {
+        self.0.store(at.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn get(&self) -> Option<DateTime<Utc>> {
+        let millis = self.0.load(Ordering::Relaxed);
+        DateTime::from_timestamp_millis(millis).filter(|_| millis != 0)
+    }
+}
+
+/// How long something took, in buckets; kept only where somebody can ask.
+#[derive(Debug)]
+pub(crate) struct Durations(#[cfg(feature = "metrics")] prometheus_client::metrics::histogram::Histogram);
+
+/// In seconds: from a state file on a laptop to a server at its limit.
+#[cfg(feature = "metrics")]
+const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+impl Default for Durations {
+    fn default() -> Self {
+        Durations(
+            #[cfg(feature = "metrics")]
+            prometheus_client::metrics::histogram::Histogram::new(BUCKETS),
+        )
+    }
+}
+
+impl Durations {
+    #[cfg_attr(not(feature = "metrics"), allow(clippy::unused_self))]
+    pub(crate) fn observe(&self, took: Duration) {
+        #[cfg(feature = "metrics")]
+        self.0.observe(took.as_secs_f64());
+        #[cfg(not(feature = "metrics"))]
+        let _ = took;
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn histogram(&self) -> &prometheus_client::metrics::histogram::Histogram {
+        &self.0
+    }
+}
+
+/// Writes by how they ended; together, every write that was tried.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) stored: Counter,
+    pub(crate) unchanged: Counter,
+    pub(crate) conflict: Counter,
+    pub(crate) throttled: Counter,
+    pub(crate) transient: Counter,
+    pub(crate) blocked: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) too_large: Counter,
+}
+
+impl Results {
+    pub(crate) fn of_effect(&self, effect: Effect) -> &Counter {
+        match effect {
+            Effect::Written => &self.stored,
+            Effect::Unchanged => &self.unchanged,
+        }
+    }
+
+    pub(crate) fn of_failure(&self, retry: Retry) -> &Counter {
+        match retry {
+            Retry::Conflict => &self.conflict,
+            Retry::After(_) => &self.throttled,
+            Retry::Transient => &self.transient,
+            Retry::Blocked => &self.blocked,
+            Retry::Refused => &self.refused,
+            Retry::TooLarge => &self.too_large,
+        }
     }
 }
 
@@ -25,10 +112,14 @@ pub(crate) struct Metrics {
     pub(crate) equal: Counter,
     pub(crate) reads: Counter,
     pub(crate) attempts: Counter,
+    pub(crate) results: Results,
+    pub(crate) saved: Counter,
     pub(crate) conflicts: Counter,
     pub(crate) failures: Counter,
     pub(crate) mended: Counter,
     pub(crate) trimmed: Counter,
+    pub(crate) write_seconds: Durations,
+    pub(crate) stored_at: Moment,
 }
 
 impl Metrics {
@@ -40,6 +131,7 @@ impl Metrics {
             equal: self.equal.get(),
             reads: self.reads.get(),
             attempts: self.attempts.get(),
+            saved: self.saved.get(),
             conflicts: self.conflicts.get(),
             failures: self.failures.get(),
             mended: self.mended.get(),
@@ -69,6 +161,8 @@ pub struct Counts {
     pub reads: u64,
     /// Writes tried.
     pub attempts: u64,
+    /// Writes that were due and turned out to be needless.
+    pub saved: u64,
     /// Reads and writes that met a conflict.
     pub conflicts: u64,
     /// Reads and writes that failed otherwise.

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use crate::actor::{Actor, Channels, Remains, Settings, WallClock};
 use crate::backoff::{BackoffPolicy, LONGEST};
 use crate::handle::{Progress, StatusHandle};
+use crate::leadership::Standing;
 use crate::mailbox::mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::{AnySink, Sink};
@@ -50,6 +51,9 @@ pub struct Outcome {
     pub stored: Option<Arc<Status>>,
     /// What was reported and is not stored; `None` when everything is.
     pub unstored: Option<Unstored>,
+    /// Whether this process was the one of several replicas that writes. On
+    /// standby nothing is unstored: what it saw is for the leader to store.
+    pub standing: Standing,
     /// What the reporter has done.
     pub counts: Counts,
 }
@@ -65,7 +69,8 @@ pub struct Unstored {
 }
 
 impl Outcome {
-    /// Whether everything that was accepted is stored.
+    /// Whether everything that was accepted, and was this process's to store,
+    /// is stored.
     pub fn is_complete(&self) -> bool {
         self.unstored.is_none()
     }
@@ -198,8 +203,8 @@ impl ReporterBuilder {
         self
     }
 
-    /// Spawns the actor on the current tokio runtime, inside the current
-    /// tracing span. The runtime needs its time driver.
+    /// Spawns the actor on the current tokio runtime, inside the
+    /// [`span`](Sink::span) of its sink. The runtime needs its time driver.
     ///
     /// # Panics
     ///
@@ -210,16 +215,19 @@ impl ReporterBuilder {
         let (control, controls) = mpsc::unbounded_channel();
         let (progress, watched) = watch::channel(Progress::default());
         let metrics = Arc::new(Metrics::default());
-        let handle = StatusHandle::new(updates, control, watched, Arc::clone(&metrics), settings.shutdown_grace);
+        let (leadership, span) = (sink.leadership(), sink.span());
+        let handle =
+            StatusHandle::new(updates, control, watched, Arc::clone(&metrics), leadership, settings.shutdown_grace);
         let channels = Channels { mailbox, control: controls, progress, shutdown: shutdown.clone() };
         let actor = Actor::new(settings, channels, Arc::clone(&metrics), sink);
-        let task = tokio::spawn(actor.run().in_current_span());
+        let task = tokio::spawn(actor.run().instrument(span));
         let ended = async move {
             Arc::new(match task.await {
                 Ok(remains) => Outcome::from(remains),
                 Err(error) => Outcome {
                     stored: None,
                     unstored: Some(Unstored { status: None, why: format!("the reporter's task was lost: {error}") }),
+                    standing: Standing::default(),
                     counts: metrics.counts(),
                 },
             })
@@ -229,8 +237,8 @@ impl ReporterBuilder {
 }
 
 impl From<Remains> for Outcome {
-    fn from(Remains { stored, unstored, counts }: Remains) -> Self {
+    fn from(Remains { stored, unstored, standing, counts }: Remains) -> Self {
         let unstored = unstored.map(|(status, why)| Unstored { status: Some(status), why });
-        Outcome { stored, unstored, counts }
+        Outcome { stored, unstored, standing, counts }
     }
 }

@@ -8,7 +8,10 @@ pub(crate) mod noop;
 
 use std::future::Future;
 
+use tracing::Span;
+
 use crate::error::SinkError;
+use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 pub use erased::AnySink;
@@ -70,6 +73,27 @@ pub trait Sink: Send + 'static {
     /// A larger status is trimmed before it is written.
     fn size_limit(&self) -> Option<SizeLimit> {
         None
+    }
+
+    /// Which of several replicas writes; `None` (the default) where there is
+    /// only one. Asked once, when the reporter starts.
+    ///
+    /// A sink that has one looks at it right before each request that writes,
+    /// because time may have passed since the reporter looked.
+    fn leadership(&self) -> Option<Leadership> {
+        None
+    }
+
+    /// The span in which the reporter logs; its fields say what is reported to.
+    /// By default the one in which it was started.
+    fn span(&self) -> Span {
+        Span::current()
+    }
+
+    /// Called once, after the last write: the time to hand over to another
+    /// replica. Has what is left of the shutdown grace, at least a second.
+    fn close(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
     }
 }
 

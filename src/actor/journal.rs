@@ -87,12 +87,16 @@ impl Journal {
         }
     }
 
-    pub(super) fn stored(&mut self, now: Instant, status: &Status) {
+    pub(super) fn stored(&mut self, now: Instant) {
         if let Some(trouble) = self.trouble.take()
             && trouble.told
         {
             info!(attempts = trouble.attempts + 1, took = ?(now - trouble.since), "status stored again");
         }
+    }
+
+    /// Says what the whole has come to, once for each change of phase.
+    pub(super) fn shown(&mut self, status: &Status) {
         let before = self.phase.replace(status.phase);
         if before != Some(status.phase) {
             info!(
@@ -100,9 +104,13 @@ impl Journal {
                 before = before.map(Phase::as_str),
                 summary = status.message,
                 routable = status.backend_count,
-                "phase stored"
+                "phase changed"
             );
         }
+    }
+
+    pub(super) fn not_closed(&self, error: &SinkError) {
+        warn!(error = error.chain(), "store not closed");
     }
 
     /// Says each fault once.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::Retry;
+use crate::leadership::Standing;
 
 /// Counts changes of the picture. What is stored at one revision contains all
 /// revisions before it.
@@ -55,12 +56,14 @@ pub(super) struct Schedule {
     /// chance before it.
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
+    standing: Standing,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Busy {
     /// What it carries.
     revision: Revision,
+    writes: bool,
     /// It uses up a hurry.
     hurried: bool,
     /// It began as the last chance before the deadline.
@@ -99,6 +102,18 @@ impl Schedule {
             hurry: false,
             deadline: None,
             stop_at: None,
+            standing: Standing::default(),
+        }
+    }
+
+    /// Whether this process may write, among several replicas.
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        let could = std::mem::replace(&mut self.standing, standing).may_write();
+        if standing.may_write() && !could && self.newest > 0 {
+            // Whoever led before has written what it saw.
+            self.known = false;
+            self.pause = None;
+            self.refreshing = !self.is_stopping();
         }
     }
 
@@ -111,6 +126,11 @@ impl Schedule {
             return Step::Wait(self.stop_at);
         }
         let stopping = self.stop_at.is_some();
+        if !self.standing.may_write() {
+            // The one that leads stores what it sees itself.
+            let theirs = stopping && self.standing == Standing::Standby;
+            return if theirs { Step::Stop } else { Step::Wait(self.stop_at) };
+        }
         if !stopping && self.refresh_at.is_some_and(|at| now >= at) {
             self.refresh_at = None;
             // What the store refused is not sent again for the clock's sake,
@@ -221,6 +241,7 @@ impl Schedule {
     pub(super) fn begin(&mut self, now: Instant, writes: bool) {
         self.busy = Some(Busy {
             revision: self.newest,
+            writes,
             // One that comes while this is in flight is for the next try.
             hurried: std::mem::take(&mut self.hurry),
             last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
@@ -229,6 +250,16 @@ impl Schedule {
         if writes {
             self.paced_until = Some(now + self.write_interval);
         }
+    }
+
+    /// Whether a write is in flight.
+    pub(super) fn is_writing(&self) -> bool {
+        self.busy.is_some_and(|busy| busy.writes)
+    }
+
+    /// How long is left until the end has to come.
+    pub(super) fn time_to_stop(&self, now: Instant) -> Duration {
+        self.stop_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
     /// The read has ended well: it is known what is stored.

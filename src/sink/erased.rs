@@ -1,7 +1,9 @@
 use futures::future::BoxFuture;
+use tracing::Span;
 
 use super::{Effect, Sink};
 use crate::error::SinkError;
+use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 /// [`Sink`] with boxed futures, so that one can be chosen at run time and the
@@ -10,6 +12,9 @@ trait ErasedSink: Send {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>>;
     fn size_limit(&self) -> Option<SizeLimit>;
+    fn leadership(&self) -> Option<Leadership>;
+    fn span(&self) -> Span;
+    fn close(&mut self) -> BoxFuture<'_, ()>;
 }
 
 impl<S: Sink> ErasedSink for S {
@@ -23,6 +28,18 @@ impl<S: Sink> ErasedSink for S {
 
     fn size_limit(&self) -> Option<SizeLimit> {
         Sink::size_limit(self)
+    }
+
+    fn leadership(&self) -> Option<Leadership> {
+        Sink::leadership(self)
+    }
+
+    fn span(&self) -> Span {
+        Sink::span(self)
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(Sink::close(self))
     }
 }
 
@@ -53,5 +70,17 @@ impl Sink for AnySink {
 
     fn size_limit(&self) -> Option<SizeLimit> {
         self.0.size_limit()
+    }
+
+    fn leadership(&self) -> Option<Leadership> {
+        self.0.leadership()
+    }
+
+    fn span(&self) -> Span {
+        self.0.span()
+    }
+
+    async fn close(&mut self) {
+        self.0.close().await;
     }
 }
