@@ -155,13 +155,13 @@ impl Actor {
         loop {
             self.plan_refresh();
             self.look_who_leads();
+            self.answer_flushes();
             match self.schedule.decide(Instant::now()) {
                 Step::Read => self.begin_read(),
                 Step::Write => self.begin_write(),
                 Step::Wait(until) => self.wait(until).await,
                 Step::Stop => return self.end().await,
             }
-            self.answer_flushes();
         }
     }
 

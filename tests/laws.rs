@@ -25,6 +25,8 @@ mod law_6_nothing_to_say_nothing_sent;
 mod law_7_periodic_refresh;
 #[path = "laws/law_8_conditions.rs"]
 mod law_8_conditions;
+#[path = "laws/replicas.rs"]
+mod replicas;
 #[path = "laws/watching.rs"]
 mod watching;
 
@@ -37,8 +39,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep};
 use vmcp_status::{
-    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FlushError, Phase, Reporter, ReporterBuilder, Retry,
-    SizeLimit, Status, StatusHandle, Update, condition_type,
+    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FlushError, Leadership, LeadershipSwitch, Phase, Reporter, ReporterBuilder, Retry,
+    SizeLimit, Standing, Status, StatusHandle, Update, condition_type,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -555,4 +555,41 @@ mod tests {
         assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(5000))));
         assert_eq!(schedule.decide(now + ms(5000)), Step::Stop);
     }
+
+    #[test]
+    fn standby_starts_nothing_and_ends_at_once_when_told_to() {
+        let (mut schedule, t0) = settled();
+        schedule.set_standing(Standing::Standby);
+        schedule.refresh_at(t0);
+        schedule.changed();
+        assert_eq!(schedule.decide(t0 + INTERVAL * 9), Step::Wait(None));
+        schedule.stop(t0, t0 + INTERVAL);
+        assert_eq!(schedule.decide(t0), Step::Stop);
+    }
+
+    #[test]
+    fn undecided_starts_nothing_and_ends_when_its_time_is_over() {
+        let (mut schedule, t0) = settled();
+        schedule.set_standing(Standing::Undecided);
+        schedule.changed();
+        schedule.stop(t0, t0 + INTERVAL);
+        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Stop);
+    }
+
+    #[test]
+    fn winner_reads_and_compares_though_nothing_changed_and_whatever_the_pause() {
+        let (mut schedule, t0) = settled();
+        schedule.changed();
+        fail(&mut schedule, t0 + INTERVAL, Retry::Blocked, ms(60_000));
+        schedule.set_standing(Standing::Standby);
+        let now = t0 + INTERVAL * 2;
+        schedule.set_standing(Standing::Leading);
+        assert_eq!(schedule.decide(now), Step::Read);
+        schedule.begin(now, false);
+        schedule.read_done();
+        assert!(schedule.is_refreshing());
+        write(&mut schedule, now);
+        assert_eq!(schedule.decide(now), Step::Wait(None));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vmcp_status::{Effect, Retry, Sink, SinkError, SizeLimit, Status};
+use vmcp_status::{Effect, Leadership, Retry, Sink, SinkError, SizeLimit, Status};
 
 /// What happens to one write.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,10 @@ pub struct State {
     pub read_fails: Option<Retry>,
     pub latency: Duration,
     pub limit: Option<SizeLimit>,
+    pub leadership: Option<Leadership>,
+    /// When it was closed, and how many writes had been tried by then.
+    pub closed: Vec<(Instant, usize)>,
+    pub close_hangs: bool,
 }
 
 /// A handle on the store for the test, and the sink for the reporter.
@@ -135,5 +139,21 @@ impl Sink for Store {
 
     fn size_limit(&self) -> Option<SizeLimit> {
         self.state().limit
+    }
+
+    fn leadership(&self) -> Option<Leadership> {
+        self.state().leadership.clone()
+    }
+
+    async fn close(&mut self) {
+        let hangs = {
+            let mut state = self.state();
+            let attempts = state.attempts.len();
+            state.closed.push((Instant::now(), attempts));
+            state.close_hangs
+        };
+        if hangs {
+            std::future::pending().await
+        }
     }
 }
