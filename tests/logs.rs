@@ -1,0 +1,141 @@
+//! What the reporter logs, and how often, in paused time.
+
+#[path = "support/store.rs"]
+mod store;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use store::{Fate, Store};
+use tokio::time::{Instant, sleep};
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, Reporter, Retry, Status};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The lines logged so far, as JSON.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics here").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// Takes what this thread logs at this level and above.
+    fn of_this_thread(level: Level) -> (Self, DefaultGuard) {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn all(&self) -> Vec<Value> {
+        let bytes = self.0.lock().expect("nobody panics here").clone();
+        let text = String::from_utf8(bytes).expect("JSON is text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    }
+
+    fn with_message(&self, message: &str) -> Vec<Value> {
+        self.all().into_iter().filter(|line| line["message"] == message).collect()
+    }
+}
+
+fn said(phase: Phase, message: &str) -> Status {
+    Status { phase, message: message.into(), ..Status::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_of_phase_is_one_line_and_what_keeps_the_phase_is_none() {
+    let (lines, _guard) = Lines::of_this_thread(Level::INFO);
+    let (handle, _reporter) = Reporter::builder(Store::default()).derive_phase(true).start();
+    let show = async |status, message: &str| {
+        for _ in 0..5 {
+            handle.upsert_backend(DiscoveredBackend {
+                status,
+                message: message.into(),
+                ..DiscoveredBackend::named("weather")
+            });
+            sleep(MINUTE).await;
+        }
+    };
+    show(BackendStatus::Ready, "").await;
+    show(BackendStatus::Unavailable, "Connection failed").await;
+    show(BackendStatus::Unavailable, "Health check timed out").await;
+    show(BackendStatus::Ready, "").await;
+    let phases: Vec<_> = lines
+        .with_message("phase changed")
+        .iter()
+        .map(|line| [&line["before"], &line["phase"]].map(|phase| phase.as_str().unwrap_or("none").to_owned()))
+        .collect();
+    assert_eq!(phases, [["none", "Ready"], ["Ready", "Failed"], ["Failed", "Ready"]]);
+    assert_eq!(lines.all().len(), 3, "{:?}", lines.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_of_phase_is_logged_when_it_happens_and_not_when_it_can_be_stored() {
+    let (lines, _guard) = Lines::of_this_thread(Level::INFO);
+    let store = Store::default();
+    store.state().always = Some(Fate::Hangs);
+    let (handle, _reporter) = Reporter::builder(store).start();
+    handle.report(said(Phase::Degraded, "half of it"));
+    sleep(Duration::from_secs(1)).await;
+    let [line] = &lines.with_message("phase changed")[..] else { panic!("{:?}", lines.all()) };
+    assert_eq!((line["phase"].as_str(), line["summary"].as_str()), (Some("Degraded"), Some("half of it")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_is_its_first_failure_then_growing_gaps_then_the_recovery_with_how_long_it_took() {
+    let (lines, _guard) = Lines::of_this_thread(Level::INFO);
+    let store = Store::default();
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    let (handle, _reporter) = Reporter::builder(store.clone()).start();
+    let begin = Instant::now();
+    handle.report(said(Phase::Ready, "x"));
+    let mut times = Vec::new();
+    while begin.elapsed() < MINUTE * 120 {
+        sleep(Duration::from_secs(1)).await;
+        let told = lines.with_message("status not stored");
+        if told.len() > times.len() {
+            times.push(begin.elapsed());
+            let line = told.last().expect("a line more");
+            assert!(line["attempt"].is_u64() && line["lasting"].is_string(), "{line}");
+            assert_eq!(line["error"], "the test wants Transient");
+        }
+    }
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(times[0] <= Duration::from_secs(1), "the first is said at once");
+    assert!(gaps.windows(2).all(|pair| pair[1] + MINUTE / 2 >= pair[0]), "they grow: {gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap <= MINUTE * 10 + MINUTE / 2), "up to ten minutes: {gaps:?}");
+    assert!((10..20).contains(&times.len()), "{}", times.len());
+    store.state().always = None;
+    handle.flush().await.expect("stored");
+    let [line] = &lines.with_message("status stored again")[..] else { panic!("{:?}", lines.all()) };
+    assert!(line["took"].as_str().is_some_and(|took| took.starts_with("72")), "two hours in seconds: {line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_try_is_there_for_who_looks_closer() {
+    let (lines, _guard) = Lines::of_this_thread(Level::DEBUG);
+    let store = Store::failing([Fate::Fails(Retry::Transient); 4]);
+    let (handle, _reporter) = Reporter::builder(store).start();
+    handle.report(said(Phase::Ready, "x"));
+    sleep(MINUTE).await;
+    let attempts: Vec<_> = lines.with_message("status not stored").iter().map(|line| line["attempt"].clone()).collect();
+    assert_eq!(attempts, [1, 2, 3, 4]);
+}
