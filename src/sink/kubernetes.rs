@@ -7,6 +7,8 @@ mod answer;
 mod connect;
 mod crd;
 mod diff;
+#[cfg(test)]
+mod properties;
 mod seen;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
