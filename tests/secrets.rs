@@ -6,9 +6,11 @@ mod mcp;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use mcp::{Behaviour, Echo, McpServer};
 use tempfile::TempDir;
+use vmcp_status::discovery::CheckedBackend;
 
 /// In every text that is secret, and in nothing else.
 const MARK: &str = "s3cret";
@@ -225,6 +227,60 @@ async fn password_of_a_proxy_goes_to_the_proxy_alone() {
     assert_eq!(proxy.last_authorization().as_deref(), Some("Bearer s3cret-token"));
     assert_eq!(direct.last_authorization(), None, "and the other backend gets no credentials");
     no_file_leaks(dirs.state.path());
+}
+
+/// Whatever answers in its place, be it a proxy that shows the whole request.
+#[tokio::test(flavor = "multi_thread")]
+async fn token_for_the_cluster_goes_to_the_cluster_alone() {
+    let elsewhere = McpServer::start(Behaviour::Modern).await;
+    let origin = elsewhere.url().replace("/mcp", "");
+    for place in [Echo::Status(200), Echo::Status(401), Echo::Status(403), Echo::Status(500), Echo::Redirect(origin)] {
+        let server = McpServer::start(Behaviour::Echo(place.clone())).await;
+        let dirs = Dirs::new();
+        let kubeconfig = dirs.write(
+            "kubeconfig",
+            &serde_json::json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": server.url().replace("/mcp", "")}}],
+                "users": [{"name": "u", "user": {"token": "s3cret-token"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            })
+            .to_string(),
+        );
+        let target = ["--kubernetes", "a", "-n", "b", "--kubeconfig", &kubeconfig, "--shutdown-grace", "500ms"];
+        for args in [&["report", "--derive"][..], &["check", "a", "-n", "b"], &["get", "a", "-n", "b"]] {
+            let target = if args[0] == "report" { &target[..] } else { &target[4..6] };
+            let mut command = dirs.command(&[args, target].concat());
+            if args[0] == "report" {
+                let lines = dirs.write("lines", "{\"upsertBackend\":{\"name\":\"a\"}}");
+                command.stdin(std::fs::File::open(lines).expect("it is there"));
+            }
+            let output = run(command).await;
+            let errors = quiet(&format!("{args:?} with {place:?}"), &output);
+            assert_eq!(output.status.code(), Some(1), "{errors}");
+        }
+        let authorizations = server.authorizations();
+        assert!(!authorizations.is_empty());
+        assert!(authorizations.iter().flatten().all(|sent| sent == "Bearer s3cret-token"), "{authorizations:?}");
+    }
+    assert!(elsewhere.authorizations().iter().all(Option::is_none), "{:?}", elsewhere.authorizations());
+}
+
+#[test]
+fn debug_output_of_a_backend_shows_no_secret() {
+    let backend = CheckedBackend {
+        name: "a".into(),
+        url: "https://s3cret:s3cret@host/mcp?s3cret#s3cret".parse().expect("a URL"),
+        auth_type: String::new(),
+        auth_config_ref: String::new(),
+        token: None,
+        interval: Duration::MAX,
+        timeout: Duration::MAX,
+        degraded_above: Duration::MAX,
+    };
+    let shown = format!("{backend:?}");
+    nothing_leaks("its debug output", &shown);
+    assert!(shown.contains("https://host/mcp"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

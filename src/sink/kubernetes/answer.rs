@@ -58,6 +58,10 @@ pub(super) struct Answer {
 struct Refusal {
     message: String,
     details: Option<Details>,
+    /// Whether the body is no JSON. Such words are not the API server's, and
+    /// are not repeated: a proxy may say what it was sent.
+    #[serde(skip)]
+    is_raw: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,8 +143,11 @@ impl Answer {
 
 impl Refusal {
     fn of(body: &[u8]) -> Self {
-        serde_json::from_slice(body)
-            .unwrap_or_else(|_| Refusal { message: String::from_utf8_lossy(body).trim().to_owned(), details: None })
+        serde_json::from_slice(body).unwrap_or_else(|_| Refusal {
+            message: String::from_utf8_lossy(body).trim().to_owned(),
+            details: None,
+            is_raw: true,
+        })
     }
 
     fn has_causes(&self) -> bool {
@@ -148,7 +155,8 @@ impl Refusal {
     }
 
     fn words(&self) -> String {
-        let mut words: String = self.message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        let message = if self.is_raw { "" } else { self.message.as_str() };
+        let mut words: String = message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
         if !words.is_empty() {
             words.insert_str(0, ": ");
         }
