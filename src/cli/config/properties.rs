@@ -77,12 +77,24 @@ fn member() -> impl Strategy<Value = String> {
     word(&["name", "interval", "timeout", "degradedAbove", "backends", "url", "bearerToken", "caFile", "intervall"])
 }
 
+fn other() -> impl Strategy<Value = (String, Value)> {
+    let time = prop_oneof![
+        word(&["5s", "0s", "1h 1ms", "99999999999999999999y"]).prop_map(Value::from),
+        (-1..2i64).prop_map(Value::from),
+    ];
+    prop_oneof![
+        3 => (word(&["interval", "timeout", "degradedAbove", "maxConcurrentChecks"]), time),
+        2 => (member(), any_value()),
+        1 => (revealing(), any_value()),
+    ]
+}
+
 /// Mostly one that is right, so that each fault is met by itself.
 fn backend() -> impl Strategy<Value = Value> {
     // A name is no secret, unless it is a URL.
     let name = word(&["a", "b", "c", "d", "", "http://me:s3cret@host"]);
     let url = prop_oneof![8 => word(&["http://a/mcp", "https://me:s3cret@b/?s3cret"]), 1 => revealing()];
-    let other = (member().prop_filter("another one", |name| name != "name" && name != "url"), any_value());
+    let other = other().prop_filter("another one", |(name, _)| name != "name" && name != "url");
     (name, url, vec(other, 0..2), prop::option::weighted(0.1, revealing())).prop_map(|(name, url, others, key)| {
         let mut backend = Map::from_iter(others);
         backend.extend([("name".to_owned(), json!(name)), ("url".to_owned(), json!(url))]);
@@ -93,8 +105,7 @@ fn backend() -> impl Strategy<Value = Value> {
 
 fn file() -> impl Strategy<Value = Value> {
     let backends = prop_oneof![9 => vec(backend(), 0..4).prop_map(Value::from), 1 => any_value()];
-    let other = (prop_oneof![9 => member(), 1 => revealing()], any_value());
-    (vec(other, 0..2), backends).prop_map(|(others, backends)| {
+    (vec(other(), 0..2), backends).prop_map(|(others, backends)| {
         let mut file = Map::from_iter(others);
         file.insert("backends".to_owned(), backends);
         Value::Object(file)
