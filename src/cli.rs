@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod target;
 mod words;
+mod wrong;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

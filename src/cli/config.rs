@@ -8,6 +8,8 @@ use serde::Deserialize;
 use url::Url;
 use vmcp_status::discovery::{CheckedBackend, TokenSource};
 
+use super::wrong;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -88,12 +90,17 @@ mod defaults {
     }
 }
 
+impl File {
+    fn parse(yaml: &[u8]) -> Result<Self, String> {
+        serde_saphyr::from_slice(yaml).map_err(|error| wrong::yaml(&error))
+    }
+}
+
 impl Config {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let read =
             |file: &Path| std::fs::read(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source });
-        let file: File = serde_saphyr::from_slice(&read(path)?)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
+        let file = File::parse(&read(path)?).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })?;
         let extra_ca = file.ca_file.as_deref().map(read).transpose()?;
         let config = Config::check(file, extra_ca);
         config.map_err(|faults| ConfigError::Faults { path: path.to_owned(), faults })
@@ -107,9 +114,12 @@ impl Config {
         if file.max_concurrent_checks == 0 {
             faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
         }
-        for backend in &file.backends {
-            let mut fault = |what: &str| faults.push(format!("backend {:?}: {what}", backend.name));
-            if backend.name.is_empty() {
+        for (index, backend) in file.backends.iter().enumerate() {
+            // Both in the wrong place: the URL itself may hold a password.
+            let is_url = backend.name.contains("://");
+            let subject = if is_url { format!("number {}", index + 1) } else { format!("{:?}", backend.name) };
+            let mut fault = |what: &str| faults.push(format!("backend {subject}: {what}"));
+            if backend.name.is_empty() || is_url {
                 fault("give it a name");
             }
             if !names.insert(&backend.name) {
@@ -158,11 +168,14 @@ impl Config {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(yaml: &str) -> Result<Config, String> {
-        let file = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let file = File::parse(yaml.as_bytes())?;
         Config::check(file, None).map_err(|faults| faults.join("; "))
     }
 

@@ -3,7 +3,10 @@
 use std::io::{IsTerminal as _, stderr};
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use super::Global;
 
@@ -16,9 +19,11 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What kube finds wrong comes back to us as an error, and is said once, with
-/// what to do about it.
-const DEFAULT: &str = "info,kube_client=off,kube_runtime=off";
+const DEFAULT: &str = "info";
+/// Crates that log what servers answer, word for word. What they find wrong
+/// comes back to us as an error, and is said once, with what to do about it; so
+/// they are silent whatever filter is asked for.
+const REVEALING: [&str; 2] = ["kube_client", "kube_runtime"];
 
 pub(crate) fn init(global: &Global) {
     let filter = global.log_level.as_deref().unwrap_or(DEFAULT);
@@ -29,11 +34,14 @@ pub(crate) fn init(global: &Global) {
     let terminal = stderr().is_terminal();
     let format = global.log_format.unwrap_or(if terminal { Format::Text } else { Format::Json });
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    match format {
-        Format::Text => subscriber.with_ansi(colour).with_target(false).init(),
-        Format::Json => subscriber.json().flatten_event(true).init(),
-    }
+    let reveals = |target: &str| REVEALING.contains(&target.split("::").next().unwrap_or_default());
+    let filter = filter.and(filter_fn(move |metadata| !reveals(metadata.target())));
+    let layer = fmt::layer().with_writer(stderr);
+    let layer = match format {
+        Format::Text => layer.with_ansi(colour).with_target(false).boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
+    registry().with(layer.with_filter(filter)).init();
     if let Some(error) = complaint {
         tracing::warn!(error = %error, "log level not understood, using info");
     }

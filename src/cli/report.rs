@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
 use vmcp_status::{Status, StatusHandle, Update};
 
 use super::target::{EndSignals, TargetArgs, exit_code};
-use super::{Failure, Global, say};
+use super::{Failure, Global, say, wrong};
 
 const EXAMPLES: &str = r#"Updates, one a line:
   {"snapshot":{"phase":"Ready","message":"…","discoveredBackends":[{"name":"b1","status":"ready"}]}}
@@ -84,18 +84,14 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
         if line.iter().all(u8::is_ascii_whitespace) && whole {
             continue;
         }
-        let parsed = if whole {
-            serde_json::from_slice::<Update>(&line).map_err(|error| error.to_string())
-        } else {
-            Err(format!("longer than {MAX_LINE} bytes"))
-        };
+        let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE} bytes")) };
         match parsed {
             Ok(update) => {
                 handle.send(update);
             }
             Err(reason) => {
                 bad += 1;
-                say(&format!("line {number}: not an update: {}", without_position(&reason)));
+                say(&format!("line {number}: not an update: {reason}"));
             }
         }
         // A fast sender must not keep the reporter from its work on a machine
@@ -105,9 +101,9 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
     Ok(bad)
 }
 
-/// Every line is one for the parser, so its own line number only confuses.
-fn without_position(reason: &str) -> String {
-    reason.replace(" at line 1 column ", " at column ")
+/// Every line is one for the parser, so its own line number would only confuse.
+fn parse_update(line: &[u8]) -> Result<Update, String> {
+    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", wrong::json(&error), error.column()))
 }
 
 /// Reads up to the end of a line: `Some(false)` for one that is too long, of
@@ -141,11 +137,109 @@ async fn read_status(file: &Path) -> Result<Status, Failure> {
     } else {
         tokio::fs::read(file).await.map_err(|error| format!("cannot read {}: {error}", file.display()))?
     };
+    parse_status(&text).map_err(|reason| format!("{} holds no status: {reason}", file.display()).into())
+}
+
+fn parse_status(text: &[u8]) -> Result<Status, String> {
     // YAML contains JSON, but says less clearly what is wrong with it.
-    let status = match serde_json::from_slice(&text) {
+    match serde_json::from_slice(text) {
         Ok(status) => Ok(status),
-        Err(error) if text.trim_ascii_start().starts_with(b"{") => Err(error.to_string()),
-        Err(_) => serde_saphyr::from_slice(&text).map_err(|error| error.to_string()),
-    };
-    status.map_err(|error| format!("{} holds no status: {error}", file.display()).into())
+        Err(error) if text.trim_ascii_start().starts_with(b"{") => {
+            Err(format!("{} at line {} column {}", wrong::json(&error), error.line(), error.column()))
+        }
+        Err(_) => serde_saphyr::from_slice(text).map_err(|error| wrong::yaml(&error)),
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines_of(text: &[u8], piece: usize) -> Vec<Vec<u8>> {
+        let mut reader = BufReader::with_capacity(piece, text);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut lines = Vec::new();
+            loop {
+                let mut line = Vec::new();
+                match read_line(&mut reader, &mut line).await.expect("bytes in memory") {
+                    Some(whole) => assert!(whole, "none is too long"),
+                    None => return lines,
+                }
+                lines.push(line);
+            }
+        })
+    }
+
+    /// A value in a place where it may not be.
+    fn misplaced() -> impl Strategy<Value = String> {
+        let value = prop::sample::select(vec![
+            r#""http://me:s3cret@host/?s3cret""#,
+            r#""s3cret, expected s3cret""#,
+            r#""`s3cret`, expected one of `s3cret`""#,
+            r#"{"http://me:s3cret@host":1}"#,
+            r#"["s3cret"]"#,
+            r#"{"name":"a","status":["s3cret"]}"#,
+            r#"{"name":"a","lastHealthCheck":"s3cret"}"#,
+            r#"{"name":"a","circuitBreakerState":"s3cret"}"#,
+            r#"{"name":"a","consecutiveFailures":"s3cret"}"#,
+            r#"{"name":"a","url":{"s3cret":"s3cret"}}"#,
+            r#"{"phase":{"s3cret":1}}"#,
+            r#"{"discoveredBackends":"s3cret"}"#,
+            r#"{"conditions":["s3cret"]}"#,
+            r#"{"conditions":[{"type":"a","status":"s3cret"}]}"#,
+            r#"{"type":"Ready","status":"s3cret"}"#,
+            r#"{"source":"s","backends":"s3cret"}"#,
+            r#""s3cret"#,
+            "s3cret",
+            "7",
+            "null",
+        ]);
+        let kind = prop::sample::select(vec![
+            "snapshot",
+            "upsertBackend",
+            "upsertBackendOf",
+            "removeBackend",
+            "replaceBackends",
+            "setCondition",
+            "setPhase",
+            "derivePhase",
+            "setObservedGeneration",
+            "http://me:s3cret@host",
+            "s3cret",
+            "a`, expected `s3cret",
+        ]);
+        (kind, value, any::<bool>())
+            .prop_map(|(kind, value, whole)| if whole { value.to_owned() } else { format!("{{\"{kind}\":{value}}}") })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        #[test]
+        fn lines_are_the_same_in_any_pieces(text in vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..60), piece in 1usize..9) {
+            let mut expected: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+            expected.pop_if(|last| last.is_empty());
+            prop_assert_eq!(lines_of(&text, piece), expected);
+        }
+
+        #[test]
+        fn any_bytes_are_an_update_or_refused(line in vec(any::<u8>(), 0..60)) {
+            let _ = parse_update(&line);
+            let _ = parse_status(&line);
+        }
+
+        #[test]
+        fn a_line_that_is_no_update_is_refused_without_what_it_holds(line in misplaced()) {
+            if let Err(reason) = parse_update(line.as_bytes()) {
+                prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
+            }
+            if let Err(reason) = parse_status(line.as_bytes()) {
+                prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Checks a list of backends side by side and reports each finding.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::handle::SourceHandle;
 use crate::status::{BackendStatus, DiscoveredBackend};
 
 /// One backend, and how it is checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct CheckedBackend {
     /// Its key.
     pub name: String,
@@ -36,6 +37,22 @@ pub struct CheckedBackend {
     pub timeout: Duration,
     /// A backend that answers more slowly is degraded.
     pub degraded_above: Duration,
+}
+
+impl fmt::Debug for CheckedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password, in its user part or its query.
+        f.debug_struct("CheckedBackend")
+            .field("name", &self.name)
+            .field("url", &bare(&self.url).as_str())
+            .field("auth_type", &self.auth_type)
+            .field("auth_config_ref", &self.auth_config_ref)
+            .field("token", &self.token)
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("degraded_above", &self.degraded_above)
+            .finish()
+    }
 }
 
 /// Where a bearer token is read from, anew before each check: a token that is
@@ -223,17 +240,21 @@ impl Check {
     }
 }
 
-/// What is known without a check.
-fn reported(backend: &CheckedBackend) -> DiscoveredBackend {
-    let mut url = backend.url.clone();
-    // Credentials are for the backend alone. A URL that cannot have any has
-    // none either.
+/// The URL without what is for the backend alone: credentials, query, fragment.
+fn bare(url: &Url) -> Url {
+    let mut url = url.clone();
+    // A URL that cannot have credentials has none either.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
     url.set_fragment(None);
+    url
+}
+
+/// What is known without a check.
+fn reported(backend: &CheckedBackend) -> DiscoveredBackend {
     DiscoveredBackend {
-        url: url.into(),
+        url: bare(&backend.url).into(),
         auth_type: backend.auth_type.clone(),
         auth_config_ref: backend.auth_config_ref.clone(),
         ..DiscoveredBackend::named(backend.name.clone())

@@ -7,11 +7,13 @@ mod answer;
 mod connect;
 mod crd;
 mod diff;
+#[cfg(test)]
+mod properties;
 mod seen;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -36,6 +38,8 @@ const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/j
 /// What the whole object may have, managed fields included: etcd refuses what
 /// is over about 1.5 MiB.
 const BUDGET: usize = 1 << 20;
+/// No object comes near this. What answers with more is no API server.
+const MAX_ANSWER: usize = 16 << 20;
 /// A budget below this leaves no room for anything.
 const LEAST_BUDGET: usize = 8 << 10;
 /// Managed fields for one backend, its name aside, which counts once more.
@@ -202,7 +206,7 @@ impl KubernetesSink {
             SinkError::new(Retry::Transient, message).caused_by(error)
         };
         let (head, body) = self.client.send(request).await.map_err(|error| failed(error.into()))?.into_parts();
-        let body = body.collect().await.map_err(|error| failed(error.into()))?.to_bytes();
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
         Ok(Answer::new(head.status, &head.headers, body))
     }
 

@@ -1,6 +1,6 @@
 //! How single values look on the wire.
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, SecondsFormat, Timelike as _, Utc};
 use serde::{Deserialize, Deserializer};
 
 /// `null` reads as the default, as it does for every client of the Kubernetes
@@ -14,9 +14,10 @@ where
 }
 
 /// Whole seconds: `metav1.Time` has no more, and what we hold in memory must
-/// equal what comes back.
+/// equal what comes back. A leap second, which the API server refuses, is the
+/// second before it.
 pub(crate) fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
-    time.trunc_subsecs(0)
+    time.with_nanosecond(0).expect("every second has a beginning")
 }
 
 /// RFC 3339 in UTC with whole seconds, as `metav1.Time` is written.

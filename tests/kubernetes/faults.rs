@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::Fault;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use vmcp_status::FlushError;
+use vmcp_status::{FlushError, Retry, Sink as _};
 
 use super::*;
 
@@ -361,4 +361,18 @@ async fn items_that_our_model_cannot_read_are_left_alone_or_replaced_if_they_are
     assert_eq!(status["conditions"], json!([strange]));
     assert_eq!(names(&status), ["a", "b"]);
     assert!(status["discoveredBackends"][0].get("consecutiveFailures").is_none(), "it was not ours to keep");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_without_end_is_not_read_to_its_end() {
+    let api = double();
+    // An object, were it not for its size.
+    let object = r#"{"metadata":{"resourceVersion":"1"}}"#;
+    let body = format!("{object}{}", " ".repeat(17 << 20));
+    api.inject(Fault::PlainText { code: 200, body, retry_after: None });
+    let mut sink = KubernetesSink::new(api.client(Role::Seed), NAMESPACE, NAME).expect("good names");
+    let error = sink.read().await.expect_err("too long");
+    assert_eq!(error.retry(), Retry::Transient);
+    assert!(error.chain().len() < 500, "{}", error.chain());
+    sink.read().await.expect("the next answer is an object");
 }

@@ -103,6 +103,8 @@ pub enum Behaviour {
     NotHttp,
     /// Takes requests and never answers.
     Hang,
+    /// Says in every place there is what it was sent: credentials and all.
+    Echo(Echo),
 }
 
 /// What a strict old server answers to a method it does not know.
@@ -122,6 +124,23 @@ pub enum Refusal {
     Accepted,
     /// Nothing at all.
     Silence,
+}
+
+/// Where a server repeats what it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Echo {
+    /// In the headers, the reason phrase's place included, and the body of this
+    /// status.
+    Status(u16),
+    /// In message and data of a JSON-RPC error of this code.
+    Error(i32),
+    /// In what it says about itself in the old handshake, session id and
+    /// revision included.
+    Handshake,
+    /// In an event stream without an answer.
+    Events,
+    /// In the address of a redirect (307) to this origin.
+    Redirect(String),
 }
 
 /// A server on loopback. Dropped, it stops.
@@ -217,6 +236,16 @@ impl McpServer {
         lock(&self.state.seen).last()?.authorization.clone()
     }
 
+    /// Every request's `Authorization` header, in order.
+    pub fn authorizations(&self) -> Vec<Option<String>> {
+        lock(&self.state.seen).iter().map(|seen| seen.authorization.clone()).collect()
+    }
+
+    /// Every request's path and query, in order.
+    pub fn targets(&self) -> Vec<String> {
+        lock(&self.state.seen).iter().map(|seen| seen.target.clone()).collect()
+    }
+
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
@@ -258,6 +287,7 @@ impl Drop for McpServer {
 
 struct Seen {
     what: String,
+    target: String,
     authorization: Option<String>,
 }
 
@@ -454,8 +484,43 @@ async fn answer(state: &State, request: Request<Incoming>) -> Answer {
             respond(StatusCode::OK, Some("text/event-stream"), body)
         }
         Behaviour::SilentEvents => respond(StatusCode::OK, Some("text/event-stream"), Unending(None)),
+        Behaviour::Echo(place) => echo(&place, &request, &message),
         Behaviour::Hang | Behaviour::NotHttp | Behaviour::EndlessHead => std::future::pending().await,
     }
+}
+
+fn echo(place: &Echo, request: &Request<Full<Bytes>>, message: &Value) -> Answer {
+    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let heard = format!("{} {}", request.uri(), authorization.unwrap_or_default());
+    let answer = match place {
+        Echo::Status(code) => {
+            let status = StatusCode::from_u16(*code).expect("an HTTP status");
+            respond(status, Some("text/plain"), Full::from(heard.clone()))
+        }
+        Echo::Error(code) => {
+            let error = json!({"code": code, "message": heard, "data": {"supported": [heard], "heard": heard}});
+            json_answer(StatusCode::OK, &json!({"jsonrpc": "2.0", "id": message["id"], "error": error}))
+        }
+        Echo::Handshake => {
+            let result = json!({
+                "protocolVersion": heard, "capabilities": {}, "instructions": heard,
+                "serverInfo": {"name": heard, "version": heard},
+            });
+            let answer = json_answer(StatusCode::OK, &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}));
+            with_header(answer, "mcp-session-id", &heard)
+        }
+        Echo::Events => {
+            let event = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": heard}});
+            let body = format!("id: {heard}\n: {heard}\ndata: {event}\n\ndata: {heard}\n\n");
+            respond(StatusCode::OK, Some("text/event-stream"), Full::from(body))
+        }
+        Echo::Redirect(origin) => {
+            let authorization = authorization.unwrap_or_default().replace(' ', "-");
+            redirect(&format!("{origin}{}#{authorization}", request.uri()))
+        }
+    };
+    let challenge = format!("Bearer realm=\"{heard}\"");
+    with_header(with_header(answer, "x-heard", &heard), WWW_AUTHENTICATE.as_str(), &challenge)
 }
 
 fn note(state: &State, request: &Request<Full<Bytes>>, message: &Value) {
@@ -465,7 +530,8 @@ fn note(state: &State, request: &Request<Full<Bytes>>, message: &Value) {
     };
     let authorization = request.headers().get(AUTHORIZATION);
     let authorization = authorization.map(|value| String::from_utf8_lossy(value.as_bytes()).into());
-    lock(&state.seen).push(Seen { what, authorization });
+    let target = request.uri().to_string();
+    lock(&state.seen).push(Seen { what, target, authorization });
     state.changes.send_replace(());
 }
 

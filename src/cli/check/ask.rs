@@ -31,7 +31,8 @@ pub(super) struct Target {
 /// What came back.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// An answer. What is not JSON is a string.
+    /// An answer. What is not JSON is null: it is not the API server's, and may
+    /// repeat what was sent.
     Got { code: u16, body: Value },
     /// None, and why.
     Nothing(String),
@@ -126,7 +127,7 @@ async fn send(client: &Client, method: Method, uri: &str, patch: Option<(&str, V
     let answer = async {
         let (head, body) = client.send(request).await.map_err(|error| causes(&error))?.into_parts();
         let body = body.collect().await.map_err(|error| causes(&error))?.to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).trim().into());
+        let body = serde_json::from_slice(&body).unwrap_or_default();
         Ok(Answer::Got { code: head.status.as_u16(), body })
     };
     match timeout(PATIENCE, answer).await {

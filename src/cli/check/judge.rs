@@ -272,7 +272,6 @@ fn versions(discovery: &Answer) -> Vec<&str> {
 
 fn message(answer: &Answer) -> &str {
     match answer {
-        Answer::Got { body: Value::String(text), .. } => text,
         Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
         Answer::Nothing(why) => why,
     }

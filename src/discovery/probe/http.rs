@@ -288,6 +288,9 @@ impl fmt::Debug for Http {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Nothing, a result, or an error with its code.
@@ -336,6 +339,71 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":7,"error":"no"}"#,
         ] {
             assert_eq!(parsed(text), None, "{}", &text[..text.len().min(60)]);
+        }
+    }
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let word = prop::sample::select(vec![
+            "2.0",
+            "7",
+            "ping",
+            "2025-11-25",
+            "2026-07-28",
+            "error",
+            "notifications/initialized",
+            "",
+        ]);
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            word.prop_map(Into::into),
+            (-1i64..8).prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<bool>().prop_map(Into::into),
+        ];
+        let member = prop::sample::select(vec![
+            "jsonrpc",
+            "id",
+            "result",
+            "error",
+            "method",
+            "params",
+            "code",
+            "message",
+            "data",
+            "protocolVersion",
+            "supportedVersions",
+            "capabilities",
+            "serverInfo",
+            "name",
+            "version",
+            "_meta",
+            "resultType",
+        ]);
+        leaf.prop_recursive(4, 30, 6, move |inner| {
+            let members = vec((member.clone().prop_map(String::from), inner.clone()), 0..6);
+            prop_oneof![
+                1 => vec(inner, 0..3).prop_map(Into::into),
+                4 => members.prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn any_bytes_are_an_answer_or_none(bytes in vec(any::<u8>(), 0..100)) {
+            let _ = parse(&bytes, StatusCode::OK, &RequestId::Number(7));
+        }
+
+        #[test]
+        fn any_result_counts_with_its_id_alone_and_any_error_without(content in json(), id in json(), is_error in any::<bool>()) {
+            let kind = if is_error { "error" } else { "result" };
+            let message = serde_json::json!({"jsonrpc": "2.0", "id": id, kind: content});
+            match parsed(&message.to_string()) {
+                Some(Ok(())) => prop_assert!(!is_error && (id == 7 || id == "7"), "{message}"),
+                Some(Err(code)) => prop_assert!(is_error && message["error"]["code"] == code, "{message}"),
+                None => {}
+            }
         }
     }
 }

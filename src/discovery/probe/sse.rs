@@ -59,6 +59,9 @@ impl EventSplitter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn events_of(stream: &str, piece: usize) -> Vec<String> {
@@ -83,6 +86,47 @@ mod tests {
                     "line end {line_end:?}, pieces of {piece}"
                 );
             }
+        }
+    }
+    /// The rules of the format, line by line of a whole stream.
+    fn plainly(stream: &[u8]) -> Vec<Vec<u8>> {
+        let mut text = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
+        let (mut events, mut data) = (Vec::new(), None::<Vec<u8>>);
+        while let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            let (line, rest) = text.split_at(end);
+            text = rest.strip_prefix(b"\r\n").unwrap_or(&rest[1..]);
+            let (field, value) = match line.iter().position(|&byte| byte == b':') {
+                Some(colon) => (&line[..colon], &line[colon + 1..]),
+                None => (line, &[][..]),
+            };
+            if line.is_empty() {
+                events.extend(data.take());
+            } else if field == b"data" {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                data = Some(match data {
+                    Some(before) => [&before, &b"\n"[..], value].concat(),
+                    None => value.to_vec(),
+                });
+            }
+        }
+        events
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        #[test]
+        fn any_stream_in_any_pieces_is_split_as_the_rules_say(
+            pieces in vec(vec(prop_oneof![
+                3 => prop::sample::select(b"\n\r: da\xEF\xBB\xBF".to_vec()).prop_map(|byte| vec![byte]),
+                2 => Just(b"data".to_vec()),
+                1 => any::<u8>().prop_map(|byte| vec![byte]),
+            ], 0..8), 0..8),
+        ) {
+            let pieces: Vec<Vec<u8>> = pieces.into_iter().map(|piece| piece.concat()).collect();
+            let mut splitter = EventSplitter::default();
+            let events: Vec<_> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
+            prop_assert_eq!(events, plainly(&pieces.concat()));
         }
     }
 }

@@ -58,6 +58,10 @@ pub(super) struct Answer {
 struct Refusal {
     message: String,
     details: Option<Details>,
+    /// Whether the body is no JSON. Such words are not the API server's, and
+    /// are not repeated: a proxy may say what it was sent.
+    #[serde(skip)]
+    is_raw: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,8 +143,11 @@ impl Answer {
 
 impl Refusal {
     fn of(body: &[u8]) -> Self {
-        serde_json::from_slice(body)
-            .unwrap_or_else(|_| Refusal { message: String::from_utf8_lossy(body).trim().to_owned(), details: None })
+        serde_json::from_slice(body).unwrap_or_else(|_| Refusal {
+            message: String::from_utf8_lossy(body).trim().to_owned(),
+            details: None,
+            is_raw: true,
+        })
     }
 
     fn has_causes(&self) -> bool {
@@ -148,7 +155,8 @@ impl Refusal {
     }
 
     fn words(&self) -> String {
-        let mut words: String = self.message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        let message = if self.is_raw { "" } else { self.message.as_str() };
+        let mut words: String = message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
         if !words.is_empty() {
             words.insert_str(0, ": ");
         }
@@ -169,7 +177,11 @@ fn pause(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::backoff::{BackoffPolicy, LONGEST, Pauses};
 
     fn answer(code: u16, body: &str) -> Answer {
         let code = StatusCode::from_u16(code).expect("a code");
@@ -225,6 +237,65 @@ mod tests {
         assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
         for junk in ["", "soon", "-1", "1.5", "99999999999999999999999", "\u{7f}"] {
             assert_eq!(seconds(junk), None, "{junk:?}");
+        }
+    }
+    fn in_a_header(text: &str) -> HeaderMap {
+        let value = http::HeaderValue::from_bytes(text.as_bytes());
+        value.into_iter().map(|value| (RETRY_AFTER, value)).collect()
+    }
+
+    fn retry_after() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ".{0,20}",
+            "[+-]?[0-9]{1,25}(\\.[0-9]+)?",
+            "((Sun|Mon|Foo), )?[0-9]{1,2} (Jan|Feb|Nov|Foo) [0-9]{1,5} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] (GMT|UT|[+-][0-9]{4}|[A-Z])",
+        ]
+    }
+
+    fn error_body() -> impl Strategy<Value = Vec<u8>> {
+        let details = prop::sample::select(vec!["null", "{}", "[]", "7", r#"{"causes":null}"#, r#"{"causes":[7]}"#]);
+        prop_oneof![
+            vec(any::<u8>(), 0..100),
+            (".{0,9}", details).prop_map(|(text, details)| {
+                let text = serde_json::to_string(&text.repeat(300)).expect("a text");
+                format!(r#"{{"kind":"Status","message":{text},"details":{details}}}"#).into_bytes()
+            }),
+            Just(b"<p>&#8238;\xe2\x80\xae</p>".repeat(10_000)),
+            Just(b"[".repeat(100_000)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn whatever_a_server_refuses_with_is_told_in_few_words(
+            code in 300u16..600, body in error_body(), header in retry_after(),
+        ) {
+            let code = StatusCode::from_u16(code).expect("a code");
+            let answer = Answer::new(code, &in_a_header(&header), body.into());
+            let error = answer.into_object(Doing::Write, "it").expect_err("no success");
+            let message = error.chain();
+            prop_assert!(message.chars().count() <= MAX_WORDS + 256 && !message.contains(char::is_control), "{message}");
+            let pause = Pauses::new(&BackoffPolicy::default()).next(error.retry());
+            prop_assert!(pause <= LONGEST, "{pause:?}");
+        }
+
+        #[test]
+        fn whatever_comes_as_a_success_is_an_object_or_a_passing_fault(body in error_body()) {
+            let answer = Answer::new(StatusCode::OK, &HeaderMap::new(), body.into());
+            if let Err(error) = answer.into_object(Doing::Write, "it") {
+                prop_assert_eq!(error.retry(), Retry::Transient);
+                prop_assert!(error.chain().chars().count() <= 256);
+            }
+        }
+
+        #[test]
+        fn any_retry_after_is_a_pause_or_nothing(text in retry_after(), now in any::<i32>()) {
+            let now = DateTime::from_timestamp(now.into(), 0).expect("in range");
+            if let Some(asked) = pause(&text, now) {
+                prop_assert!(Pauses::new(&BackoffPolicy::default()).next(Retry::After(asked)) <= LONGEST);
+            }
         }
     }
 }

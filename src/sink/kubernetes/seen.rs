@@ -41,18 +41,22 @@ pub(super) struct Seen {
 #[derive(Clone, Debug)]
 struct Item<T> {
     key: String,
-    /// `None` where it is not as our model has it: somebody else made it.
-    value: Option<Arc<T>>,
+    /// `Err` with what is there where it is not as our model has it: somebody
+    /// else made it.
+    value: Result<Arc<T>, Value>,
 }
 
 /// How the two kinds of item are alike.
 trait Keyed: Serialize + DeserializeOwned {
     const KEY: &'static str;
+    /// Every member that may be left out.
+    const OPTIONAL: &'static [&'static str];
     fn key(&self) -> &str;
 }
 
 impl Keyed for Condition {
     const KEY: &'static str = "type";
+    const OPTIONAL: &'static [&'static str] = &["lastTransitionTime", "observedGeneration"];
     fn key(&self) -> &str {
         &self.type_
     }
@@ -60,6 +64,17 @@ impl Keyed for Condition {
 
 impl Keyed for DiscoveredBackend {
     const KEY: &'static str = "name";
+    const OPTIONAL: &'static [&'static str] = &[
+        "url",
+        "authType",
+        "authConfigRef",
+        CHECK_TIME,
+        "message",
+        "circuitBreakerState",
+        "circuitLastChanged",
+        "consecutiveFailures",
+        "mcpRevision",
+    ];
     fn key(&self) -> &str {
         &self.name
     }
@@ -68,7 +83,7 @@ impl Keyed for DiscoveredBackend {
 fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
     let item = |value: &Value| Item {
         key: value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned(),
-        value: T::deserialize(value).ok().map(Arc::new),
+        value: T::deserialize(value).map(Arc::new).map_err(|_| value.clone()),
     };
     list.and_then(Value::as_array).map(|list| list.iter().map(item).collect()).unwrap_or_default()
 }
@@ -108,8 +123,8 @@ impl Seen {
         if !self.has_status {
             return None;
         }
-        let conditions = self.conditions.iter().filter_map(|item| item.value.as_deref().cloned()).collect();
-        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value.clone()).collect();
+        let conditions = self.conditions.iter().filter_map(|item| item.value.as_deref().ok().cloned()).collect();
+        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value.clone().ok()).collect();
         let complete = discovered_backends.len() == self.backends.len();
         Some(Status {
             phase: self.phase.unwrap_or_default(),
@@ -142,9 +157,9 @@ impl Seen {
         }
         let pairs = before.backends.iter().zip(&self.backends);
         let mut dropped = Vec::new();
-        for (written, found) in pairs.filter_map(|(a, b)| a.value.as_ref().zip(b.value.as_ref())) {
+        for (written, found) in pairs.filter_map(|(a, b)| a.value.as_ref().ok().zip(b.value.as_ref().ok())) {
             let (written, found) = (Members::of(written), Members::of(found));
-            for member in OPTIONAL_MEMBERS {
+            for &member in DiscoveredBackend::OPTIONAL {
                 if written.0.contains_key(member) && !found.0.contains_key(member) && !dropped.contains(&member) {
                     dropped.push(member);
                 }
@@ -173,7 +188,7 @@ impl Seen {
             let room = patch.operations.len() + operations.operations.len() <= MAX_OPERATIONS;
             if room && (only_times || size <= SMALL_PATCH) {
                 patch.append(operations);
-                after.backends[index].value = Some(backend);
+                after.backends[index].value = Ok(backend);
             }
         }
         if patch.is_empty() {
@@ -204,21 +219,22 @@ impl Seen {
 
     fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
         const LIST: &str = "/status/conditions";
-        let place: HashMap<&str, usize> = index(&self.conditions);
+        let mut places = places(&self.conditions);
+        let mut kept = vec![false; self.conditions.len()];
         let (mut edits, mut new) = (Patch::default(), Vec::new());
         for condition in &wanted.conditions {
-            match place.get(condition.type_.as_str()) {
-                Some(&at) => {
-                    edit(&mut edits, &format!("{LIST}/{at}"), self.conditions[at].value.as_deref(), condition, &[]);
-                    after.conditions[at].value = Some(Arc::new(condition.clone()));
+            match places.get_mut(condition.type_.as_str()).and_then(Vec::pop) {
+                Some(at) => {
+                    kept[at] = true;
+                    edit(&mut edits, &format!("{LIST}/{at}"), &self.conditions[at], condition, &[]);
+                    after.conditions[at].value = Ok(Arc::new(condition.clone()));
                 }
                 None => new.push(Arc::new(condition.clone())),
             }
         }
         patch.append(edits);
         // One that our model could not say is not missing from what we want.
-        let gone = |item: &Item<Condition>| item.value.is_some() && wanted.condition(&item.key).is_none();
-        remove(patch, LIST, &mut after.conditions, gone);
+        remove(patch, LIST, &mut after.conditions, |at, item| item.value.is_ok() && !kept[at]);
         append(patch, LIST, &mut after.has_conditions, &mut after.conditions, new, &[]);
     }
 
@@ -232,40 +248,38 @@ impl Seen {
         after: &mut Seen,
     ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
         const LIST: &str = "/status/discoveredBackends";
-        let place: HashMap<&str, usize> = index(&self.backends);
+        let mut places = places(&self.backends);
         let mut kept = vec![false; self.backends.len()];
         let (mut times, mut new) = (Vec::new(), Vec::new());
         let begin = patch.operations.len();
         for backend in &wanted.discovered_backends {
-            let Some(&at) = place.get(backend.name.as_str()) else {
+            let Some(at) = places.get_mut(backend.name.as_str()).and_then(Vec::pop) else {
                 new.push(Arc::clone(backend));
                 continue;
             };
             kept[at] = true;
-            let old = self.backends[at].value.as_ref();
+            let old = self.backends[at].value.as_ref().ok();
             if old.is_some_and(|old| Arc::ptr_eq(old, backend) || **old == **backend) {
                 continue;
             }
             let mut edits = Patch::default();
-            edit(&mut edits, &format!("{LIST}/{at}"), old.map(AsRef::as_ref), &**backend, pruned);
+            edit(&mut edits, &format!("{LIST}/{at}"), &self.backends[at], &**backend, pruned);
             if old.is_some_and(|old| old.same_but_for_times(backend)) {
                 times.push((at, Arc::clone(backend), edits));
             } else {
                 patch.append(edits);
-                after.backends[at].value = Some(Arc::clone(backend));
+                after.backends[at].value = Ok(Arc::clone(backend));
             }
         }
         // Paths count items: what stays in place is edited before anything is
         // removed, so the times have to find their places again.
-        let removed: Vec<usize> = (0..kept.len()).filter(|&at| !kept[at]).collect();
-        if !removed.is_empty() {
+        if kept.contains(&false) {
             for (at, backend, edits) in times.drain(..) {
                 patch.append(edits);
-                after.backends[at].value = Some(backend);
+                after.backends[at].value = Ok(backend);
             }
         }
-        let keys: std::collections::HashSet<String> = removed.iter().map(|&at| self.backends[at].key.clone()).collect();
-        remove(patch, LIST, &mut after.backends, |item| keys.contains(&item.key));
+        remove(patch, LIST, &mut after.backends, |at, _| !kept[at]);
         append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
         if patch.operations.len() > MAX_OPERATIONS {
             // More changes than one patch can hold: the list as a whole. Only
@@ -287,35 +301,36 @@ impl Seen {
     }
 }
 
-/// Every member that a backend may lack.
-const OPTIONAL_MEMBERS: [&str; 9] = [
-    "url",
-    "authType",
-    "authConfigRef",
-    CHECK_TIME,
-    "message",
-    "circuitBreakerState",
-    "circuitLastChanged",
-    "consecutiveFailures",
-    "mcpRevision",
-];
-
-fn index<T>(items: &[Item<T>]) -> HashMap<&str, usize> {
-    items.iter().enumerate().map(|(at, item)| (item.key.as_str(), at)).collect()
+/// Where the items of each key are, to be taken from the end: in their order,
+/// and those first that our model can say. A key that is there twice is known
+/// to lists without keys only.
+fn places<T>(items: &[Item<T>]) -> HashMap<&str, Vec<usize>> {
+    let (ours, odd): (Vec<_>, Vec<_>) = (0..items.len()).rev().partition(|&at| items[at].value.is_ok());
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::with_capacity(items.len());
+    for at in odd.into_iter().chain(ours) {
+        places.entry(items[at].key.as_str()).or_default().push(at);
+    }
+    places
 }
 
-fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: Option<&T>, new: &T, pruned: &[&str]) {
+/// Members that the model does not know stay, whatever the item is like.
+fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: &Item<T>, new: &T, pruned: &[&str]) {
     let new = Members::of(new).without(pruned);
-    match old {
-        Some(old) => edits.members(path, &Members::of(old).without(pruned), &new),
-        None => edits.replace(path.to_owned(), new.into_value()),
+    match &old.value {
+        Ok(old) => edits.members(path, &Members::of(&**old).without(pruned), &new),
+        Err(Value::Object(odd)) => {
+            let mut odd = odd.clone();
+            odd.retain(|name, _| new.0.contains_key(name) || T::OPTIONAL.contains(&name.as_str()));
+            edits.members(path, &Members(odd).without(pruned), &new);
+        }
+        Err(_) => edits.replace(path.to_owned(), new.into_value()),
     }
 }
 
 /// From the end, so that the places before it stay what they are.
-fn remove<T>(patch: &mut Patch, list: &str, items: &mut Vec<Item<T>>, gone: impl Fn(&Item<T>) -> bool) {
+fn remove<T>(patch: &mut Patch, list: &str, items: &mut Vec<Item<T>>, gone: impl Fn(usize, &Item<T>) -> bool) {
     for at in (0..items.len()).rev() {
-        if gone(&items[at]) {
+        if gone(at, &items[at]) {
             patch.remove(format!("{list}/{at}"));
             items.remove(at);
         }
@@ -337,5 +352,5 @@ fn append<T: Keyed>(
         patch.add(list.to_owned(), values.collect());
         *exists = true;
     }
-    items.extend(new.into_iter().map(|item| Item { key: item.key().to_owned(), value: Some(item) }));
+    items.extend(new.into_iter().map(|item| Item { key: item.key().to_owned(), value: Ok(item) }));
 }

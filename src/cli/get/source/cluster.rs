@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use vmcp_status::{KubernetesSink, NameError, Status};
 
 use super::{Fault, Found, Object, Source, chain};
-use crate::cli::Failure;
 use crate::cli::get::render::Columns;
+use crate::cli::{Failure, wrong};
 
 const PLURAL: &str = "virtualmcpservers";
 /// A server that takes longer to answer does not answer.
@@ -106,9 +106,14 @@ impl Cluster {
                     ),
                     _ => "the API server refuses".into(),
                 };
-                format!("{advice} (the API server answered {}: {})", refusal.code, refusal.message)
+                // What is not in the form of the API server may repeat what was sent.
+                let is_raw = refusal.reason == "Failed to parse error data";
+                let said = if is_raw { String::new() } else { format!(": {}", refusal.message) };
+                format!("{advice} (the API server answered {}{said})", refusal.code)
             }
-            kube::Error::SerdeError(error) => format!("the answer is no list or object, is it an API server?: {error}"),
+            kube::Error::SerdeError(error) => {
+                format!("the answer is no list or object, is it an API server?: {}", wrong::json(error))
+            }
             _ => {
                 let cause = error.source().map_or_else(|| error.to_string(), chain);
                 format!("no answer from the API server, is it reachable?: {cause}")
@@ -233,7 +238,7 @@ fn entry(mut object: DynamicObject) -> (String, Result<Object, Fault>) {
     // Bookkeeping of the server, longer than all the rest.
     object.metadata.managed_fields = None;
     let fault = |error: serde_json::Error| {
-        let why = format!("the status of {id} cannot be read: {error}");
+        let why = format!("the status of {id} cannot be read: {}", wrong::json(&error));
         Fault { name: Some(id.clone()), why }
     };
     let shown = serde_json::to_value(&object).and_then(|stored| {
