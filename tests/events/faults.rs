@@ -32,7 +32,7 @@ async fn off_and_tried_again(mood: Mood, why: &str) {
     }
     let sent = cluster.events.sent().len();
     assert!((2..=3).contains(&sent), "one in ten minutes: {sent}");
-    let lines = logged.lines(Level::INFO);
+    let lines = logged.lines(Level::INFO, "Event");
     assert_eq!(lines.len(), 1, "{lines:?}");
     for word in [why, "create and patch on events in events.k8s.io", "RBAC.md"] {
         assert!(lines[0].contains(word), "{word}: {}", lines[0]);
@@ -67,7 +67,7 @@ async fn role_that_may_only_create_is_told_so() {
     flap(&handle, "a").await;
     let codes: Vec<_> = cluster.events.sent().iter().map(|sent| sent.code).collect();
     assert_eq!(codes.last(), Some(&Some(403)));
-    assert_eq!(logged.lines(Level::INFO).len(), 1);
+    assert_eq!(logged.lines(Level::INFO, "Event").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn failures_that_pass_are_neither_repeated_nor_logged_and_turn_nothing_off
         assert!(cluster.events.sent().len() <= 4, "once each");
         sleep(MINUTE * 60).await;
     }
-    assert_eq!(logged.lines(Level::INFO), Vec::<String>::new());
+    assert_eq!(logged.lines(Level::INFO, "Event"), Vec::<String>::new());
     cluster.events.set(Mood::Fine);
     cluster.events.forget_sent();
     handle.upsert_backend(is("b", Unavailable));
@@ -103,7 +103,7 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
     }
     assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
     assert_eq!(cluster.events.sent().len(), 1, "one at a time");
-    let lines = logged.lines(Level::DEBUG);
+    let lines = logged.lines(Level::DEBUG, "Event");
     assert!(lines.iter().any(|line| line.contains("dropped=") && line.contains("slow to take")), "{lines:?}");
     // Each request is given up after five seconds.
     sleep(Duration::from_millis(5100)).await;

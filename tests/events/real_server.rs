@@ -114,7 +114,7 @@ async fn role_without_the_verbs_reports_as_ever_and_logs_one_line() {
     let object = server.object(NAME).await.expect("there");
     assert_eq!(object["status"]["phase"], "Failed");
     assert_eq!(stored(&api, object["metadata"]["uid"].as_str().expect("a uid")).await, []);
-    let lines = logged.lines(Level::INFO);
+    let lines = logged.lines(Level::INFO, "Event");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("create and patch on events in events.k8s.io"), "{lines:?}");
 }

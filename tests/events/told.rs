@@ -19,7 +19,7 @@ async fn first_status_is_told_as_the_phase_and_all_its_backends_in_one() {
 #[tokio::test(start_paused = true)]
 async fn status_that_only_the_operator_has_written_is_no_status_before() {
     let cluster = Cluster::new();
-    cluster.api.edit(NAMESPACE, NAME, |object| object["status"] = json!({"url": "http://theirs"}));
+    cluster.api.edit(NAMESPACE, NAME, |object| object["status"] = json!({"url": "http://theirs", "phase": "Pending"}));
     let (handle, _reporter) = cluster.start();
     handle.report(Status::derived_from([is("a", Ready)]));
     settle(&handle).await;
@@ -118,7 +118,9 @@ async fn restart_tells_nothing_of_backends_that_are_as_before() {
     // As the program starts: nothing is known, then one after the other.
     let (handle, _reporter) = cluster.start();
     handle.set_phase(Phase::Pending, "Starting, checking 3 backends");
-    ["a", "b", "c"].map(|name| handle.upsert_backend(is(name, Unknown)));
+    for name in ["a", "b", "c"] {
+        handle.upsert_backend(is(name, Unknown));
+    }
     settle(&handle).await;
     for backend in [is("a", Ready), is("c", Unavailable)] {
         handle.upsert_backend(backend);

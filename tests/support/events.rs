@@ -17,7 +17,7 @@ use http_body_util::StreamBody;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::{BoxError, Service as _};
+use tower::BoxError;
 
 use super::api::{self, AnswerBody, Api, Role};
 
@@ -71,7 +71,8 @@ impl Events {
     /// In the order in which they were made.
     pub fn stored(&self) -> Vec<Value> {
         let mut stored: Vec<_> = self.state().stored.values().cloned().collect();
-        stored.sort_by_key(|event| event["metadata"]["resourceVersion"].as_u64());
+        let version = |event: &Value| event["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
+        stored.sort_by_key(|event| version(event).unwrap_or(0));
         stored
     }
 
@@ -113,7 +114,7 @@ impl tower::Service<Request<Body>> for Service {
         if request.uri().path().starts_with("/apis/events.k8s.io") {
             self.events.clone().serve(request).boxed()
         } else {
-            self.others.call(request)
+            tower::Service::call(&mut self.others, request)
         }
     }
 }
@@ -181,7 +182,7 @@ impl State {
         if self.stored.contains_key(&name) {
             return failure(409, "AlreadyExists", "it exists already", json!({"kind": "events", "name": name}));
         }
-        event["metadata"]["resourceVersion"] = json!(self.sent.len());
+        event["metadata"]["resourceVersion"] = json!(self.sent.len().to_string());
         self.stored.insert(name, event.clone());
         (201, event)
     }

@@ -23,10 +23,11 @@ impl Logged {
         Logged { lines, _guard: guard }
     }
 
-    /// At this level or a more serious one.
-    pub fn lines(&self, level: Level) -> Vec<String> {
+    /// At this level or a more serious one, with this word.
+    pub fn lines(&self, level: Level, word: &str) -> Vec<String> {
         let lines = self.lines.lock().expect("nobody panics here");
-        lines.iter().filter(|(of, _)| *of <= level).map(|(_, line)| line.clone()).collect()
+        let wanted = lines.iter().filter(|(of, line)| *of <= level && line.contains(word));
+        wanted.map(|(_, line)| line.clone()).collect()
     }
 }
 

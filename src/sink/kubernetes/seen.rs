@@ -132,7 +132,7 @@ impl Seen {
     /// have put something into the status.
     #[cfg(feature = "events")]
     pub(super) fn reported(&self) -> Option<Status> {
-        self.status().filter(|_| self.phase.is_some())
+        self.status().filter(|_| self.phase.is_some() && self.backend_count.is_some())
     }
 
     /// What tells the object from an earlier one of its name.

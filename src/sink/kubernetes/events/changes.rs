@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn statuses() -> impl Strategy<Value = Status> {
-        let backend = ("[a-h]|\\PC{1,400}", 0..BackendStatus::ALL.len(), "\\PC{0,1200}");
+        let backend = ("[a-h]|\\PC{1,9}", 0..BackendStatus::ALL.len(), "\\PC{0,9}");
         let phase = 0..Phase::ALL.len();
         (phase, proptest::collection::btree_map(backend.0, (backend.1, backend.2), 0..12)).prop_map(
             |(phase, backends)| {

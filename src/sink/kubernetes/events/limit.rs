@@ -297,7 +297,7 @@ mod tests {
             run.wait(SECOND);
         }
         run.wait(SECOND * 3600);
-        assert!(run.told.len() <= 8, "{}", run.told.len());
+        assert!(run.told.len() <= 9, "{}", run.told.len());
         assert_eq!(run.told.last().map(|told| told.reason), Some(Reason::Phase(Phase::Ready)));
     }
 

@@ -42,10 +42,10 @@ fn turns_direction(char: char) -> bool {
 fn without_secrets(text: &str) -> String {
     let mut shown = Vec::new();
     let mut hide = false;
-    for word in text.split(' ') {
+    for word in text.split(' ').map(without_credentials) {
         let lower = word.to_ascii_lowercase();
         if SCHEMES.contains(&lower.trim_matches(|c: char| !c.is_alphanumeric())) {
-            shown.push(word.to_owned());
+            shown.push(word);
             hide = true;
         } else if std::mem::take(&mut hide) {
             shown.push(HIDDEN.into());
@@ -54,9 +54,9 @@ fn without_secrets(text: &str) -> String {
             break;
         } else if let Some(value) = value_after(&lower, &LABELS) {
             hide = value == word.len();
-            shown.push(if hide { word.to_owned() } else { format!("{}{HIDDEN}", &word[..value]) });
+            shown.push(if hide { word } else { format!("{}{HIDDEN}", &word[..value]) });
         } else {
-            shown.push(without_credentials(word));
+            shown.push(word);
         }
     }
     shown.join(" ")
