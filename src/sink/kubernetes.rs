@@ -198,9 +198,9 @@ impl KubernetesSink {
     /// backends that come, go, fail or recover. `kubectl describe` shows them.
     ///
     /// They are best effort, and no write waits for one: repeats are merged
-    /// into one Event, a backend that flaps makes a dozen an hour after its
-    /// first six, and what the API server does not take is dropped. Where the
-    /// role does not allow them, that is logged once and there are none.
+    /// into one Event, a backend that flaps is told of ten times and then once
+    /// in five minutes, and what the API server does not take is dropped. Where
+    /// the role does not allow them, that is logged once and there are none.
     #[cfg(feature = "events")]
     #[must_use]
     pub fn with_events(mut self, options: EventOptions) -> Self {

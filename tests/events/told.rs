@@ -165,9 +165,10 @@ async fn backend_that_flaps_for_an_hour_floods_nothing_and_keeps_nobody_from_bei
     let sent = cluster.events.sent();
     let about = |path: &str| sent.iter().filter(|sent| sent.event["regarding"]["fieldPath"] == path).count();
     let flapping = about("status.discoveredBackends{flapping}");
-    // Six at first, then one in five minutes; the phase flaps along.
-    assert!((6..=18).contains(&flapping), "{flapping}");
-    assert!(sent.len() <= 18 + 18 + 1, "{}", sent.len());
+    // Ten at first, then one in five minutes. The phase flaps along: 25 at
+    // first, then one in two minutes.
+    assert!((10..=22).contains(&flapping), "{flapping}");
+    assert!(sent.len() <= 22 + 55 + 1, "{}", sent.len());
     assert_eq!(about("status.discoveredBackends{quiet}"), 1);
     let quiet = sent.iter().find(|sent| sent.event["regarding"]["fieldPath"] == "status.discoveredBackends{quiet}");
     let began = sent[0].at;
@@ -187,7 +188,7 @@ async fn last_event_about_a_backend_that_flapped_says_how_it_ended() {
         let about = sent.iter().rev().find(|sent| sent.event["regarding"]["fieldPath"].is_string());
         about.map(|sent| text(&sent.event, "reason").to_owned())
     };
-    assert_eq!(last(&cluster).as_deref(), Some("BackendRecovered"), "the sixth");
+    assert_eq!(last(&cluster).as_deref(), Some("BackendRecovered"), "the tenth");
     sleep(MINUTE * 5).await;
     assert_eq!(last(&cluster).as_deref(), Some("BackendFailed"));
     let sent = cluster.events.sent().len();

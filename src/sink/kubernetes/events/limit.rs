@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use super::changes::{Change, Reason, Subject};
 
-/// Of the phase, of one backend, and of summaries of backends.
-const ONE: Rate = Rate { burst: 6, period: Duration::from_secs(5 * 60) };
+/// Of the phase, which turns with every backend.
+const PHASE: Rate = Rate { burst: 25, period: Duration::from_secs(2 * 60) };
+/// Of one backend, and of summaries of backends.
+const BACKEND: Rate = Rate { burst: 10, period: Duration::from_secs(5 * 60) };
 /// Of all backends together.
 const ALL: Rate = Rate { burst: 30, period: Duration::from_secs(10) };
 /// Of how many backends something is remembered at a time. Those of which
@@ -66,7 +68,9 @@ struct Topic {
 }
 
 impl Topic {
-    const NEW: Topic = Topic { bucket: Bucket::full(ONE), told: None, held: None };
+    const fn new(rate: Rate) -> Self {
+        Topic { bucket: Bucket::full(rate), told: None, held: None }
+    }
 
     /// The change, if it may be told now; else it is held.
     fn offer(&mut self, change: Change, whole: Option<&mut Bucket>, now: Instant) -> Option<Change> {
@@ -105,9 +109,9 @@ pub(super) struct Limit {
 impl Limit {
     pub(super) fn new() -> Self {
         Limit {
-            phase: Topic::NEW,
+            phase: Topic::new(PHASE),
             backends: HashMap::new(),
-            summaries: Bucket::full(ONE),
+            summaries: Bucket::full(BACKEND),
             all_backends: Bucket::full(ALL),
         }
     }
@@ -123,7 +127,7 @@ impl Limit {
                         return None;
                     }
                 }
-                let topic = self.backends.entry(name.clone()).or_insert(Topic::NEW);
+                let topic = self.backends.entry(name.clone()).or_insert(Topic::new(BACKEND));
                 topic.offer(change, Some(&mut self.all_backends), now)
             }
             Subject::Backends(names) => {
@@ -236,15 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn backend_that_flaps_each_second_for_an_hour_makes_eighteen_and_others_lose_nothing() {
+    fn backend_that_flaps_each_second_for_an_hour_makes_22_and_others_lose_nothing() {
         let mut run = Run::new();
         for second in 0..3600 {
             run.offer(of("flaps", flip(second)));
             run.wait(SECOND);
         }
         let about_it = run.told.iter().filter(|told| told.subject == Subject::Backend("flaps".into())).count();
-        assert!((6..=18).contains(&about_it), "{about_it}");
-        for step in 0..6 {
+        assert!((10..=22).contains(&about_it), "{about_it}");
+        for step in 0..10 {
             assert!(run.offer(of("other", flip(step))));
             assert!(run.offer(change(Subject::Phase, Reason::Phase(Phase::ALL[usize::from(step % 2 == 0)]))));
         }
@@ -270,7 +274,7 @@ mod tests {
         for i in 0..20 {
             assert!(run.offer(of(&format!("pod-{i}"), Reason::Removed)));
         }
-        run.wait(ONE.period);
+        run.wait(BACKEND.period);
         assert!(run.offer(of("another", Reason::Added)));
         assert_eq!(run.limit.backends.len(), 1);
     }
@@ -278,14 +282,14 @@ mod tests {
     #[test]
     fn summary_ends_what_waits_of_its_backends_and_is_never_late() {
         let mut run = Run::new();
-        for step in 0..7 {
+        for step in 0..11 {
             run.offer(of("a", flip(step)));
         }
-        assert!(run.limit.next_due(run.now).is_some(), "the seventh waits");
+        assert!(run.limit.next_due(run.now).is_some(), "the eleventh waits");
         let all = |reason| change(Subject::Backends(vec!["a".into(), "b".into()]), reason);
         assert!(run.offer(all(Reason::Recovered)));
         assert_eq!(run.limit.next_due(run.now), None);
-        assert_eq!((0..100).filter(|_| run.offer(all(Reason::Failed))).count(), 5, "six with the one before");
+        assert_eq!((0..100).filter(|_| run.offer(all(Reason::Failed))).count(), 9, "ten with the one before");
         assert_eq!(run.limit.next_due(run.now), None);
     }
 
@@ -297,7 +301,7 @@ mod tests {
             run.wait(SECOND);
         }
         run.wait(SECOND * 3600);
-        assert!(run.told.len() <= 9, "{}", run.told.len());
+        assert!(run.told.len() <= 25 + 6, "{}", run.told.len());
         assert_eq!(run.told.last().map(|told| told.reason), Some(Reason::Phase(Phase::Ready)));
     }
 
