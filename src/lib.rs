@@ -52,6 +52,8 @@ pub use leadership::{Leadership, LeadershipSwitch, Standing};
 pub use metrics::Counts;
 pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
 pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
+#[cfg(feature = "events")]
+pub use sink::kubernetes::EventOptions;
 #[cfg(feature = "kubernetes")]
 pub use sink::kubernetes::{ConnectError, KubernetesSink, NameError, connect, crd};
 pub use sink::noop::NoOpSink;

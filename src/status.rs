@@ -29,6 +29,8 @@ pub(crate) use repair::{
     backend as repair_backend, backend_is_sound, condition as repair_condition, message as repair_message,
     time as repair_time,
 };
+#[cfg(feature = "events")]
+pub(crate) use trim::is_trimmed;
 pub(crate) use trim::{Omitted, trim};
 pub(crate) use wire::{time, whole_seconds};
 

@@ -30,6 +30,13 @@ fn the_manifests_in_the_document_are_those_that_are_printed() {
 }
 
 #[test]
+fn rights_to_make_events_are_added_when_asked_for() {
+    let added = "- apiGroups:\n  - events.k8s.io\n  resources:\n  - events\n  verbs:\n  - create\n  - patch\n";
+    assert!(printed("rbac --events").contains(added));
+    assert_eq!(printed("rbac --events").replace(added, ""), printed("rbac"), "and nothing else");
+}
+
+#[test]
 fn the_names_given_are_the_names_used() {
     let text = printed("rbac -n ns --service-account sa --name mine --cluster-wide");
     for line in ["kind: ClusterRole", "kind: ClusterRoleBinding", "  name: mine", "  name: sa", "  namespace: ns"] {

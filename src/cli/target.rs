@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::{
-    AnySink, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError, connect,
+    AnySink, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile,
+    StateFileError, connect,
 };
 
 use super::{Failure, Global, say};
@@ -42,6 +44,9 @@ pub(crate) struct TargetArgs {
     /// How long the last write may take at the end
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
+    /// Make Kubernetes Events about what changes; the role must allow them: see vmcp-status rbac --events
+    #[arg(long, env = "VMCP_EVENTS", value_parser = FalseyValueParser::new())]
+    events: bool,
 }
 
 /// Which cluster.
@@ -103,7 +108,11 @@ impl TargetArgs {
                 let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
                 let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
-                AnySink::new(KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?)
+                let mut sink = KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?;
+                if self.events {
+                    sink = sink.with_events(EventOptions::default());
+                }
+                AnySink::new(sink)
             }
         };
         Ok(Reporter::builder(sink)

@@ -9,6 +9,8 @@ mod crd;
 mod diff;
 #[cfg(test)]
 mod properties;
+#[cfg(feature = "events")]
+mod events;
 mod seen;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -27,6 +29,8 @@ use crate::status::{SizeLimit, Status};
 
 pub use connect::{ConnectError, connect};
 pub use crd::crd;
+#[cfg(feature = "events")]
+pub use events::EventOptions;
 
 const PLURAL: &str = "virtualmcpservers";
 const JSON: &str = "application/json";
@@ -81,6 +85,9 @@ pub struct NameError {
 /// | `virtualmcpservers/status` | `get`, `patch` |
 /// | `virtualmcpservers` and `virtualmcpservers/status` | `get` and `patch` |
 ///
+/// With Events, also `create` and `patch` on `events` of the group
+/// `events.k8s.io`; without these rights there are none.
+///
 /// # Caveats
 ///
 /// An object that was deleted and has come back is noticed at the next change
@@ -96,6 +103,8 @@ pub struct KubernetesSink {
     pruned: Vec<&'static str>,
     budget: usize,
     misfits: u32,
+    #[cfg(feature = "events")]
+    events: Option<events::Events>,
 }
 
 /// Where the object is.
@@ -163,6 +172,8 @@ impl KubernetesSink {
             pruned: Vec::new(),
             budget: BUDGET,
             misfits: 0,
+            #[cfg(feature = "events")]
+            events: None,
         })
     }
 
@@ -185,6 +196,20 @@ impl KubernetesSink {
     pub fn field_manager(mut self, manager: &str) -> Result<Self, NameError> {
         self.field_manager = checked("field manager", manager)?;
         Ok(self)
+    }
+
+    /// Tells as Kubernetes Events what its writes change: the phase, and
+    /// backends that come, go, fail or recover. `kubectl describe` shows them.
+    ///
+    /// They are best effort, and no write waits for one: repeats are merged
+    /// into one Event, a backend that flaps is told of ten times and then once
+    /// in five minutes, and what the API server does not take is dropped. Where
+    /// the role does not allow them, that is logged once and there are none.
+    #[cfg(feature = "events")]
+    #[must_use]
+    pub fn with_events(mut self, options: EventOptions) -> Self {
+        self.events = Some(events::Events::new(self.client.clone(), options));
+        self
     }
 
     async fn send(
@@ -301,6 +326,10 @@ impl Sink for KubernetesSink {
             }
         }
         let status = seen.status();
+        #[cfg(feature = "events")]
+        if let Some(events) = &mut self.events {
+            events.read(status.as_ref());
+        }
         self.seen = Some(seen);
         Ok(status)
     }
@@ -312,6 +341,10 @@ impl Sink for KubernetesSink {
         let Some((patch, after)) = seen.patch_to(status, &self.pruned) else {
             return Ok(Effect::Unchanged);
         };
+        #[cfg(feature = "events")]
+        if let Some(events) = &mut self.events {
+            events.writing(&self.object, seen, status);
+        }
         // Whatever comes of it, only an answer tells what is stored then.
         let version = self.send_patch(&patch).await;
         self.seen = match &version {
@@ -319,6 +352,10 @@ impl Sink for KubernetesSink {
             Err(error) if error.retry().leaves_doubt() => None,
             Err(_) => self.seen.take(),
         };
+        #[cfg(feature = "events")]
+        if let Some(events) = &mut self.events {
+            events.wrote(version.as_ref().err());
+        }
         version.map(|_| Effect::Written)
     }
 
@@ -326,6 +363,13 @@ impl Sink for KubernetesSink {
         let others = self.seen.as_ref().map_or(0, Seen::bytes_of_others);
         let bytes = self.budget.saturating_sub(others).max(LEAST_BUDGET);
         Some(SizeLimit { bytes, per_backend: MANAGED_PER_BACKEND })
+    }
+
+    #[cfg(feature = "events")]
+    async fn close(&mut self) {
+        if let Some(events) = &mut self.events {
+            events.close().await;
+        }
     }
 }
 

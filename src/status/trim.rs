@@ -66,8 +66,17 @@ pub(crate) fn trim(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) ->
     Some(Omitted { missing, total })
 }
 
+/// How the message of a trimmed status ends.
+const NOTE_END: &str = " backends not listed: too large)";
+
 fn note(missing: usize, total: usize) -> String {
-    format!(" ({missing} of {total} backends not listed: too large)")
+    format!(" ({missing} of {total}{NOTE_END}")
+}
+
+/// Whether backends were left out of it.
+#[cfg(feature = "events")]
+pub(crate) fn is_trimmed(status: &Status) -> bool {
+    status.message.ends_with(NOTE_END)
 }
 
 fn shorten(message: &mut String) {

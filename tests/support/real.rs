@@ -23,15 +23,19 @@ const NAMESPACE: &str = "default";
 /// Ends a test whose server does not come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// User, and what it may do: the three roles, and one that may do nothing.
+/// User, and what it may do: the three roles, the least of them with Events,
+/// and one that may do nothing.
 const RULES: &str = r#"[
   {"user": "seed", "rules": [{"verbs": ["get", "update", "patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
   {"user": "operator", "rules": [
     {"verbs": ["get"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers"]},
     {"verbs": ["update", "patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
-  {"user": "least", "rules": [{"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]}
+  {"user": "least", "rules": [{"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
+  {"user": "events", "rules": [
+    {"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
+    {"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]}]}
 ]"#;
-const USERS: [&str; 4] = ["seed", "operator", "least", "nobody"];
+const USERS: [&str; 5] = ["seed", "operator", "least", "events", "nobody"];
 
 /// Which server the environment offers.
 enum Kind {

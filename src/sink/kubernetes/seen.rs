@@ -23,6 +23,8 @@ const CHECK_TIME: &str = "lastHealthCheck";
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     version: String,
+    #[cfg(feature = "events")]
+    uid: Option<String>,
     /// Whether the object has a status, and in it the two lists, to which items
     /// can be added only then.
     has_status: bool,
@@ -102,6 +104,8 @@ impl Seen {
             - ours.into_iter().map(|name| size(member(name))).sum::<usize>();
         Some(Seen {
             version,
+            #[cfg(feature = "events")]
+            uid: metadata.get("uid").and_then(Value::as_str).map(String::from),
             has_status: status.is_some(),
             has_conditions: member("conditions").is_some_and(Value::is_array),
             has_backends: member("discoveredBackends").is_some_and(Value::is_array),
@@ -137,6 +141,19 @@ impl Seen {
             observed_generation: self.observed_generation,
             timestamp: None,
         })
+    }
+
+    /// What a reporter has stored; `None` where none has yet, though others may
+    /// have put something into the status.
+    #[cfg(feature = "events")]
+    pub(super) fn reported(&self) -> Option<Status> {
+        self.status().filter(|_| self.phase.is_some() && self.backend_count.is_some())
+    }
+
+    /// What tells the object from an earlier one of its name.
+    #[cfg(feature = "events")]
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
     }
 
     /// Bytes of the object that are neither ours nor grow with what is ours.

@@ -1,0 +1,166 @@
+//! Kubernetes Events about what a write has changed.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `changes` | what differs between two statuses, and how it is said |
+//! | `limit` | how much of it may be told |
+//! | `publisher` | the task that tells it |
+//! | `words` | foreign text, made harmless |
+
+mod changes;
+mod limit;
+mod publisher;
+mod words;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::Reporter;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use self::changes::Known;
+use self::publisher::{Batch, Publisher};
+use super::ObjectPath;
+use super::seen::Seen;
+use crate::error::{Retry, SinkError};
+use crate::status::Status;
+
+/// How many writes may wait for their Events to be sent.
+const QUEUE: usize = 64;
+/// The API server refuses a longer name of an instance.
+const MAX_INSTANCE: usize = 128;
+const CONTROLLER: &str = "vmcp-status";
+const KIND: &str = "VirtualMCPServer";
+
+/// How Kubernetes Events are made: see
+/// [`KubernetesSink::with_events`](crate::KubernetesSink::with_events).
+#[derive(Clone, Debug)]
+pub struct EventOptions {
+    instance: String,
+}
+
+impl EventOptions {
+    /// Another name for this process among its replicas; an empty one changes
+    /// nothing. Default: `$POD_NAME`, else the name of the host. Its first 128
+    /// bytes count.
+    #[must_use]
+    pub fn instance(mut self, name: &str) -> Self {
+        let name = words::name(name, MAX_INSTANCE);
+        if !name.is_empty() {
+            self.instance = name;
+        }
+        self
+    }
+}
+
+impl Default for EventOptions {
+    fn default() -> Self {
+        // This asks for the name of the host.
+        let host = Reporter::from(CONTROLLER).instance.unwrap_or_default();
+        let pod = std::env::var("POD_NAME").unwrap_or_default();
+        EventOptions { instance: CONTROLLER.into() }.instance(&host).instance(&pod)
+    }
+}
+
+/// What the sink holds of it.
+pub(super) struct Events {
+    client: Client,
+    reporter: Reporter,
+    known: Known,
+    /// The write whose outcome is not known.
+    attempt: Option<Attempt>,
+    queue: Option<mpsc::Sender<Batch>>,
+    /// The publisher, from the first Event on. Dropping ends it.
+    tasks: JoinSet<()>,
+    dropped: usize,
+}
+
+struct Attempt {
+    regarding: ObjectReference,
+    before: Option<Status>,
+    after: Status,
+}
+
+impl Events {
+    pub(super) fn new(client: Client, options: EventOptions) -> Self {
+        let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(options.instance) };
+        Events {
+            client,
+            reporter,
+            known: Known::default(),
+            attempt: None,
+            queue: None,
+            tasks: JoinSet::new(),
+            dropped: 0,
+        }
+    }
+
+    /// A write begins. It may end with an answer or without one.
+    pub(super) fn writing(&mut self, object: &ObjectPath, seen: &Seen, status: &Status) {
+        let regarding = regarding(object, seen.uid());
+        self.attempt = Some(Attempt { regarding, before: seen.reported(), after: status.clone() });
+    }
+
+    /// The write has ended with an answer.
+    pub(super) fn wrote(&mut self, error: Option<&SinkError>) {
+        match error.map(SinkError::retry) {
+            None => self.tell(),
+            // Only the next read tells.
+            Some(Retry::Transient) => {}
+            Some(_) => self.attempt = None,
+        }
+    }
+
+    /// What is stored now. If it is what was written without an answer, then
+    /// that write has succeeded.
+    pub(super) fn read(&mut self, stored: Option<&Status>) {
+        let attempted = self.attempt.as_ref().map(|attempt| &attempt.after);
+        if attempted.zip(stored).is_some_and(|(attempted, stored)| attempted.same_but_for_times(stored)) {
+            self.tell();
+        } else {
+            self.attempt = None;
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some(Attempt { regarding, before, after }) = self.attempt.take() else { return };
+        let changes = self.known.changes(before.as_ref(), &after);
+        let count = changes.len();
+        if count > 0 && self.queue().try_send(Batch { regarding, changes }).is_err() {
+            self.dropped += count;
+            tracing::debug!(
+                dropped = self.dropped,
+                "Kubernetes Events are dropped: the API server is slow to take them"
+            );
+        }
+    }
+
+    fn queue(&mut self) -> &mpsc::Sender<Batch> {
+        let Events { queue, tasks, client, reporter, .. } = self;
+        queue.get_or_insert_with(|| {
+            let (queue, batches) = mpsc::channel(QUEUE);
+            let publisher = Publisher::new(client.clone(), reporter.clone());
+            tasks.spawn(publisher.run(batches).in_current_span());
+            queue
+        })
+    }
+
+    /// Waits until what is in the queue has been sent.
+    pub(super) async fn close(&mut self) {
+        self.queue = None;
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn regarding(object: &ObjectPath, uid: Option<&str>) -> ObjectReference {
+    let ObjectPath { group, version, namespace, name } = object;
+    ObjectReference {
+        api_version: Some(format!("{group}/{version}")),
+        kind: Some(KIND.into()),
+        namespace: Some(namespace.clone()),
+        name: Some(name.clone()),
+        uid: uid.map(String::from),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,392 @@
+//! What a write has changed, as far as it is worth an Event. Pure.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::words::{cut, name, one_line};
+use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, is_trimmed, reason};
+
+/// More backends than this with one reason are one Event.
+const MOST_SINGLE: usize = 5;
+/// The API server refuses a longer note.
+pub(super) const MAX_NOTE: usize = 1024;
+/// How much of a backend's name is shown, so that there is room for the rest.
+const MAX_NAME: usize = 253;
+
+/// Why there is an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reason {
+    Phase(Phase),
+    Added,
+    Removed,
+    Failed,
+    Degraded,
+    Recovered,
+}
+
+impl Reason {
+    /// Of a backend, in the order in which they are told.
+    const OF_BACKENDS: [Reason; 5] =
+        [Reason::Added, Reason::Failed, Reason::Degraded, Reason::Recovered, Reason::Removed];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Reason::Phase(Phase::Pending) => reason::SERVER_STARTING,
+            Reason::Phase(Phase::Ready) => reason::SERVER_READY,
+            Reason::Phase(Phase::Degraded) => reason::SERVER_DEGRADED,
+            Reason::Phase(Phase::Failed) => reason::SERVER_FAILED,
+            Reason::Added => "BackendAdded",
+            Reason::Removed => "BackendRemoved",
+            Reason::Failed => "BackendFailed",
+            Reason::Degraded => "BackendDegraded",
+            Reason::Recovered => "BackendRecovered",
+        }
+    }
+
+    /// What was done when it was found.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Reason::Phase(_) => "ReportPhase",
+            Reason::Added | Reason::Removed => "DiscoverBackends",
+            Reason::Failed | Reason::Degraded | Reason::Recovered => "CheckBackends",
+        }
+    }
+
+    pub(super) fn is_warning(self) -> bool {
+        matches!(self, Reason::Phase(Phase::Degraded | Phase::Failed) | Reason::Failed | Reason::Degraded)
+    }
+
+    /// What is said of several backends.
+    fn of_several(self) -> &'static str {
+        match self {
+            Reason::Phase(_) => "changed the phase",
+            Reason::Added => "were added",
+            Reason::Removed => "were removed",
+            Reason::Failed => "are unavailable",
+            Reason::Degraded => "are degraded",
+            Reason::Recovered => "can be routed to again",
+        }
+    }
+}
+
+/// What an Event speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Phase,
+    /// The backend of this name.
+    Backend(String),
+    /// All these in one.
+    Backends(Vec<String>),
+}
+
+/// One Event to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) subject: Subject,
+    pub(super) reason: Reason,
+    pub(super) note: String,
+}
+
+/// What was known of the backends that are being checked anew: a process that
+/// starts reports all of them as unknown, which is no news of any.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashMap<String, BackendStatus>);
+
+impl Known {
+    /// What differs between what was stored and what is. Without anything
+    /// stored before: the phase, and the backends in one.
+    pub(super) fn changes(&mut self, before: Option<&Status>, after: &Status) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if before.is_none_or(|before| before.phase != after.phase) {
+            changes.push(phase(after));
+        }
+        let Some(before) = before else {
+            self.0.clear();
+            let names: Vec<_> = after.discovered_backends.iter().map(|backend| &*backend.name).collect();
+            changes.extend((!names.is_empty()).then(|| summary(Reason::Added, &names)));
+            return changes;
+        };
+        let found = self.of_backends(before, after);
+        for reason in Reason::OF_BACKENDS {
+            let having = || found.iter().filter(move |(of, _)| *of == reason).map(|(_, backend)| *backend);
+            if having().count() > MOST_SINGLE {
+                let names: Vec<_> = having().map(|backend| &*backend.name).collect();
+                changes.push(summary(reason, &names));
+            } else {
+                changes.extend(having().map(|backend| single(reason, backend)));
+            }
+        }
+        changes
+    }
+
+    fn of_backends<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
+        // Of a list with gaps nobody can say what has come or gone.
+        let comparable = [before, after].into_iter().all(is_complete);
+        let mut was: HashMap<&str, &DiscoveredBackend> =
+            before.discovered_backends.iter().map(|backend| (&*backend.name, &**backend)).collect();
+        let last_known = std::mem::take(&mut self.0);
+        let mut found = Vec::new();
+        for backend in &after.discovered_backends {
+            let old = was.remove(&*backend.name);
+            if old.is_none() && comparable {
+                found.push((Reason::Added, &**backend));
+            }
+            let remembered = || last_known.get(&backend.name).copied();
+            let status = old.map_or(BackendStatus::Unknown, |old| old.status);
+            let status = if status == BackendStatus::Unknown { remembered().unwrap_or(status) } else { status };
+            if backend.status == BackendStatus::Unknown && status != BackendStatus::Unknown {
+                self.0.insert(backend.name.clone(), status);
+            }
+            if old.is_some() || comparable {
+                found.extend(turned(status, backend.status).map(|reason| (reason, &**backend)));
+            }
+        }
+        if comparable {
+            let gone = before.discovered_backends.iter().filter(|backend| was.contains_key(&*backend.name));
+            found.extend(gone.map(|backend| (Reason::Removed, &**backend)));
+        }
+        found
+    }
+}
+
+fn is_complete(status: &Status) -> bool {
+    // A count that no status has: see `Seen::status`.
+    status.backend_count != u32::MAX && !is_trimmed(status)
+}
+
+/// What it means when a backend was this and is that.
+fn turned(was: BackendStatus, is: BackendStatus) -> Option<Reason> {
+    use BackendStatus::{Degraded, Ready, Unauthenticated, Unavailable, Unknown};
+    match (was, is) {
+        (_, Unknown) => None,
+        (Unavailable, Unavailable) | (Degraded, Degraded) => None,
+        (_, Unavailable) => Some(Reason::Failed),
+        (_, Degraded) => Some(Reason::Degraded),
+        (Unavailable | Degraded, Ready | Unauthenticated) => Some(Reason::Recovered),
+        (Ready | Unauthenticated | Unknown, Ready | Unauthenticated) => None,
+    }
+}
+
+fn phase(after: &Status) -> Change {
+    let note = match one_line(&after.message, MAX_NOTE) {
+        said if said.is_empty() => format!("The phase is {}", after.phase),
+        said => said,
+    };
+    Change { subject: Subject::Phase, reason: Reason::Phase(after.phase), note }
+}
+
+fn single(reason: Reason, backend: &DiscoveredBackend) -> Change {
+    let mut note = shown(&backend.name);
+    note.push_str(match reason {
+        Reason::Added => " was added",
+        Reason::Removed => " was removed",
+        _ => " is ",
+    });
+    if !matches!(reason, Reason::Added | Reason::Removed) {
+        note.push_str(backend.status.as_str());
+        let why = one_line(&backend.message, MAX_NOTE);
+        if !why.is_empty() {
+            note.push_str(": ");
+            note.push_str(&why);
+        }
+    }
+    Change { subject: Subject::Backend(backend.name.clone()), reason, note: cut(note, MAX_NOTE) }
+}
+
+fn summary(reason: Reason, names: &[&str]) -> Change {
+    const ROOM_FOR_REST: usize = 32;
+    let count = names.len();
+    let mut note = match count {
+        1 => "1 backend was added: ".to_owned(),
+        _ => format!("{count} backends {}: ", reason.of_several()),
+    };
+    for (index, &backend) in names.iter().enumerate() {
+        let separator = if index > 0 { ", " } else { "" };
+        let backend = shown(backend);
+        if note.len() + separator.len() + backend.len() > MAX_NOTE - ROOM_FOR_REST {
+            // Writing to a String cannot fail.
+            let _ = write!(note, " and {} more", count - index);
+            break;
+        }
+        note.push_str(separator);
+        note.push_str(&backend);
+    }
+    Change { subject: Subject::Backends(names.iter().map(|&backend| backend.to_owned()).collect()), reason, note }
+}
+
+/// The name of a backend for a person.
+pub(super) fn shown(backend: &str) -> String {
+    name(backend, MAX_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use BackendStatus::{Degraded, Ready, Unauthenticated, Unavailable, Unknown};
+
+    fn is(name: &str, status: BackendStatus) -> DiscoveredBackend {
+        DiscoveredBackend { status, ..DiscoveredBackend::named(name) }
+    }
+
+    fn changes(before: &Status, after: &Status) -> Vec<Change> {
+        Known::default().changes(Some(before), after)
+    }
+
+    /// Of the only backend.
+    fn reasons(before: Option<BackendStatus>, after: Option<BackendStatus>) -> Vec<Reason> {
+        let status = |of: Option<BackendStatus>| Status::of_backends(of.map(|status| is("a", status)));
+        changes(&status(before), &status(after)).iter().map(|change| change.reason).collect()
+    }
+
+    #[test]
+    fn every_turn_of_a_backend_has_its_reason_or_none() {
+        for (was, at_ready, at_degraded, at_unavailable) in [
+            (Ready, None, Some(Reason::Degraded), Some(Reason::Failed)),
+            (Unauthenticated, None, Some(Reason::Degraded), Some(Reason::Failed)),
+            (Degraded, Some(Reason::Recovered), None, Some(Reason::Failed)),
+            (Unavailable, Some(Reason::Recovered), Some(Reason::Degraded), None),
+            (Unknown, None, Some(Reason::Degraded), Some(Reason::Failed)),
+        ] {
+            for (is, expected) in [
+                (Ready, at_ready),
+                (Unauthenticated, at_ready),
+                (Degraded, at_degraded),
+                (Unavailable, at_unavailable),
+                (Unknown, None),
+            ] {
+                assert_eq!(reasons(Some(was), Some(is)), Vec::from_iter(expected), "{was} to {is}");
+            }
+            assert_eq!(reasons(Some(was), None), [Reason::Removed], "{was}");
+        }
+        for (new, expected) in [(Ready, None), (Degraded, Some(Reason::Degraded)), (Unavailable, Some(Reason::Failed))]
+        {
+            assert_eq!(reasons(None, Some(new)), Vec::from_iter([Reason::Added].into_iter().chain(expected)), "{new}");
+        }
+    }
+
+    #[test]
+    fn every_turn_of_the_phase_is_told_with_the_reason_of_its_condition() {
+        for was in Phase::ALL {
+            for is in Phase::ALL {
+                let of = |phase| Status { phase, message: "why".into(), ..Status::default() };
+                let told = changes(&of(was), &of(is));
+                assert_eq!(told.len(), usize::from(was != is));
+                if let Some(change) = told.first() {
+                    assert_eq!((&change.subject, change.note.as_str()), (&Subject::Phase, "why"));
+                }
+            }
+        }
+        let names = Phase::ALL.map(|phase| Reason::Phase(phase).as_str());
+        assert_eq!(names, ["ServerStarting", "ServerReady", "ServerDegraded", "ServerFailed"]);
+        let warnings = Phase::ALL.map(|phase| Reason::Phase(phase).is_warning());
+        assert_eq!(warnings, [false, false, true, true]);
+        assert_eq!(phase(&Status::default()).note, "The phase is Pending");
+    }
+
+    #[test]
+    fn what_was_known_before_a_backend_was_checked_anew_is_what_counts() {
+        for (was, then, expected) in [
+            (Ready, Ready, None),
+            (Ready, Unavailable, Some(Reason::Failed)),
+            (Unavailable, Unavailable, None),
+            (Unavailable, Ready, Some(Reason::Recovered)),
+            (Degraded, Degraded, None),
+        ] {
+            let mut known = Known::default();
+            let [before, between, after] = [was, Unknown, then].map(|status| Status::of_backends([is("a", status)]));
+            assert_eq!(known.changes(Some(&before), &between), []);
+            assert_eq!(known.changes(Some(&between), &between), [], "however often it is written");
+            let told: Vec<_> = known.changes(Some(&between), &after).iter().map(|change| change.reason).collect();
+            assert_eq!(told, Vec::from_iter(expected), "{was} to {then}");
+            assert!(known.0.is_empty(), "not remembered any longer");
+        }
+        let mut known = Known(HashMap::from([("gone".into(), Ready)]));
+        known.changes(Some(&Status::default()), &Status::default());
+        assert!(known.0.is_empty());
+    }
+
+    #[test]
+    fn five_are_told_one_by_one_and_six_in_one() {
+        let all = |count: usize, status| Status::of_backends((0..count).map(|i| is(&format!("b{i}"), status)));
+        assert_eq!(changes(&all(5, Ready), &all(5, Unavailable)).len(), 5);
+        let told = changes(&all(6, Ready), &all(6, Unavailable));
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].note, "6 backends are unavailable: b0, b1, b2, b3, b4, b5");
+        let told = changes(&all(5000, Unavailable), &all(5000, Ready));
+        assert!(told[0].note.len() <= MAX_NOTE && told[0].note.ends_with(" more"), "{}", told[0].note);
+        assert!(matches!(&told[0].subject, Subject::Backends(names) if names.len() == 5000));
+    }
+
+    #[test]
+    fn list_with_gaps_tells_nothing_of_what_it_lacks() {
+        let gaps = |mut status: Status, cut: bool| {
+            if cut {
+                status.message = "2 of 9 routable (7 of 9 backends not listed: too large)".into();
+            } else {
+                status.backend_count = u32::MAX;
+            }
+            status
+        };
+        for cut in [true, false] {
+            let whole = Status::of_backends([is("a", Ready), is("b", Ready)]);
+            let part = gaps(Status::of_backends([is("a", Unavailable), is("c", Unavailable)]), cut);
+            let told: Vec<_> =
+                changes(&whole, &part).into_iter().map(|change| (change.reason, change.subject)).collect();
+            assert_eq!(told, [(Reason::Failed, Subject::Backend("a".into()))]);
+            let told = changes(&part, &whole);
+            assert_eq!(told.len(), 1, "{told:?}");
+        }
+    }
+
+    fn statuses() -> impl Strategy<Value = Status> {
+        let backend = ("[a-h]|\\PC{1,9}", 0..BackendStatus::ALL.len(), "\\PC{0,9}");
+        let phase = 0..Phase::ALL.len();
+        (phase, proptest::collection::btree_map(backend.0, (backend.1, backend.2), 0..12)).prop_map(
+            |(phase, backends)| {
+                let backends = backends.into_iter().map(|(name, (status, message))| DiscoveredBackend {
+                    message,
+                    ..is(&name, BackendStatus::ALL[status])
+                });
+                Status { phase: Phase::ALL[phase], ..Status::of_backends(backends) }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_the_same_is_not_told(status in statuses()) {
+            prop_assert_eq!(changes(&status, &status), []);
+        }
+
+        #[test]
+        fn every_backend_that_can_no_longer_or_can_again_be_routed_to_is_told(
+            before in statuses(), after in statuses(),
+        ) {
+            let told = changes(&before, &after);
+            let mut names = BTreeSet::new();
+            for change in &told {
+                prop_assert!(change.note.len() <= MAX_NOTE && !change.note.is_empty());
+                match &change.subject {
+                    Subject::Phase => {}
+                    Subject::Backend(name) => drop(names.insert(name.clone())),
+                    Subject::Backends(several) => names.extend(several.iter().cloned()),
+                }
+            }
+            for backend in &after.discovered_backends {
+                let differs = match before.backend(&backend.name) {
+                    None => true,
+                    Some(old) if old.status == Unknown || backend.status == Unknown => false,
+                    Some(old) => old.is_routable() != backend.is_routable(),
+                };
+                prop_assert!(!differs || names.contains(&backend.name), "{}: {told:?}", backend.name);
+            }
+            for backend in &before.discovered_backends {
+                prop_assert!(after.backend(&backend.name).is_some() || names.contains(&backend.name));
+            }
+        }
+    }
+}

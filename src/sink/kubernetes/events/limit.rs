@@ -1,0 +1,331 @@
+//! How many Events there may be. Pure: the time is given.
+//!
+//! Each backend has a token bucket of its own, so that one that flaps uses up
+//! nobody else's share; all backends together have one; the phase has another.
+//! Of what a bucket holds back, the newest is kept for each backend and for the
+//! phase, and told when there is a token again unless it has become untrue by
+//! then: whatever flaps, the last Event says how it ended.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::changes::{Change, Reason, Subject};
+
+/// Of the phase, which turns with every backend.
+const PHASE: Rate = Rate { burst: 25, period: Duration::from_secs(2 * 60) };
+/// Of one backend, and of summaries of backends.
+const BACKEND: Rate = Rate { burst: 10, period: Duration::from_secs(5 * 60) };
+/// Of all backends together.
+const ALL: Rate = Rate { burst: 30, period: Duration::from_secs(10) };
+/// Of how many backends something is remembered at a time. Those of which
+/// nothing was told for a while are forgotten.
+pub(super) const MOST_BACKENDS: usize = 1024;
+
+/// A token comes each `period`; at most `burst` are saved up.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    period: Duration,
+}
+
+/// A token bucket, as the time when it will be full again.
+#[derive(Debug)]
+struct Bucket {
+    rate: Rate,
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    const fn full(rate: Rate) -> Self {
+        Bucket { rate, full_at: None }
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+
+    /// How long until there is a token.
+    fn wait(&self, now: Instant) -> Duration {
+        let missing = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        missing.saturating_sub(self.rate.period * (self.rate.burst - 1))
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.full_at = Some(self.full_at.map_or(now, |at| at.max(now)) + self.rate.period);
+    }
+}
+
+/// One backend, or the phase.
+#[derive(Debug)]
+struct Topic {
+    bucket: Bucket,
+    /// What was told last.
+    told: Option<Reason>,
+    /// The newest that was not told, and since when something waits.
+    held: Option<(Instant, Change)>,
+}
+
+impl Topic {
+    const fn new(rate: Rate) -> Self {
+        Topic { bucket: Bucket::full(rate), told: None, held: None }
+    }
+
+    /// The change, if it may be told now; else it is held.
+    fn offer(&mut self, change: Change, whole: Option<&mut Bucket>, now: Instant) -> Option<Change> {
+        let held = self.held.take();
+        if held.is_some() && self.told == Some(change.reason) {
+            // It is again as was told last.
+            return None;
+        }
+        let wait = self.bucket.wait(now).max(whole.as_ref().map_or(Duration::ZERO, |whole| whole.wait(now)));
+        if !wait.is_zero() {
+            self.held = Some((held.map_or(now, |(since, _)| since), change));
+            return None;
+        }
+        self.bucket.take(now);
+        if let Some(whole) = whole {
+            whole.take(now);
+        }
+        self.told = Some(change.reason);
+        Some(change)
+    }
+
+    /// When what is held may be told, as far as this bucket goes.
+    fn due(&self, now: Instant) -> Option<(Instant, Instant)> {
+        self.held.as_ref().map(|(since, _)| (now + self.bucket.wait(now), *since))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Limit {
+    phase: Topic,
+    backends: HashMap<String, Topic>,
+    summaries: Bucket,
+    all_backends: Bucket,
+}
+
+impl Limit {
+    pub(super) fn new() -> Self {
+        Limit {
+            phase: Topic::new(PHASE),
+            backends: HashMap::new(),
+            summaries: Bucket::full(BACKEND),
+            all_backends: Bucket::full(ALL),
+        }
+    }
+
+    /// What of a change may be told now. Offer changes in their order.
+    pub(super) fn offer(&mut self, change: Change, now: Instant) -> Option<Change> {
+        match &change.subject {
+            Subject::Phase => self.phase.offer(change, None, now),
+            Subject::Backend(name) => {
+                if !self.backends.contains_key(name) {
+                    self.forget(now);
+                    if self.backends.len() >= MOST_BACKENDS {
+                        return None;
+                    }
+                }
+                let topic = self.backends.entry(name.clone()).or_insert(Topic::new(BACKEND));
+                topic.offer(change, Some(&mut self.all_backends), now)
+            }
+            Subject::Backends(names) => {
+                // A summary is never held: it would be old. What was held of
+                // its backends is old already.
+                let may = self.summaries.wait(now).is_zero() && self.all_backends.wait(now).is_zero();
+                for name in names {
+                    if let Some(topic) = self.backends.get_mut(name) {
+                        topic.held = None;
+                        topic.told = topic.told.filter(|_| !may).or(may.then_some(change.reason));
+                    }
+                }
+                if !may {
+                    return None;
+                }
+                self.summaries.take(now);
+                self.all_backends.take(now);
+                Some(change)
+            }
+        }
+    }
+
+    /// What was held and may be told now, what waited longest first.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Change> {
+        let phase = self.phase.due(now).map(|due| (due, None));
+        let backends = self.backends.iter().filter_map(|(name, topic)| Some((topic.due(now)?, Some(name))));
+        let backends = backends.filter(|_| self.all_backends.wait(now).is_zero());
+        let ready = phase.into_iter().chain(backends).filter(|((at, _), _)| *at <= now);
+        let (_, name) = ready.min_by_key(|((_, since), _)| *since)?;
+        match name.cloned() {
+            None => {
+                let (_, change) = self.phase.held.take()?;
+                self.phase.offer(change, None, now)
+            }
+            Some(name) => {
+                let topic = self.backends.get_mut(&name)?;
+                let (_, change) = topic.held.take()?;
+                topic.offer(change, Some(&mut self.all_backends), now)
+            }
+        }
+    }
+
+    /// When something is due next; `None` while nothing is held.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let all = now + self.all_backends.wait(now);
+        let backends = self.backends.values().filter_map(|topic| topic.due(now)).map(|(at, _)| at.max(all));
+        backends.chain(self.phase.due(now).map(|(at, _)| at)).min()
+    }
+
+    /// Nothing that waits is told any more.
+    pub(super) fn forget_held(&mut self) {
+        self.phase.held = None;
+        self.backends.values_mut().for_each(|topic| topic.held = None);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.backends.retain(|_, topic| topic.held.is_some() || !topic.bucket.is_full(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::status::Phase;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn change(subject: Subject, reason: Reason) -> Change {
+        Change { subject, reason, note: String::new() }
+    }
+
+    fn of(name: &str, reason: Reason) -> Change {
+        change(Subject::Backend(name.into()), reason)
+    }
+
+    fn flip(step: u64) -> Reason {
+        if step.is_multiple_of(2) { Reason::Failed } else { Reason::Recovered }
+    }
+
+    /// Offers, as the publisher does: first what is due.
+    struct Run {
+        limit: Limit,
+        now: Instant,
+        told: Vec<Change>,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            Run { limit: Limit::new(), now: Instant::now(), told: Vec::new() }
+        }
+
+        fn wait(&mut self, time: Duration) {
+            let until = self.now + time;
+            while let Some(due) = self.limit.next_due(self.now).filter(|due| *due <= until) {
+                self.now = self.now.max(due);
+                let change = self.limit.due(self.now).expect("something is due when it is said to be");
+                self.told.push(change);
+            }
+            self.now = until;
+        }
+
+        fn offer(&mut self, change: Change) -> bool {
+            let told = self.limit.offer(change, self.now);
+            let is_told = told.is_some();
+            self.told.extend(told);
+            is_told
+        }
+    }
+
+    #[test]
+    fn backend_that_flaps_each_second_for_an_hour_makes_22_and_others_lose_nothing() {
+        let mut run = Run::new();
+        for second in 0..3600 {
+            run.offer(of("flaps", flip(second)));
+            run.wait(SECOND);
+        }
+        let about_it = run.told.iter().filter(|told| told.subject == Subject::Backend("flaps".into())).count();
+        assert!((10..=22).contains(&about_it), "{about_it}");
+        for step in 0..10 {
+            assert!(run.offer(of("other", flip(step))));
+            assert!(run.offer(change(Subject::Phase, Reason::Phase(Phase::ALL[usize::from(step % 2 == 0)]))));
+        }
+    }
+
+    #[test]
+    fn ten_thousand_backends_that_flap_share_one_allowance_and_the_phase_has_its_own() {
+        let mut run = Run::new();
+        for second in 0..3600 {
+            for i in 0..5 {
+                run.offer(of(&format!("b{}", (second * 5 + i) % 10_000), flip(second / 2000)));
+            }
+            run.wait(SECOND);
+            assert!(run.limit.backends.len() <= MOST_BACKENDS);
+        }
+        assert!((300..=30 + 360).contains(&run.told.len()), "{}", run.told.len());
+        assert!(run.offer(change(Subject::Phase, Reason::Phase(Phase::Failed))));
+    }
+
+    #[test]
+    fn backends_of_which_nothing_is_told_any_more_are_forgotten() {
+        let mut run = Run::new();
+        for i in 0..20 {
+            assert!(run.offer(of(&format!("pod-{i}"), Reason::Removed)));
+        }
+        run.wait(BACKEND.period);
+        assert!(run.offer(of("another", Reason::Added)));
+        assert_eq!(run.limit.backends.len(), 1);
+    }
+
+    #[test]
+    fn summary_ends_what_waits_of_its_backends_and_is_never_late() {
+        let mut run = Run::new();
+        for step in 0..11 {
+            run.offer(of("a", flip(step)));
+        }
+        assert!(run.limit.next_due(run.now).is_some(), "the eleventh waits");
+        let all = |reason| change(Subject::Backends(vec!["a".into(), "b".into()]), reason);
+        assert!(run.offer(all(Reason::Recovered)));
+        assert_eq!(run.limit.next_due(run.now), None);
+        assert_eq!((0..100).filter(|_| run.offer(all(Reason::Failed))).count(), 9, "ten with the one before");
+        assert_eq!(run.limit.next_due(run.now), None);
+    }
+
+    #[test]
+    fn phase_that_flaps_is_told_in_the_end_as_it_is() {
+        let mut run = Run::new();
+        for step in 0..=600 {
+            run.offer(change(Subject::Phase, Reason::Phase(Phase::ALL[usize::from(step % 2 == 0)])));
+            run.wait(SECOND);
+        }
+        run.wait(SECOND * 3600);
+        assert!(run.told.len() <= 25 + 6, "{}", run.told.len());
+        assert_eq!(run.told.last().map(|told| told.reason), Some(Reason::Phase(Phase::Ready)));
+    }
+
+    proptest! {
+        #[test]
+        fn after_whatever_happened_the_last_told_of_each_backend_is_the_last_that_was_found(
+            steps in proptest::collection::vec((0..4usize, any::<bool>(), 0..90u64), 1..300),
+        ) {
+            let mut run = Run::new();
+            let mut found: [Option<bool>; 4] = [None; 4];
+            for (backend, fails, pause) in steps {
+                // Only what differs is a change.
+                if found[backend].replace(fails) != Some(fails) {
+                    run.offer(of(&backend.to_string(), flip(u64::from(!fails))));
+                }
+                run.wait(SECOND * u32::try_from(pause).expect("small"));
+            }
+            run.wait(SECOND * 36_000);
+            prop_assert_eq!(run.limit.next_due(run.now), None);
+            for (backend, fails) in found.iter().enumerate().filter_map(|(backend, fails)| Some((backend, (*fails)?))) {
+                let about_it = |told: &&Change| told.subject == Subject::Backend(backend.to_string());
+                let last = run.told.iter().rev().find(about_it).map(|told| told.reason);
+                prop_assert_eq!(last, Some(flip(u64::from(!fails))));
+            }
+        }
+    }
+}

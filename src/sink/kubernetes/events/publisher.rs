@@ -1,0 +1,183 @@
+//! The task that sends Events, and what it does about refusals.
+
+use std::future::pending;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::core::Status as Refusal;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::select;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::changes::{Change, Subject, shown};
+use super::limit::Limit;
+
+/// One request may take this long.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Rights that are missing may have been given after this time.
+const OFF: Duration = Duration::from_secs(10 * 60);
+
+/// What one write has changed.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) regarding: ObjectReference,
+    pub(super) changes: Vec<Change>,
+}
+
+pub(super) struct Publisher {
+    client: Client,
+    reporter: Reporter,
+    /// Merges repeats.
+    recorder: Recorder,
+    regarding: ObjectReference,
+    limit: Limit,
+    off_until: Option<Instant>,
+    /// Whether it was said that there are no Events.
+    said: bool,
+}
+
+/// What to do about an Event that was not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// No Event will be taken.
+    Off(&'static str),
+    /// The Event that this one repeats is gone.
+    Anew,
+    Drop,
+}
+
+impl Publisher {
+    pub(super) fn new(client: Client, reporter: Reporter) -> Self {
+        Publisher {
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            client,
+            reporter,
+            regarding: ObjectReference::default(),
+            limit: Limit::new(),
+            off_until: None,
+            said: false,
+        }
+    }
+
+    /// Until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
+        loop {
+            let due = self.limit.next_due(Instant::now());
+            select! {
+                biased;
+                batch = queue.recv() => match batch {
+                    Some(batch) => self.publish_all(batch).await,
+                    None => return,
+                },
+                () = at(due) => {
+                    if let Some(change) = self.limit.due(Instant::now()) {
+                        self.publish(change).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn publish_all(&mut self, Batch { regarding, changes }: Batch) {
+        if self.off_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.off_until = None;
+        if self.regarding.uid != regarding.uid {
+            // Another object: what was told of the earlier one is over.
+            self.limit.forget_held();
+        }
+        self.regarding = regarding;
+        for change in changes {
+            if let Some(change) = self.limit.offer(change, Instant::now()) {
+                self.publish(change).await;
+            }
+        }
+    }
+
+    async fn publish(&mut self, change: Change) {
+        if self.off_until.is_some() {
+            return;
+        }
+        let (event, regarding) = (event(&change), self.about(&change.subject));
+        let mut answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
+        if matches!(&answer, Ok(Err(error)) if verdict(error) == Verdict::Anew) {
+            self.recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
+        }
+        let reason = event.reason;
+        match answer {
+            Ok(Ok(())) => tracing::debug!(reason, "Kubernetes Event sent"),
+            Err(_elapsed) => tracing::debug!(reason, "Kubernetes Event dropped: no answer within {TIMEOUT:?}"),
+            Ok(Err(error)) => match verdict(&error) {
+                Verdict::Off(why) => self.turn_off(why),
+                Verdict::Anew | Verdict::Drop => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::debug!(reason, error, "Kubernetes Event dropped");
+                }
+            },
+        }
+    }
+
+    fn turn_off(&mut self, why: &str) {
+        self.off_until = Some(Instant::now() + OFF);
+        self.limit.forget_held();
+        if std::mem::replace(&mut self.said, true) {
+            tracing::debug!(why, "still no Kubernetes Events");
+        } else {
+            tracing::warn!(
+                "no Kubernetes Events: {why}; grant the service account the verbs create and patch on events in \
+                 events.k8s.io, see RBAC.md, or switch them off"
+            );
+        }
+    }
+
+    /// The object, and in it the backend, as the kubelet names a container:
+    /// what is told of one backend is not merged with what is told of another.
+    fn about(&self, subject: &Subject) -> ObjectReference {
+        let mut regarding = self.regarding.clone();
+        if let Subject::Backend(name) = subject {
+            regarding.field_path = Some(format!("status.discoveredBackends{{{}}}", shown(name)));
+        }
+        regarding
+    }
+}
+
+fn event(change: &Change) -> Event {
+    let Change { reason, note, .. } = change;
+    Event {
+        type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
+        reason: reason.as_str().into(),
+        note: Some(note.clone()),
+        action: reason.action().into(),
+        secondary: None,
+    }
+}
+
+fn verdict(error: &kube::Error) -> Verdict {
+    let kube::Error::Api(refusal) = error else { return Verdict::Drop };
+    match refusal.code {
+        403 if !is_terminating(refusal) => Verdict::Off("the role does not allow them"),
+        404 => match refusal.details.as_ref().map(|details| (&*details.kind, details.name.is_empty())) {
+            Some(("events", false)) => Verdict::Anew,
+            Some(("namespaces", false)) => Verdict::Drop,
+            _ => Verdict::Off("the API server does not serve them"),
+        },
+        _ => Verdict::Drop,
+    }
+}
+
+/// A namespace that is being deleted forbids every creation.
+fn is_terminating(refusal: &Refusal) -> bool {
+    let causes = refusal.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,203 @@
+//! What goes wrong with Events touches nothing else.
+
+use super::*;
+
+use api::Fault;
+use logged::Logged;
+use tokio::time::Instant;
+use tracing::Level;
+
+use BackendStatus::{Ready, Unavailable};
+
+async fn flap(handle: &StatusHandle, name: &str) {
+    for status in [Unavailable, Ready] {
+        handle.upsert_backend(is(name, status));
+        settle(handle).await;
+    }
+}
+
+async fn off_and_tried_again(mood: Mood, why: &str) {
+    let logged = Logged::start();
+    let cluster = Cluster::new();
+    cluster.events.set(mood);
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    let begin = Instant::now();
+    while begin.elapsed() < MINUTE * 9 {
+        flap(&handle, "a").await;
+    }
+    assert_eq!(cluster.events.sent().len(), 0, "not while they are off");
+    while begin.elapsed() < MINUTE * 31 {
+        flap(&handle, "a").await;
+        sleep(MINUTE).await;
+    }
+    let sent = cluster.events.sent().len();
+    assert!((2..=3).contains(&sent), "one in ten minutes: {sent}");
+    let lines = logged.lines(Level::INFO, "Event");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for word in [why, "create and patch on events in events.k8s.io", "RBAC.md"] {
+        assert!(lines[0].contains(word), "{word}: {}", lines[0]);
+    }
+    assert_eq!(cluster.status()["phase"], "Ready", "reports go on");
+
+    cluster.events.set(Mood::Fine);
+    sleep(MINUTE * 10).await;
+    cluster.events.forget_sent();
+    handle.upsert_backend(is("b", Unavailable));
+    settle(&handle).await;
+    assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn role_without_the_verbs_makes_none_after_one_line_and_has_them_once_it_is_given_them() {
+    off_and_tried_again(Mood::Verbs(&[]), "the role does not allow them").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_without_the_events_api_is_left_alone_after_one_line() {
+    off_and_tried_again(Mood::NotServed, "the API server does not serve them").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn role_that_may_only_create_is_told_so() {
+    let logged = Logged::start();
+    let cluster = Cluster::new();
+    cluster.events.set(Mood::Verbs(&["create"]));
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    flap(&handle, "a").await;
+    flap(&handle, "a").await;
+    let codes: Vec<_> = cluster.events.sent().iter().map(|sent| sent.code).collect();
+    assert_eq!(codes.last(), Some(&Some(403)));
+    assert_eq!(logged.lines(Level::INFO, "Event").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_that_pass_are_neither_repeated_nor_logged_and_turn_nothing_off() {
+    let logged = Logged::start();
+    let cluster = Cluster::new();
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    for mood in [Mood::Fails(500), Mood::Fails(429), Mood::Fails(401), Mood::Fails(422), Mood::Terminating] {
+        cluster.events.forget_sent();
+        cluster.events.set(mood);
+        flap(&handle, "a").await;
+        assert!(cluster.events.sent().len() <= 4, "once each");
+        sleep(MINUTE * 60).await;
+    }
+    assert_eq!(logged.lines(Level::INFO, "Event"), Vec::<String>::new());
+    cluster.events.set(Mood::Fine);
+    cluster.events.forget_sent();
+    handle.upsert_backend(is("b", Unavailable));
+    settle(&handle).await;
+    assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_dropped() {
+    let logged = Logged::start();
+    let cluster = Cluster::new();
+    cluster.events.set(Mood::Hangs);
+    let (handle, _reporter) = cluster.start_with(|builder| builder.write_interval(Duration::from_millis(10)));
+    let begin = Instant::now();
+    for i in 0..500 {
+        handle.upsert_backend(is(format!("b{i}"), Ready));
+        handle.flush().await.expect("stored");
+    }
+    assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
+    assert_eq!(cluster.events.sent().len(), 1, "one at a time");
+    let lines = logged.lines(Level::DEBUG, "Event");
+    assert!(lines.iter().any(|line| line.contains("dropped=") && line.contains("slow to take")), "{lines:?}");
+    // Each request is given up after five seconds.
+    sleep(Duration::from_millis(5100)).await;
+    assert_eq!(cluster.events.sent().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_whose_object_has_expired_is_made_anew() {
+    let cluster = Cluster::new();
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    handle.upsert_backend(is("a", Unavailable));
+    settle(&handle).await;
+    handle.upsert_backend(is("a", Ready));
+    settle(&handle).await;
+    cluster.events.delete_all();
+    handle.upsert_backend(is("a", Unavailable));
+    settle(&handle).await;
+    assert_eq!(
+        cluster.told(),
+        ["ServerDegraded 1 of 2 backends routable, 1 unavailable", "BackendFailed a is unavailable"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_without_an_answer_that_was_stored_is_told_once() {
+    for fault in [Fault::HangAfterCommit, Fault::ResetAfterCommit, Fault::ResetAmidAnswer] {
+        let cluster = Cluster::new();
+        let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+        cluster.api.inject(fault);
+        handle.upsert_backend(is("a", Unavailable));
+        sleep(MINUTE).await;
+        settle(&handle).await;
+        assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_that_was_not_stored_is_told_when_it_is() {
+    for fault in [Fault::Hang, Fault::ResetBefore, Fault::status(503), Fault::status(409)] {
+        let cluster = Cluster::new();
+        let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+        cluster.api.inject(fault);
+        handle.upsert_backend(is("a", Unavailable));
+        sleep(MINUTE).await;
+        settle(&handle).await;
+        assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_replica_has_told_is_not_told_again() {
+    let cluster = Cluster::new();
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    let theirs = Status::derived_from([is("a", Unavailable), is("b", Ready)]);
+    let theirs = serde_json::to_value(theirs).expect("serialises");
+    cluster.api.edit(NAMESPACE, NAME, |object| {
+        for member in ["phase", "message", "backendCount", "discoveredBackends"] {
+            object["status"][member] = theirs[member].clone();
+        }
+    });
+    handle.upsert_backend(is("a", Unavailable));
+    settle(&handle).await;
+    assert_eq!(reasons(&cluster.events.sent()), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn object_that_has_come_back_is_regarded_by_its_new_uid() {
+    let cluster = Cluster::new();
+    let (handle, _reporter) = cluster.with_ready(&["a"]).await;
+    cluster.api.delete(NAMESPACE, NAME);
+    let uid = cluster.api.create(NAMESPACE, NAME, json!({}))["metadata"]["uid"].clone();
+    handle.upsert_backend(is("b", Ready));
+    settle(&handle).await;
+    let sent = cluster.events.sent();
+    assert_eq!(reasons(&sent), ["ServerReady", "BackendAdded"]);
+    assert!(sent.iter().all(|sent| sent.event["regarding"]["uid"] == uid && sent.verb == "create"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_waits_for_what_is_in_the_queue_but_not_longer_than_it_may() {
+    let cluster = Cluster::new();
+    let (handle, reporter) = cluster.with_ready(&["a", "b"]).await;
+    handle.upsert_backend(is("a", Unavailable));
+    assert!(reporter.shutdown().await.is_complete());
+    assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+
+    let cluster = Cluster::new();
+    let (handle, reporter) = cluster.with_ready(&["a", "b"]).await;
+    cluster.events.set(Mood::Hangs);
+    handle.upsert_backend(is("a", Unavailable));
+    let begin = Instant::now();
+    assert!(reporter.shutdown().await.is_complete());
+    assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());
+    let sent = cluster.events.sent().len();
+    sleep(MINUTE).await;
+    assert_eq!(cluster.events.sent().len(), sent, "nothing comes afterwards");
+}
