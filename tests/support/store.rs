@@ -1,5 +1,7 @@
 //! A store in memory that does what a test tells it to.
 
+#![allow(dead_code, reason = "each user takes the part it needs")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
