@@ -163,7 +163,7 @@ fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
     families.gauge("mailbox_depth", "Updates that wait for the reporter.", |look| one(number(look.depth)))?;
     families.seconds(
         "oldest_pending_age",
-        "Age of the oldest change that is not stored; 0 if there is none.",
+        "Age of the oldest change that is not stored; 0 if there is none, and on standby.",
         |look| one(look.age.as_secs_f64()),
     )?;
     families.seconds("last_write_timestamp", "When a write last stored something.", |look| {

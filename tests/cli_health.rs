@@ -1,5 +1,7 @@
 //! The health endpoints of the program, asked over a real socket.
 
+#![allow(clippy::float_cmp, reason = "small whole numbers")]
+
 #[path = "support/mcp.rs"]
 mod mcp;
 #[path = "support/openmetrics.rs"]

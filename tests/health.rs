@@ -1,5 +1,7 @@
 //! The health endpoints, asked without a socket and in paused time.
 
+#![allow(clippy::float_cmp, reason = "small whole numbers")]
+
 #[path = "support/openmetrics.rs"]
 mod openmetrics;
 #[path = "support/store.rs"]

@@ -1,5 +1,7 @@
 //! What Prometheus sees of a reporter, in paused time.
 
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "small whole numbers")]
+
 #[path = "support/openmetrics.rs"]
 mod openmetrics;
 #[path = "support/store.rs"]

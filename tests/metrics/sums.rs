@@ -52,22 +52,24 @@ fn event() -> impl Strategy<Value = Event> {
 
 async fn happens(event: Event, handle: &StatusHandle, store: &Store, sent: &mut u64) {
     let fate = |fate| store.state().fates.push_back(fate);
-    let mut send = |accepted: bool| *sent += u64::from(accepted);
+    let mut count = |accepted: bool| *sent += u64::from(accepted);
     let time = |second: u8| chrono::DateTime::from_timestamp(i64::from(second), 0);
     match event {
-        Event::Snapshot(count) => {
-            send(handle.report(Status::of_backends((0..count).map(|i| backend(i.to_string(), BackendStatus::Ready)))));
+        Event::Snapshot(backends) => {
+            count(
+                handle.report(Status::of_backends((0..backends).map(|i| backend(i.to_string(), BackendStatus::Ready)))),
+            );
         }
         Event::Upsert(name, status) => {
-            send(handle.upsert_backend(backend(name.to_string(), BackendStatus::ALL[usize::from(status)])));
+            count(handle.upsert_backend(backend(name.to_string(), BackendStatus::ALL[usize::from(status)])));
         }
         Event::Checked(second) => {
             let checked = DiscoveredBackend { last_health_check: time(second), ..DiscoveredBackend::named("0") };
-            send(handle.upsert_backend(checked));
+            count(handle.upsert_backend(checked));
         }
-        Event::Remove(name) => send(handle.remove_backend(name.to_string())),
-        Event::Phase(message) => send(handle.set_phase(Phase::Ready, message.to_string())),
-        Event::Flood(count) => (0..count).for_each(|i| send(handle.set_phase(Phase::Ready, (i % 3).to_string()))),
+        Event::Remove(name) => count(handle.remove_backend(name.to_string())),
+        Event::Phase(message) => count(handle.set_phase(Phase::Ready, message.to_string())),
+        Event::Flood(updates) => (0..updates).for_each(|i| count(handle.set_phase(Phase::Ready, (i % 3).to_string()))),
         Event::Fault(retry) => fate(Fate::Fails(retry)),
         Event::StoredButFails => fate(Fate::StoredButFails(Retry::Transient)),
         Event::Hangs => fate(Fate::Hangs),

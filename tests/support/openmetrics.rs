@@ -11,10 +11,12 @@ pub struct Scrape {
     families: Vec<Family>,
 }
 
+type Labels = Vec<(String, String)>;
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     pub name: String,
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +94,7 @@ impl Scrape {
     /// Buckets add up, and the last one has all.
     fn check_histograms(&self) {
         for family in self.families.iter().filter(|family| family.kind == "histogram") {
-            let mut before: Option<(Vec<(String, String)>, f64, f64)> = None;
+            let mut before: Option<(Labels, f64, f64)> = None;
             let mut buckets: Vec<_> = self.series(&format!("{}_bucket", family.name)).collect();
             let split = |series: &Series| {
                 let (le, rest): (Vec<_>, Vec<_>) = series.labels.clone().into_iter().partition(|(key, _)| key == "le");
