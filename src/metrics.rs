@@ -41,18 +41,17 @@ impl Moment {
 
 /// How long something took, in buckets; kept only where somebody can ask.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "metrics"), derive(Default))]
 pub(crate) struct Durations(#[cfg(feature = "metrics")] prometheus_client::metrics::histogram::Histogram);
 
 /// In seconds: from a state file on a laptop to a server at its limit.
 #[cfg(feature = "metrics")]
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+#[cfg(feature = "metrics")]
 impl Default for Durations {
     fn default() -> Self {
-        Durations(
-            #[cfg(feature = "metrics")]
-            prometheus_client::metrics::histogram::Histogram::new(BUCKETS),
-        )
+        Durations(prometheus_client::metrics::histogram::Histogram::new(BUCKETS))
     }
 }
 

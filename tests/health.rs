@@ -183,7 +183,10 @@ async fn endpoints_do_not_keep_the_reporter_alive() {
 }
 
 /// Blocks its thread, as no sink should.
-struct Blocking(std::sync::mpsc::Receiver<()>);
+struct Blocking {
+    writing: watch::Sender<bool>,
+    release: std::sync::mpsc::Receiver<()>,
+}
 
 impl Sink for Blocking {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
@@ -191,19 +194,21 @@ impl Sink for Blocking {
     }
 
     async fn write(&mut self, _: &Status) -> Result<Effect, SinkError> {
-        let _ = self.0.recv();
+        self.writing.send_replace(true);
+        let _ = self.release.recv();
         Ok(Effect::Written)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn actor_whose_loop_does_not_turn_is_not_alive() {
-    let (release, blocked) = std::sync::mpsc::channel();
-    let (handle, _reporter) = Reporter::builder(Blocking(blocked)).start();
+    let (release, released) = std::sync::mpsc::channel();
+    let (writing, mut blocked) = watch::channel(false);
+    let (handle, _reporter) = Reporter::builder(Blocking { writing, release: released }).start();
     let router = routed(&handle, Readiness::Stored);
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
     handle.set_phase(Phase::Ready, "a");
-    // In the mailbox before the question, so that the answer comes after the write.
+    blocked.wait_for(|writing| *writing).await.expect("it writes");
     assert_eq!(get(&router, "/healthz").await.short(), (503, "the reporter does not answer"));
     drop(release);
     handle.flush().await.expect("stored");
