@@ -233,9 +233,9 @@ impl Actor {
                 }
             }
             Control::Current { reply } => {
-                let (current, _) = self.next_status();
+                let (current, omitted) = self.next_status();
                 let current = Arc::new(current);
-                self.show(&current);
+                self.show(&current, omitted);
                 // Nobody may be waiting any more.
                 let _ = reply.send(current);
             }
@@ -270,6 +270,11 @@ impl Actor {
             self.schedule.set_standing(standing);
             // While another led, nothing was late.
             self.waiting.since = self.waiting.since.map(|_| Instant::now());
+            let since = self.pending_since();
+            self.progress(|progress| {
+                progress.pending_since = since;
+                false
+            });
         }
     }
 
@@ -290,7 +295,7 @@ impl Actor {
         self.metrics.trimmed.add(u64::from(omitted.is_some()));
         self.journal.trimmed(omitted);
         let next = Arc::new(next);
-        self.show(&next);
+        self.show(&next, omitted);
         if let Some(stored) = self.stored.clone()
             && (if self.schedule.is_refreshing() { next == stored } else { next.same_but_for_times(&stored) })
         {
@@ -329,18 +334,19 @@ impl Actor {
 
     fn show_if_due(&mut self) {
         if self.show_at.is_some_and(|at| at <= Instant::now()) {
-            let (current, _) = self.next_status();
-            self.show(&Arc::new(current));
+            let (current, omitted) = self.next_status();
+            self.show(&Arc::new(current), omitted);
         }
     }
 
     /// Shows those who watch what has been reported.
-    fn show(&mut self, current: &Arc<Status>) {
+    fn show(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
         self.show_at = None;
         self.shown_at = Some(Instant::now());
         self.journal.shown(current);
         self.progress(|progress| {
             progress.current = Some(Arc::clone(current));
+            progress.omitted = omitted;
             true
         });
     }
@@ -494,7 +500,13 @@ impl Actor {
     async fn close_sink(&mut self) {
         self.give_up.cancel();
         if let Some(work) = self.work.take() {
-            self.sink = Some(work.await.sink);
+            let Finished { sink, result } = work.await;
+            self.sink = Some(sink);
+            if let Err(error) = result
+                && self.schedule.is_writing()
+            {
+                self.metrics.results.of_failure(error.retry()).add(1);
+            }
         }
         if let Some(sink) = &mut self.sink {
             let grace = self.schedule.time_to_stop(Instant::now()).max(LEAST_TO_CLOSE);

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod crd;
 mod get;
+mod health;
 pub(crate) mod logging;
 mod rbac;
 mod report;

@@ -1,5 +1,7 @@
 //! What callers hold.
 
+mod view;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use crate::leadership::{Leadership, Standing};
 use crate::mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::Effect;
-use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+use crate::status::{Condition, DiscoveredBackend, Omitted, Phase, Status};
 use crate::update::Update;
+
+pub(crate) use self::view::View;
 
 /// Reports to one reporter. Clone it into every task that has something to
 /// say; a clone costs one atomic increment.
@@ -31,10 +35,7 @@ pub struct StatusHandle(Arc<Inner>);
 
 struct Inner {
     updates: mailbox::Sender,
-    control: mpsc::UnboundedSender<Control>,
-    progress: watch::Receiver<Progress>,
-    metrics: Arc<Metrics>,
-    leadership: Option<Leadership>,
+    view: View,
     flush_timeout: Duration,
 }
 
@@ -61,6 +62,9 @@ pub struct Progress {
     pub pending_since: Option<Instant>,
     /// How the last read or write went.
     pub last: Option<Attempt>,
+    /// What is missing from `current` for size.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) omitted: Option<Omitted>,
 }
 
 /// How one read or write of the store went.
@@ -116,7 +120,8 @@ impl StatusHandle {
         leadership: Option<Leadership>,
         flush_timeout: Duration,
     ) -> Self {
-        StatusHandle(Arc::new(Inner { updates, control, progress, metrics, leadership, flush_timeout }))
+        let view = View { mailbox: updates.gauge(), control, progress, metrics, leadership };
+        StatusHandle(Arc::new(Inner { updates, view, flush_timeout }))
     }
 
     /// Reports a whole status: replaces everything reported before.
@@ -195,7 +200,7 @@ impl StatusHandle {
     pub async fn flush_within(&self, timeout: Duration) -> Result<(), FlushError> {
         let (reply, answer) = oneshot::channel();
         let by = Instant::now() + timeout.min(crate::backoff::LONGEST);
-        self.0.control.send(Control::Flush { by, reply }).map_err(|_| FlushError::Closed)?;
+        self.0.view.control.send(Control::Flush { by, reply }).map_err(|_| FlushError::Closed)?;
         answer.await.unwrap_or(Err(FlushError::Closed))
     }
 
@@ -209,30 +214,34 @@ impl StatusHandle {
     ///
     /// Dropping the future loses only the answer.
     pub async fn current(&self) -> Option<Arc<Status>> {
-        let (reply, answer) = oneshot::channel();
-        self.0.control.send(Control::Current { reply }).ok()?;
-        answer.await.ok()
+        self.0.view.current().await
     }
 
     /// Whether this process is the one of several replicas that writes.
     pub fn standing(&self) -> Standing {
-        self.0.leadership.as_ref().map_or(Standing::Alone, Leadership::standing)
+        self.0.view.standing()
     }
 
     /// Watches what is reported, what is stored and how the last write went. Does not keep the
     /// reporter alive.
     pub fn watch(&self) -> watch::Receiver<Progress> {
-        self.0.progress.clone()
+        self.0.view.progress.clone()
     }
 
     /// What the reporter has done so far.
     pub fn counts(&self) -> Counts {
-        self.0.metrics.counts()
+        self.0.view.metrics.counts()
     }
 
     /// How many updates wait for the reporter to take them.
     pub fn mailbox_depth(&self) -> usize {
-        self.0.updates.depth()
+        self.0.view.mailbox.depth()
+    }
+
+    /// A look at the reporter that does not keep it alive.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn view(&self) -> View {
+        self.0.view.clone()
     }
 }
 

@@ -36,9 +36,13 @@ pub mod discovery;
 mod env;
 mod error;
 mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 mod leadership;
 mod mailbox;
 mod metrics;
+#[cfg(feature = "metrics")]
+mod prometheus;
 mod reporter;
 mod sink;
 mod status;
@@ -50,6 +54,8 @@ pub use error::{Retry, SinkError};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
 pub use leadership::{Leadership, LeadershipSwitch, Standing};
 pub use metrics::Counts;
+#[cfg(feature = "metrics")]
+pub use prometheus::{MetricsOptions, StatusMetrics};
 pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
 pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
 #[cfg(feature = "events")]

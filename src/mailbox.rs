@@ -106,9 +106,20 @@ impl Sender {
         true
     }
 
-    /// Updates that wait for the actor.
+    /// A look at the mailbox that does not keep it open.
+    pub(crate) fn gauge(&self) -> Gauge {
+        Gauge(self.queue.downgrade())
+    }
+}
+
+/// Tells how full a mailbox is.
+#[derive(Clone)]
+pub(crate) struct Gauge(mpsc::WeakSender<Update>);
+
+impl Gauge {
+    /// Updates that wait for the actor; none once every sender is gone.
     pub(crate) fn depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.0.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 }
 

@@ -13,13 +13,13 @@ use crate::sink::Effect;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Who sees this sees all that was added to other counters before.
     pub(crate) fn add(&self, n: u64) {
-        // Each counter stands alone: no other memory hangs on it.
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.0.fetch_add(n, Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -41,18 +41,17 @@ impl Moment {
 
 /// How long something took, in buckets; kept only where somebody can ask.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "metrics"), derive(Default))]
 pub(crate) struct Durations(#[cfg(feature = "metrics")] prometheus_client::metrics::histogram::Histogram);
 
 /// In seconds: from a state file on a laptop to a server at its limit.
 #[cfg(feature = "metrics")]
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+#[cfg(feature = "metrics")]
 impl Default for Durations {
     fn default() -> Self {
-        Durations(
-            #[cfg(feature = "metrics")]
-            prometheus_client::metrics::histogram::Histogram::new(BUCKETS),
-        )
+        Durations(prometheus_client::metrics::histogram::Histogram::new(BUCKETS))
     }
 }
 
@@ -85,6 +84,21 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    /// Each with its name.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn by_name(&self) -> [(&'static str, u64); 8] {
+        [
+            ("stored", self.stored.get()),
+            ("unchanged", self.unchanged.get()),
+            ("conflict", self.conflict.get()),
+            ("throttled", self.throttled.get()),
+            ("transient", self.transient.get()),
+            ("blocked", self.blocked.get()),
+            ("refused", self.refused.get()),
+            ("too_large", self.too_large.get()),
+        ]
+    }
+
     pub(crate) fn of_effect(&self, effect: Effect) -> &Counter {
         match effect {
             Effect::Written => &self.stored,
@@ -125,10 +139,12 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
-            received: self.received.get(),
+            // Before what has been received, so that even in the middle of
+            // things no more is accounted for than that.
             written: self.written.get(),
             merged: self.merged.get(),
             equal: self.equal.get(),
+            received: self.received.get(),
             reads: self.reads.get(),
             attempts: self.attempts.get(),
             saved: self.saved.get(),
@@ -137,6 +153,12 @@ impl Metrics {
             mended: self.mended.get(),
             trimmed: self.trimmed.get(),
         }
+    }
+
+    /// Whether a status was ever stored, or found to be stored already.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_stored(&self) -> bool {
+        [&self.results.stored, &self.results.unchanged, &self.saved].into_iter().any(|counter| counter.get() > 0)
     }
 }
 

@@ -127,7 +127,7 @@ impl Journal {
     /// Says when backends begin to be left out, and when that ends.
     pub(super) fn trimmed(&mut self, omitted: Option<Omitted>) {
         match omitted {
-            Some(Omitted { missing, total }) if self.omitted.is_none() => {
+            Some(Omitted { missing, total, .. }) if self.omitted.is_none() => {
                 warn!(missing, total, "status too large for the store: healthy backends are left out first");
             }
             None if self.omitted.is_some() => info!("status fits the store again"),

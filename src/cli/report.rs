@@ -5,6 +5,7 @@ use clap::Args;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
 use vmcp_status::{Status, StatusHandle, Update};
 
+use super::health::HealthArgs;
 use super::target::{EndSignals, TargetArgs, exit_code};
 use super::{Failure, Global, say, wrong};
 
@@ -42,6 +43,8 @@ pub(crate) struct ReportArgs {
     derive: bool,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode, Failure> {
@@ -50,7 +53,9 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
         None => None,
     };
     let mut signals = EndSignals::new()?;
+    let bound = args.health.bind().await?;
     let (handle, reporter) = args.target.reporter(global, None).await?.derive_phase(args.derive).start();
+    let endpoints = bound.serve(&handle, args.target.readiness(None)?);
     let bad_lines = match status {
         Some(status) => {
             handle.report(status);
@@ -65,6 +70,7 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
         },
     };
     let outcome = reporter.shutdown().await;
+    endpoints.end().await;
     let code = exit_code(&outcome);
     if bad_lines > 0 {
         say(&format!("error: {bad_lines} of the lines were no updates, the others were reported"));

@@ -9,6 +9,7 @@ use vmcp_status::discovery::probe::{Prober, ProberOptions};
 use vmcp_status::{Phase, StatusHandle};
 
 use super::config::Config;
+use super::health::HealthArgs;
 use super::target::{EndSignals, TargetArgs, exit_code};
 use super::{Failure, Global, get};
 
@@ -47,6 +48,8 @@ pub(crate) struct RunArgs {
     once: bool,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Failure> {
@@ -62,7 +65,9 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
         ..ProberOptions::default()
     })?;
     let mut signals = EndSignals::new()?;
+    let bound = args.health.bind().await?;
     let (handle, reporter) = args.target.reporter(global, config.name.as_deref()).await?.start();
+    let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
     let mut checks = Checks::new(prober, handle.source("config"), config.max_concurrent_checks);
 
     let count = config.backends.len();
@@ -80,6 +85,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     }
     checks.end().await;
     let outcome = reporter.shutdown().await;
+    endpoints.end().await;
     if args.once
         && let Some(status) = &outcome.stored
     {

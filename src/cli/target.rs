@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use vmcp_status::http::Readiness;
 use vmcp_status::{
     AnySink, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile,
     StateFileError, connect,
@@ -91,6 +92,14 @@ impl TargetArgs {
     pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
         let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
         Ok(name)
+    }
+
+    /// When a process that reports there is ready.
+    pub(crate) fn readiness(&self, configured: Option<&str>) -> Result<Readiness, Failure> {
+        Ok(match self.target(configured)? {
+            Target::File { .. } => Readiness::Always,
+            Target::Kubernetes { .. } => Readiness::Stored,
+        })
     }
 
     /// A reporter to the store that arguments, configuration and environment

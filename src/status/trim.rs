@@ -18,6 +18,8 @@ pub struct SizeLimit {
 pub(crate) struct Omitted {
     pub(crate) missing: usize,
     pub(crate) total: usize,
+    /// Those that are missing, in the order of [`BackendStatus::ALL`].
+    pub(crate) by_status: [usize; BackendStatus::ALL.len()],
 }
 
 /// Room for the fixed members, their names and punctuation.
@@ -56,14 +58,19 @@ pub(crate) fn trim(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) ->
             kept[index] = true;
         }
     }
+    let mut by_status = [0; BackendStatus::ALL.len()];
     let mut verdicts = kept.iter();
-    status.discovered_backends.retain(|_: &Arc<DiscoveredBackend>| verdicts.next().copied().unwrap_or(false));
+    status.discovered_backends.retain(|backend: &Arc<DiscoveredBackend>| {
+        let keep = verdicts.next().copied().unwrap_or(false);
+        by_status[backend.status as usize] += usize::from(!keep);
+        keep
+    });
     let missing = total - status.discovered_backends.len();
     if missing == 0 {
         return None;
     }
     status.message.push_str(&note(missing, total));
-    Some(Omitted { missing, total })
+    Some(Omitted { missing, total, by_status })
 }
 
 /// How the message of a trimmed status ends.
@@ -155,6 +162,7 @@ mod tests {
         assert_eq!(status.backend_count, 9000);
         assert_eq!(omitted.total, 10_000);
         assert_eq!(omitted.missing, 10_000 - status.discovered_backends.len());
+        assert_eq!(omitted.by_status, [omitted.missing, 0, 0, 0, 0], "only ready ones are missing");
         assert!(status.message.contains(&omitted.missing.to_string()), "{}", status.message);
         assert!(serde_json::to_vec(&status).expect("serialises").len() <= 1 << 20);
     }

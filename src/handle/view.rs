@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Control, Progress};
+use crate::leadership::{Leadership, Standing};
+use crate::mailbox;
+use crate::metrics::Metrics;
+use crate::status::Status;
+
+/// What can be seen of a reporter. It cannot report, and does not keep the
+/// reporter alive, which ends with the last sender to its mailbox.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) mailbox: mailbox::Gauge,
+    pub(super) control: mpsc::UnboundedSender<Control>,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(super) leadership: Option<Leadership>,
+}
+
+impl View {
+    /// See [`StatusHandle::current`](super::StatusHandle::current).
+    pub(crate) async fn current(&self) -> Option<Arc<Status>> {
+        let (reply, answer) = oneshot::channel();
+        self.control.send(Control::Current { reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// See [`StatusHandle::standing`](super::StatusHandle::standing).
+    pub(crate) fn standing(&self) -> Standing {
+        self.leadership.as_ref().map_or(Standing::Alone, Leadership::standing)
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("mailbox_depth", &self.mailbox.depth()).finish_non_exhaustive()
+    }
+}

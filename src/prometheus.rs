@@ -1,0 +1,338 @@
+//! Metrics for Prometheus, made when they are asked for: a reporter that nobody
+//! scrapes pays for its counters only.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+use crate::handle::{StatusHandle, View};
+use crate::leadership::Standing;
+use crate::metrics::{Counts, Metrics};
+use crate::status::{BackendStatus, DiscoveredBackend, Omitted, Phase, Status};
+
+/// How a reporter's metrics are made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct MetricsOptions {
+    /// How many backends have a series of their own. Those that cannot be
+    /// routed to come first, then it goes by name. Default 100; 0 for none.
+    pub max_backends: usize,
+}
+
+impl Default for MetricsOptions {
+    fn default() -> Self {
+        MetricsOptions { max_backends: 100 }
+    }
+}
+
+impl MetricsOptions {
+    /// Sets [`max_backends`](Self::max_backends).
+    #[must_use]
+    pub fn max_backends(mut self, backends: usize) -> Self {
+        self.max_backends = backends;
+        self
+    }
+}
+
+/// The metrics of one reporter, or of several in one process, as a collector
+/// for a [`Registry`]. Does not keep the reporters alive; one that has ended
+/// goes on with its last numbers.
+///
+/// | name | type | |
+/// |---|---|---|
+/// | `vmcp_status_updates_received_total` | counter | updates taken from the mailbox |
+/// | `vmcp_status_updates_total{outcome}` | counter | where each of them went: `written`, the first of a write; `merged` into one; `equal` to what was stored. Together they are those received, once all is stored; never more |
+/// | `vmcp_status_writes_total{result}` | counter | every write tried: `stored`, `unchanged`, `conflict`, `throttled`, `transient`, `blocked`, `refused`, `too_large` |
+/// | `vmcp_status_writes_saved_total` | counter | writes that were due and turned out to be needless |
+/// | `vmcp_status_reads_total` | counter | reads tried |
+/// | `vmcp_status_conflicts_total` | counter | reads and writes that met a conflict |
+/// | `vmcp_status_failures_total` | counter | reads and writes that failed otherwise |
+/// | `vmcp_status_repairs_total` | counter | faults of reported statuses that were mended |
+/// | `vmcp_status_trims_total` | counter | writes that had to leave out backends for size |
+/// | `vmcp_status_write_duration_seconds` | histogram | how long writes took, failed ones included |
+/// | `vmcp_status_mailbox_depth` | gauge | updates that wait; a full mailbox merges what comes, and does not grow |
+/// | `vmcp_status_oldest_pending_age_seconds` | gauge | age of the oldest change that is not stored; 0 if there is none, and on standby |
+/// | `vmcp_status_last_write_timestamp_seconds` | gauge | when a write last stored something; absent before the first |
+/// | `vmcp_status_is_leader` | gauge | 1 if this process may write: it leads, or there is no election |
+/// | `vmcp_status_phase{phase}` | gauge | 1 for the phase it has, 0 for the others; all 0 until something is reported |
+/// | `vmcp_status_backends{status}` | gauge | backends in each status, those left out for size included |
+/// | `vmcp_status_backend_up{backend}` | gauge | 1 if it can be routed to, else 0 |
+/// | `vmcp_status_backends_without_series` | gauge | backends that have no `backend_up` of their own |
+///
+/// ```
+/// use prometheus_client::encoding::text::encode;
+/// use prometheus_client::registry::Registry;
+/// use vmcp_status::{MetricsOptions, NoOpSink, Reporter};
+///
+/// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # rt.block_on(async {
+/// let (handle, _reporter) = Reporter::builder(NoOpSink::silent()).start();
+/// let mut registry = Registry::default();
+/// handle.register_metrics(&mut registry, MetricsOptions::default());
+///
+/// let mut text = String::new();
+/// encode(&mut text, &registry).expect("a string takes everything");
+/// assert!(text.contains("vmcp_status_is_leader 1\n"));
+/// # });
+/// ```
+#[derive(Debug)]
+pub struct StatusMetrics {
+    reporters: Vec<Observed>,
+    options: MetricsOptions,
+}
+
+#[derive(Debug)]
+struct Observed {
+    /// The value of the label `vmcp`, which an only reporter does not need.
+    name: Option<String>,
+    view: View,
+}
+
+impl StatusHandle {
+    /// Registers the [`StatusMetrics`] of this reporter. Once for a registry;
+    /// where there are several reporters see [`StatusMetrics::of_several`].
+    pub fn register_metrics(&self, registry: &mut Registry, options: MetricsOptions) {
+        registry.register_collector(Box::new(StatusMetrics::of(self, options)));
+    }
+}
+
+impl StatusMetrics {
+    /// The metrics of one reporter.
+    pub fn of(handle: &StatusHandle, options: MetricsOptions) -> Self {
+        StatusMetrics { reporters: vec![Observed { name: None, view: handle.view() }], options }
+    }
+
+    /// The metrics of several reporters, each with its name in the label
+    /// `vmcp`. Of two with one name the last counts.
+    ///
+    /// Sub-registries with labels of your own do as well, and Prometheus reads
+    /// what they give; but they describe each metric once for every reporter,
+    /// which `OpenMetrics` does not allow and stricter readers refuse.
+    pub fn of_several<'a, N: Into<String>>(
+        reporters: impl IntoIterator<Item = (N, &'a StatusHandle)>,
+        options: MetricsOptions,
+    ) -> Self {
+        let mut observed: Vec<Observed> = Vec::new();
+        for (name, handle) in reporters {
+            let name = Some(name.into());
+            observed.retain(|other| other.name != name);
+            observed.push(Observed { name, view: handle.view() });
+        }
+        StatusMetrics { reporters: observed, options }
+    }
+}
+
+impl Collector for StatusMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let looks: Vec<Look<'_>> = self.reporters.iter().map(|reporter| reporter.look(Instant::now())).collect();
+        let mut families = Families { encoder, looks: &looks };
+        encode_work(&mut families)?;
+        encode_state(&mut families)?;
+        encode_status(&mut families, self.options)
+    }
+}
+
+/// What the reporter has done.
+fn encode_work(families: &mut Families<'_, '_>) -> fmt::Result {
+    families.counter("updates_received", "Updates taken from the mailbox.", |look| one(look.counts.received))?;
+    families.counter("updates", "Updates by where they went: each one received goes to one of these.", |look| {
+        let Counts { written, merged, equal, .. } = look.counts;
+        by("outcome", [("written", written), ("merged", merged), ("equal", equal)])
+    })?;
+    families.counter("writes", "Writes tried, by how they ended.", |look| by("result", look.results))?;
+    families.counter("writes_saved", "Writes that were due and turned out to be needless.", |look| {
+        one(look.counts.saved)
+    })?;
+    families.counter("reads", "Reads tried.", |look| one(look.counts.reads))?;
+    families.counter("conflicts", "Reads and writes that met a conflict.", |look| one(look.counts.conflicts))?;
+    families.counter("failures", "Reads and writes that failed otherwise.", |look| one(look.counts.failures))?;
+    families.counter("repairs", "Faults of reported statuses that were mended.", |look| one(look.counts.mended))?;
+    families.counter("trims", "Writes that had to leave out backends for size.", |look| one(look.counts.trimmed))?;
+    families.durations("write_duration", "How long writes took, failed ones included.")
+}
+
+/// How the reporter stands.
+fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
+    families.gauge("mailbox_depth", "Updates that wait for the reporter.", |look| one(number(look.depth)))?;
+    families.seconds(
+        "oldest_pending_age",
+        "Age of the oldest change that is not stored; 0 if there is none, and on standby.",
+        |look| one(look.age.as_secs_f64()),
+    )?;
+    families.seconds("last_write_timestamp", "When a write last stored something.", |look| {
+        look.stored_at.map(|at| (None, seconds_since_1970(at))).into_iter().collect()
+    })?;
+    families.gauge("is_leader", "1 if this process may write: it leads, or there is no election.", |look| {
+        one(i64::from(look.standing.may_write()))
+    })
+}
+
+/// The status itself.
+fn encode_status(families: &mut Families<'_, '_>, options: MetricsOptions) -> fmt::Result {
+    families.gauge("phase", "1 for the phase of the status, 0 for the others.", |look| {
+        let now = look.status.as_ref().map(|status| status.phase);
+        by("phase", Phase::ALL.map(|phase| (phase.as_str(), i64::from(now == Some(phase)))))
+    })?;
+    families.gauge("backends", "Backends by status.", |look| {
+        let counts = look.backends_by_status();
+        by("status", BackendStatus::ALL.map(|status| (status.as_str(), number(counts[status as usize]))))
+    })?;
+    families.gauge("backend_up", "1 if requests are routed to the backend, else 0.", |look| {
+        let shown = look.backends_with_series(options.max_backends).into_iter();
+        by("backend", shown.map(|backend| (backend.name.as_str(), i64::from(backend.is_routable()))))
+    })?;
+    families.gauge("backends_without_series", "Backends that have no backend_up of their own.", |look| {
+        let all: usize = look.backends_by_status().iter().sum();
+        one(number(all - look.backends_with_series(options.max_backends).len()))
+    })
+}
+
+/// What is seen of one reporter in one scrape.
+struct Look<'a> {
+    name: Option<&'a str>,
+    results: [(&'static str, u64); 8],
+    counts: Counts,
+    depth: usize,
+    standing: Standing,
+    age: Duration,
+    stored_at: Option<DateTime<Utc>>,
+    status: Option<Arc<Status>>,
+    omitted: Option<Omitted>,
+    metrics: &'a Metrics,
+}
+
+impl Observed {
+    fn look(&self, now: Instant) -> Look<'_> {
+        let View { mailbox, progress, metrics, .. } = &self.view;
+        let standing = self.view.standing();
+        // Not held for longer than it takes: the reporter waits for it.
+        let (status, omitted, since) = {
+            let progress = progress.borrow();
+            (progress.current.clone(), progress.omitted, progress.pending_since.filter(|_| progress.pending))
+        };
+        // What a replica on standby has not stored is not its to store.
+        let since = since.filter(|_| standing != Standing::Standby);
+        Look {
+            name: self.name.as_deref(),
+            results: metrics.results.by_name(),
+            counts: metrics.counts(),
+            depth: mailbox.depth(),
+            standing,
+            age: since.map(|since| now.saturating_duration_since(since)).unwrap_or_default(),
+            stored_at: metrics.stored_at.get(),
+            status,
+            omitted,
+            metrics,
+        }
+    }
+}
+
+impl Look<'_> {
+    fn backends(&self) -> &[Arc<DiscoveredBackend>] {
+        self.status.as_ref().map_or(&[], |status| &status.discovered_backends)
+    }
+
+    /// In the order of [`BackendStatus::ALL`].
+    fn backends_by_status(&self) -> [usize; BackendStatus::ALL.len()] {
+        let mut counts = self.omitted.map(|omitted| omitted.by_status).unwrap_or_default();
+        for backend in self.backends() {
+            counts[backend.status as usize] += 1;
+        }
+        counts
+    }
+
+    fn backends_with_series(&self, most: usize) -> Vec<&DiscoveredBackend> {
+        let mut backends: Vec<&DiscoveredBackend> = self.backends().iter().map(AsRef::as_ref).collect();
+        if backends.len() > most {
+            backends.sort_unstable_by_key(|backend| (backend.is_routable(), backend.name.as_str()));
+            backends.truncate(most);
+        }
+        backends
+    }
+}
+
+type Label<'a> = (&'static str, &'a str);
+/// The values of one metric, each with the label that tells it from the others.
+type Samples<'a, V> = Vec<(Option<Label<'a>>, V)>;
+
+fn one<V>(value: V) -> Samples<'static, V> {
+    vec![(None, value)]
+}
+
+fn by<'a, V>(label: &'static str, values: impl IntoIterator<Item = (&'a str, V)>) -> Samples<'a, V> {
+    values.into_iter().map(|(name, value)| (Some((label, name)), value)).collect()
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+// A double has room for milliseconds of some hundred thousand years.
+#[allow(clippy::cast_precision_loss)]
+fn seconds_since_1970(at: DateTime<Utc>) -> f64 {
+    at.timestamp_millis() as f64 / 1000.0
+}
+
+/// Writes one metric after the other, each for all reporters.
+struct Families<'e, 'a> {
+    encoder: DescriptorEncoder<'e>,
+    looks: &'a [Look<'a>],
+}
+
+impl<'a> Families<'_, 'a> {
+    fn counter(&mut self, name: &str, help: &str, samples: impl Fn(&'a Look<'a>) -> Samples<'a, u64>) -> fmt::Result {
+        self.family(name, help, None, MetricType::Counter, samples, |mut encoder, value| {
+            encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        })
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, samples: impl Fn(&'a Look<'a>) -> Samples<'a, i64>) -> fmt::Result {
+        self.family(name, help, None, MetricType::Gauge, samples, |mut encoder, value| encoder.encode_gauge(&value))
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, samples: impl Fn(&'a Look<'a>) -> Samples<'a, f64>) -> fmt::Result {
+        let unit = Some(Unit::Seconds);
+        self.family(name, help, unit, MetricType::Gauge, samples, |mut encoder, value| encoder.encode_gauge(&value))
+    }
+
+    fn durations(&mut self, name: &str, help: &str) -> fmt::Result {
+        let unit = Some(Unit::Seconds);
+        let samples = |look: &'a Look<'a>| one(look.metrics.write_seconds.histogram());
+        self.family(name, help, unit, MetricType::Histogram, samples, |encoder, histogram| histogram.encode(encoder))
+    }
+
+    fn family<V>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        type_: MetricType,
+        samples: impl Fn(&'a Look<'a>) -> Samples<'a, V>,
+        put: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
+    ) -> fmt::Result {
+        let all: Vec<_> = self.looks.iter().map(|look| (look, samples(look))).collect();
+        if all.iter().all(|(_, samples)| samples.is_empty()) {
+            return Ok(());
+        }
+        let name = format!("vmcp_status_{name}");
+        let mut encoder = self.encoder.encode_descriptor(&name, help, unit.as_ref(), type_)?;
+        for (look, samples) in all {
+            for (label, value) in samples {
+                let labels: Vec<Label<'_>> = look.name.map(|name| ("vmcp", name)).into_iter().chain(label).collect();
+                if labels.is_empty() {
+                    // Nothing tells it from another one, so that it is the only one.
+                    return put(encoder, value);
+                }
+                put(encoder.encode_family(&labels)?, value)?;
+            }
+        }
+        Ok(())
+    }
+}
