@@ -53,7 +53,7 @@ pub use metrics::Counts;
 pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
 pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
 #[cfg(feature = "kubernetes")]
-pub use sink::kubernetes::{ConnectError, KubernetesSink, NameError, connect, crd};
+pub use sink::kubernetes::{ConnectError, ElectionOptions, KubernetesSink, NameError, connect, crd};
 pub use sink::noop::NoOpSink;
 pub use sink::{AnySink, Effect, Sink};
 pub use status::{
