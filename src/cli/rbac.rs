@@ -31,6 +31,9 @@ pub(crate) struct RbacArgs {
     /// With the rights to find backends in the group of the vMCP
     #[arg(long)]
     discovery: bool,
+    /// With the rights to elect one of several replicas
+    #[arg(long)]
+    leader_elect: bool,
     /// Namespace of the service account, and of the role [default: the one it is applied to]
     #[arg(short, long, value_parser = checked)]
     namespace: Option<String>,
@@ -92,6 +95,9 @@ impl RbacArgs {
             // The group is named in the spec of the vMCP itself.
             rules.push(rule(KubernetesSink::GROUP, &["virtualmcpservers"], &["get"]));
             rules.push(rule(KubernetesSink::GROUP, &DISCOVERED, &["get", "list", "watch"]));
+        }
+        if self.leader_elect {
+            rules.push(rule("coordination.k8s.io", &["leases"], &["get", "create", "update"]));
         }
         rules
     }

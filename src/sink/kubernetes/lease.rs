@@ -184,7 +184,7 @@ async fn stand(
                 let held = candidate.holds();
                 let (answer, why) = post.send(ask).await;
                 if let Some(why) = &why {
-                    debug!(lease = post.name, error = why, "election: no success");
+                    debug!(lease = post.name, error = why, "election: request failed");
                 }
                 error = why;
                 candidate.answered(Instant::now(), answer);

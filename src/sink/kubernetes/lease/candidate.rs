@@ -232,7 +232,8 @@ impl Candidate {
     /// What was asked was answered, at `now`.
     pub(super) fn answered(&mut self, now: Instant, answer: Answer) {
         let Some(asked) = self.asked.take() else { return };
-        if matches!(answer, Answer::Lease(_)) && !self.granted.contains(&asked.verb) {
+        let allowed = matches!(answer, Answer::Lease(_)) || (asked.verb == Verb::Get && matches!(answer, Answer::Missing));
+        if allowed && !self.granted.contains(&asked.verb) {
             self.granted.push(asked.verb);
         }
         match answer {

@@ -23,7 +23,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// What the server answers, and in its words why not.
+    /// What the server answers; and in its words what is wrong, if anything is.
     pub(super) async fn send(&self, ask: Ask) -> (Answer, Option<String>) {
         let Ok(received) = timeout(self.timeout, self.exchange(&ask)).await else {
             return (Answer::Failed, Some(format!("no answer from the API server within {:?}", self.timeout)));
@@ -32,17 +32,17 @@ impl Post {
             Ok(received) => received,
             Err(error) => return (Answer::Failed, Some(format!("no answer from the API server: {error}"))),
         };
-        let answer = match received.code() {
+        let why = Some(received.said());
+        match received.code() {
             code if code.is_success() => match received.json().and_then(Lease::of_object) {
-                Some(lease) => return (Answer::Lease(lease), None),
-                None => Answer::Failed,
+                Some(lease) => (Answer::Lease(lease), None),
+                None => (Answer::Failed, Some("the API server's answer is no Lease".into())),
             },
-            StatusCode::NOT_FOUND => Answer::Missing,
-            StatusCode::CONFLICT => Answer::Conflict,
-            StatusCode::FORBIDDEN => Answer::Forbidden,
-            _ => Answer::Failed,
-        };
-        (answer, Some(received.said()))
+            StatusCode::NOT_FOUND => (Answer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
+            StatusCode::CONFLICT => (Answer::Conflict, None),
+            StatusCode::FORBIDDEN => (Answer::Forbidden, why),
+            _ => (Answer::Failed, why),
+        }
     }
 
     async fn exchange(&self, ask: &Ask) -> Result<Received, kube::Error> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 /// What a holder may claim. A record beyond this is nonsense, and must neither
@@ -62,8 +62,8 @@ impl Lease {
     /// The same lease taken, or renewed, by this holder.
     pub(super) fn held_by(&self, identity: &str, duration: Duration, now: DateTime<Utc>) -> Lease {
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        let now = self.renewed_at(now);
         let same = self.holder() == identity;
+        let now = micros(if same { self.renewed_at(now) } else { now });
         let transitions = self.said("leaseTransitions").and_then(Value::as_i64);
         let mut next = self.clone();
         let spec = next.spec();
@@ -80,7 +80,7 @@ impl Lease {
 
     /// The same lease, free for whoever comes first.
     pub(super) fn released(&self, now: DateTime<Utc>) -> Lease {
-        let now = self.renewed_at(now);
+        let now = micros(now);
         let mut next = self.clone();
         let spec = next.spec();
         spec.insert("holderIdentity".into(), json!(""));
@@ -89,13 +89,13 @@ impl Lease {
         next
     }
 
-    /// The time, but never the same twice: it is the sign by which others see
-    /// that the holder is alive, and our clock may stand still.
-    fn renewed_at(&self, now: DateTime<Utc>) -> String {
-        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        let before = self.said("renewTime").and_then(Value::as_str);
-        let next = || now.checked_add_signed(chrono::TimeDelta::microseconds(1)).unwrap_or_default();
-        Some(text(now)).filter(|now| Some(now.as_str()) != before).unwrap_or_else(|| text(next()))
+    /// The time, but always later than the last one of the same holder: it is
+    /// the sign by which others see that the holder is alive, and a clock may
+    /// stand still.
+    fn renewed_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let before = self.said("renewTime").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let later = before.and_then(|before: DateTime<Utc>| before.checked_add_signed(TimeDelta::microseconds(1)));
+        later.map_or(now, |later| later.max(now))
     }
 
     fn spec(&mut self) -> &mut Map<String, Value> {
@@ -105,6 +105,11 @@ impl Lease {
         }
         spec.as_object_mut().expect("it has just been made an object")
     }
+}
+
+/// As `metav1.MicroTime` has it.
+fn micros(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 #[cfg(test)]
@@ -147,10 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn renewal_says_something_new_though_the_clock_stands_still() {
-        let first = lease(json!({})).held_by("a", USUAL, at(0));
-        let second = first.held_by("a", USUAL, at(0));
-        assert!(!second.says_the_same_as(&first) && !second.held_by("a", USUAL, at(0)).says_the_same_as(&second));
+    fn renewals_never_say_the_same_again_though_the_clock_stands_still_or_goes_back() {
+        let mut said: Vec<Lease> = vec![lease(json!({})).held_by("a", USUAL, at(9))];
+        for second in [9, 9, 8, 9] {
+            let next = said[said.len() - 1].held_by("a", USUAL, at(second));
+            assert!(said.iter().all(|before| !before.says_the_same_as(&next)), "{next:?}");
+            said.push(next);
+        }
     }
 
     #[test]
