@@ -56,11 +56,7 @@ impl Replica {
         Replica::start_with(cluster, who, |builder| builder)
     }
 
-    fn start_with(
-        cluster: &Cluster,
-        who: &'static str,
-        set: impl FnOnce(ReporterBuilder) -> ReporterBuilder,
-    ) -> Self {
+    fn start_with(cluster: &Cluster, who: &'static str, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> Self {
         let options = ElectionOptions { identity: Some(who.into()), ..ElectionOptions::default() };
         let sink = KubernetesSink::new(cluster.client(who), "default", NAME).expect("good names");
         let (handle, reporter) = set(Reporter::builder(sink.with_election(options).expect("a good name"))).start();

@@ -8,7 +8,8 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::{
-    AnySink, ElectionOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError, connect,
+    AnySink, ElectionOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile,
+    StateFileError, connect,
 };
 
 use super::{Failure, Global, say};

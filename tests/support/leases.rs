@@ -108,7 +108,11 @@ impl Cluster {
     /// Nothing that this replica sends arrives any more, or it does again.
     pub fn cut_off(&self, who: &'static str, off: bool) {
         let mut state = self.state();
-        if off { state.cut_off.insert(who) } else { state.cut_off.remove(who) };
+        if off {
+            state.cut_off.insert(who)
+        } else {
+            state.cut_off.remove(who)
+        };
     }
 
     pub fn set_connecting(&self, time: Duration) {
@@ -150,7 +154,8 @@ impl State {
             _ => "other",
         };
         if self.forbidden.contains(verb) {
-            let message = format!("leases.coordination.k8s.io is forbidden: User \"x\" cannot {verb} resource \"leases\"");
+            let message =
+                format!("leases.coordination.k8s.io is forbidden: User \"x\" cannot {verb} resource \"leases\"");
             return (403, failure(403, "Forbidden", &message));
         }
         if verb != "get" && body["spec"]["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {

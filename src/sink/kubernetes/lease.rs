@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
-use self::candidate::{Candidate, Step, Terms, Verdict};
+use self::candidate::{Ask, Candidate, Step, Terms, Verdict};
 use self::post::Post;
 use super::{NameError, checked};
 use crate::backoff::jittered;
@@ -182,7 +182,13 @@ async fn stand(
             }
             Step::Ask(ask) => {
                 let held = candidate.holds();
-                let (answer, why) = post.send(ask).await;
+                // Nothing to wait for at the end.
+                let idle = matches!(ask, Ask::Get) && !candidate.may_hold();
+                let (answer, why) = select! {
+                    biased;
+                    () = leave.cancelled(), if idle => return,
+                    answered = post.send(ask) => answered,
+                };
                 if let Some(why) = &why {
                     debug!(lease = post.name, error = why, "election: request failed");
                 }

@@ -43,13 +43,7 @@ pub(super) struct Terms {
 impl Terms {
     pub(super) fn of(duration: Duration) -> Self {
         let duration = duration.clamp(SHORTEST, LONGEST);
-        Terms {
-            duration,
-            lead: duration * 2 / 3,
-            renew: duration / 5,
-            look: duration * 2 / 15,
-            request: duration / 3,
-        }
+        Terms { duration, lead: duration * 2 / 3, renew: duration / 5, look: duration * 2 / 15, request: duration / 3 }
     }
 }
 
@@ -195,6 +189,11 @@ impl Candidate {
         self.seen.as_ref().is_some_and(|seen| seen.lease.holder() == self.identity)
     }
 
+    /// Whether there may be something to hand over.
+    pub(super) fn may_hold(&self) -> bool {
+        self.holds() || self.in_doubt
+    }
+
     /// Until when somebody else holds the lease.
     fn theirs_until(&self) -> Option<Instant> {
         let seen = self.seen.as_ref()?;
@@ -205,7 +204,7 @@ impl Candidate {
     /// What to do at `now`. What is asked has to be answered before the next
     /// call.
     pub(super) fn next(&mut self, now: Instant, clock: DateTime<Utc>) -> Step {
-        if self.leaving && !self.holds() && !self.in_doubt {
+        if self.leaving && !self.may_hold() {
             return Step::Done;
         }
         if now < self.next_at {
@@ -232,7 +231,8 @@ impl Candidate {
     /// What was asked was answered, at `now`.
     pub(super) fn answered(&mut self, now: Instant, answer: Answer) {
         let Some(asked) = self.asked.take() else { return };
-        let allowed = matches!(answer, Answer::Lease(_)) || (asked.verb == Verb::Get && matches!(answer, Answer::Missing));
+        let allowed =
+            matches!(answer, Answer::Lease(_)) || (asked.verb == Verb::Get && matches!(answer, Answer::Missing));
         if allowed && !self.granted.contains(&asked.verb) {
             self.granted.push(asked.verb);
         }

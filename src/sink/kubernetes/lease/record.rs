@@ -141,7 +141,10 @@ mod tests {
     fn renewal_keeps_when_it_was_acquired_and_a_new_holder_counts_as_a_transition() {
         let first = lease(json!({})).held_by("a", USUAL, at(0));
         let renewed = first.held_by("a", USUAL, at(3));
-        assert_eq!((renewed.said("acquireTime"), renewed.said("leaseTransitions")), (first.said("acquireTime"), Some(&json!(0))));
+        assert_eq!(
+            (renewed.said("acquireTime"), renewed.said("leaseTransitions")),
+            (first.said("acquireTime"), Some(&json!(0)))
+        );
         assert_ne!(renewed.said("renewTime"), first.said("renewTime"));
         let taken = renewed.held_by("b", USUAL, at(9));
         assert_eq!(taken.said("leaseTransitions"), Some(&json!(1)));

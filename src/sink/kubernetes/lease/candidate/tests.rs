@@ -178,7 +178,8 @@ fn lease_that_was_missed_while_stopped_is_looked_at_before_it_is_taken() {
 
 #[test]
 fn record_without_a_sensible_duration_runs_out_all_the_same() {
-    for (seconds, wait) in [(json!(0), 15), (json!(-1), 15), (json!(null), 15), (json!(i64::MAX), 3600), (json!(3), 3)] {
+    for (seconds, wait) in [(json!(0), 15), (json!(-1), 15), (json!(null), 15), (json!(i64::MAX), 3600), (json!(3), 3)]
+    {
         let junk = || Answer::Lease(of_spec(1, json!({"holderIdentity": "other", "leaseDurationSeconds": seconds})));
         let mut stage = Stage::new();
         stage.get(junk());
