@@ -441,6 +441,12 @@ impl Actor {
         self.waiting =
             Load { updates: self.waiting.updates + carried.updates, since: carried.since.or(self.waiting.since) };
         self.schedule.failed(now, error.retry(), pause);
+        self.look_who_leads();
+        if !self.standing.may_write() {
+            // The end of a term is no fault of the store.
+            self.journal.cut_short(error);
+            return;
+        }
         self.journal.failed(now, error, pause);
         let message = error.chain();
         self.last_error = Some(message.clone());

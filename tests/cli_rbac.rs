@@ -63,3 +63,12 @@ fn nothing_more_than_was_asked_for() {
         assert_eq!(text.contains("mcpgroups"), args.contains("--discovery"));
     }
 }
+
+#[test]
+fn rights_to_elect_a_leader_are_three_verbs_on_leases() {
+    let (plain, electing) = (printed("rbac"), printed("rbac --leader-elect"));
+    let rule =
+        "- apiGroups:\n  - coordination.k8s.io\n  resources:\n  - leases\n  verbs:\n  - get\n  - create\n  - update\n";
+    assert_eq!(electing.replace(rule, ""), plain, "{electing}");
+    assert!(electing.contains(rule), "{electing}");
+}

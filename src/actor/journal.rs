@@ -87,6 +87,11 @@ impl Journal {
         }
     }
 
+    /// A read or write that ended with the right to write.
+    pub(super) fn cut_short(&self, error: &SinkError) {
+        debug!(error = error.chain(), "this replica does not lead");
+    }
+
     pub(super) fn stored(&mut self, now: Instant) {
         if let Some(trouble) = self.trouble.take()
             && trouble.told

@@ -34,6 +34,9 @@ pub(crate) struct RbacArgs {
     /// With the rights to make Events about what changes
     #[arg(long)]
     events: bool,
+    /// With the rights to elect one of several replicas
+    #[arg(long)]
+    leader_elect: bool,
     /// Namespace of the service account, and of the role [default: the one it is applied to]
     #[arg(short, long, value_parser = checked)]
     namespace: Option<String>,
@@ -98,6 +101,9 @@ impl RbacArgs {
         }
         if self.events {
             rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
+        }
+        if self.leader_elect {
+            rules.push(rule("coordination.k8s.io", &["leases"], &["get", "create", "update"]));
         }
         rules
     }

@@ -9,8 +9,8 @@ use clap::builder::FalseyValueParser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::http::Readiness;
 use vmcp_status::{
-    AnySink, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile,
-    StateFileError, connect,
+    AnySink, ElectionOptions, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder,
+    StateFile, StateFileError, connect,
 };
 
 use super::{Failure, Global, say};
@@ -36,6 +36,15 @@ pub(crate) struct TargetArgs {
     /// API version of the CRD
     #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
     api_version: String,
+    /// Of several replicas let one write, elected by a Lease
+    #[arg(long, env = "VMCP_LEADER_ELECT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    leader_elect: bool,
+    /// Let another replica take over from one that was silent for this long, 1s to 1h
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+    /// Name of the Lease [default: vmcp-status- and the name of the object]
+    #[arg(long, value_name = "NAME")]
+    lease_name: Option<String>,
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     write_interval: Duration,
@@ -88,6 +97,11 @@ impl TargetArgs {
         }
     }
 
+    fn election(&self) -> ElectionOptions {
+        let (lease_duration, lease_name) = (self.lease_duration, self.lease_name.clone());
+        ElectionOptions { lease_duration, lease_name, ..ElectionOptions::default() }
+    }
+
     /// The name of the vMCP.
     pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
         let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
@@ -107,6 +121,10 @@ impl TargetArgs {
     pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
         let refresh = Some(self.refresh).filter(|refresh| !refresh.is_zero());
         let sink = match self.target(configured)? {
+            Target::File { .. } if self.leader_elect => {
+                let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
+                return Err(format!("leaders are elected in a cluster only: {advice}").into());
+            }
             Target::File { name } => {
                 let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
@@ -121,6 +139,9 @@ impl TargetArgs {
                 if self.events {
                     sink = sink.with_events(EventOptions::default());
                 }
+                if self.leader_elect {
+                    sink = sink.with_election(self.election())?;
+                }
                 AnySink::new(sink)
             }
         };
@@ -134,6 +155,12 @@ impl TargetArgs {
 /// The two parts of an `--api-version`.
 pub(crate) fn group_version(api_version: &str) -> Result<(&str, &str), Failure> {
     api_version.split_once('/').ok_or_else(|| "--api-version wants GROUP/VERSION".into())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let sensible = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if sensible.contains(&duration) { Ok(duration) } else { Err("use a time between 1s and 1h".into()) }
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 
 use super::{Effect, Sink};
 use crate::error::{Retry, SinkError};
@@ -298,6 +299,11 @@ impl Sink for FileSink {
         };
         self.blocking("write", move |file| file.replace(&state)).await?;
         Ok(Effect::Written)
+    }
+
+    fn span(&self) -> Span {
+        // At the highest level, so that a filter for warnings keeps its fields.
+        tracing::error_span!("vmcp", vmcp = self.file.name)
     }
 }
 

@@ -7,11 +7,16 @@ mod answer;
 mod connect;
 mod crd;
 mod diff;
-#[cfg(test)]
-mod properties;
 #[cfg(feature = "events")]
 mod events;
+mod lease;
+#[cfg(test)]
+mod properties;
 mod seen;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
@@ -19,18 +24,22 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use self::answer::{Answer, Doing};
 use self::diff::Patch;
+use self::lease::Election;
 use self::seen::Seen;
 use super::{Effect, Sink};
 use crate::error::{Retry, SinkError};
+use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 pub use connect::{ConnectError, connect};
 pub use crd::crd;
 #[cfg(feature = "events")]
 pub use events::EventOptions;
+pub use lease::ElectionOptions;
 
 const PLURAL: &str = "virtualmcpservers";
 const JSON: &str = "application/json";
@@ -54,7 +63,7 @@ const QUICK_MISFITS: u32 = 3;
 
 /// Why a name cannot be that of an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is no Kubernetes name: use lower-case letters, digits, '-' and '.'")]
+#[error("{what} {value:?} is no Kubernetes name: use up to 253 lower-case letters, digits, '-' and '.'")]
 pub struct NameError {
     what: &'static str,
     value: String,
@@ -87,6 +96,8 @@ pub struct NameError {
 ///
 /// With Events, also `create` and `patch` on `events` of the group
 /// `events.k8s.io`; without these rights there are none.
+/// With an [election](Self::with_election) also `get`, `create` and `update` on
+/// `leases` of `coordination.k8s.io`.
 ///
 /// # Caveats
 ///
@@ -105,6 +116,7 @@ pub struct KubernetesSink {
     misfits: u32,
     #[cfg(feature = "events")]
     events: Option<events::Events>,
+    election: Option<Election>,
 }
 
 /// Where the object is.
@@ -174,7 +186,27 @@ impl KubernetesSink {
             misfits: 0,
             #[cfg(feature = "events")]
             events: None,
+            election: None,
         })
+    }
+
+    /// Writes only while this process leads, of all that share a Lease. Whoever
+    /// takes over writes what it has seen itself.
+    ///
+    /// The election begins when the reporter starts, on its tokio runtime. At
+    /// shutdown the Lease is handed over after the last write; a sink that is
+    /// dropped without that lets it run out. Without the rights on Leases, or
+    /// on a server that has none, there is no election and every replica
+    /// writes; the log says so once, and rights that come later are noticed
+    /// within about a minute.
+    ///
+    /// # Errors
+    ///
+    /// When the Lease's name cannot be that of an object.
+    pub fn with_election(mut self, options: ElectionOptions) -> Result<Self, NameError> {
+        let ObjectPath { namespace, name, .. } = &self.object;
+        self.election = Some(Election::new(self.client.clone(), namespace, name, options)?);
+        Ok(self)
     }
 
     /// Another group or version.
@@ -230,9 +262,29 @@ impl KubernetesSink {
             let message = format!("cannot {doing} {}: no answer from the API server, is it reachable?", self.display());
             SinkError::new(Retry::Transient, message).caused_by(error)
         };
-        let (head, body) = self.client.send(request).await.map_err(|error| failed(error.into()))?.into_parts();
+        let sent = match doing {
+            Doing::Read(_) => self.client.send(request).await,
+            Doing::Write => self.while_leading(self.client.send(request)).await?,
+        };
+        let (head, body) = sent.map_err(|error| failed(error.into()))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
         Ok(Answer::new(head.status, &head.headers, body))
+    }
+
+    /// Goes on only while this process may write. That is looked at right
+    /// before the request and each time it could go on: the process may have
+    /// been stopped while it connected.
+    async fn while_leading<T>(&self, request: impl Future<Output = T>) -> Result<T, SinkError> {
+        let leadership = self.leadership();
+        let mut request = pin!(request);
+        poll_fn(|cx| {
+            if leadership.as_ref().is_none_or(|leadership| leadership.standing().may_write()) {
+                return request.as_mut().poll(cx).map(Ok);
+            }
+            let message = format!("writing {} given up: this replica does not lead any more", self.display());
+            Poll::Ready(Err(SinkError::new(Retry::Conflict, message)))
+        })
+        .await
     }
 
     async fn read_by(&self, way: Way) -> Result<Answer, SinkError> {
@@ -365,11 +417,30 @@ impl Sink for KubernetesSink {
         Some(SizeLimit { bytes, per_backend: MANAGED_PER_BACKEND })
     }
 
-    #[cfg(feature = "events")]
+    fn leadership(&self) -> Option<Leadership> {
+        self.election.as_ref().map(|election| election.leadership(|| self.span()).clone())
+    }
+
+    fn span(&self) -> Span {
+        let ObjectPath { namespace, name, .. } = &self.object;
+        // At the highest level, so that a filter for warnings keeps its fields.
+        tracing::error_span!("vmcp", vmcp = name, namespace)
+    }
+
     async fn close(&mut self) {
-        if let Some(events) = &mut self.events {
-            events.close().await;
-        }
+        let Self { election, .. } = self;
+        let hand_over = async {
+            if let Some(election) = election {
+                election.hand_over().await;
+            }
+        };
+        #[cfg(feature = "events")]
+        let hand_over = futures::future::join(hand_over, async {
+            if let Some(events) = &mut self.events {
+                events.close().await;
+            }
+        });
+        hand_over.await;
     }
 }
 

@@ -8,10 +8,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use futures::StreamExt as _;
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -23,8 +26,8 @@ const NAMESPACE: &str = "default";
 /// Ends a test whose server does not come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// User, and what it may do: the three roles, the least of them with Events,
-/// and one that may do nothing.
+/// User, and what it may do: the three roles, the least of them with Events or
+/// with elections, and one that may do nothing.
 const RULES: &str = r#"[
   {"user": "seed", "rules": [{"verbs": ["get", "update", "patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
   {"user": "operator", "rules": [
@@ -33,9 +36,12 @@ const RULES: &str = r#"[
   {"user": "least", "rules": [{"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
   {"user": "events", "rules": [
     {"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
-    {"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]}]}
+    {"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]}]},
+  {"user": "electing", "rules": [
+    {"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
+    {"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}]}
 ]"#;
-const USERS: [&str; 5] = ["seed", "operator", "least", "events", "nobody"];
+const USERS: [&str; 6] = ["seed", "operator", "least", "events", "electing", "nobody"];
 
 /// Which server the environment offers.
 enum Kind {
@@ -245,20 +251,65 @@ impl RealServer {
     }
 
     async fn apply_crd(&self) {
+        self.define(vmcp_status::crd(), &self.api()).await;
+    }
+
+    async fn define(&self, crd: Value, objects: &Api<DynamicObject>) {
         let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
         let crds: Api<DynamicObject> = Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&gvk));
-        let crd: DynamicObject = serde_json::from_value(vmcp_status::crd()).expect("a CRD");
+        let crd: DynamicObject = serde_json::from_value(crd).expect("a CRD");
         let patch = Patch::Apply(&crd);
         let params = PatchParams::apply("test").force();
         let served = async {
             while crds.patch(&crd.name_any(), &params, &patch).await.is_err() {
                 sleep(Duration::from_millis(50)).await;
             }
-            while self.api().list(&ListParams::default()).await.is_err() {
+            while objects.list(&ListParams::default()).await.is_err() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
         timeout(PATIENCE, served).await.expect("the CRD is served in time");
+    }
+
+    /// Leases: built in, or on a server that serves custom resources only, as
+    /// one of these. Says which.
+    pub async fn serve_leases(&self) -> &'static str {
+        let gvk = GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease");
+        let leases: Api<DynamicObject> =
+            Api::namespaced_with(self.admin.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk));
+        if leases.list(&ListParams::default()).await.is_ok() {
+            return "built-in Leases";
+        }
+        let text = json!({"type": "string"});
+        let spec = json!({"type": "object", "properties": {
+            "holderIdentity": text, "acquireTime": text, "renewTime": text,
+            "leaseDurationSeconds": {"type": "integer", "minimum": 1}, "leaseTransitions": {"type": "integer", "minimum": 0},
+        }});
+        let crd = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": "leases.coordination.k8s.io",
+                "annotations": {"api-approved.kubernetes.io": "unapproved, test only"},
+            },
+            "spec": {
+                "group": "coordination.k8s.io", "scope": "Namespaced",
+                "names": {"plural": "leases", "singular": "lease", "kind": "Lease", "listKind": "LeaseList"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
+                }],
+            },
+        });
+        self.define(crd, &leases).await;
+        "Leases as custom resources"
+    }
+
+    pub async fn lease(&self, name: &str) -> Option<Value> {
+        let gvk = GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease");
+        let leases: Api<DynamicObject> =
+            Api::namespaced_with(self.admin.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk));
+        let lease = leases.get_opt(name).await.expect("an answer")?;
+        Some(serde_json::to_value(lease).expect("serialises"))
     }
 
     /// The rights of [`RULES`] as a cluster with RBAC has them.
@@ -315,6 +366,23 @@ impl RealServer {
     pub async fn object(&self, name: &str) -> Option<Value> {
         let object = self.api().get_opt(name).await.expect("an answer")?;
         Some(serde_json::to_value(object).expect("serialises"))
+    }
+
+    /// Keeps every state of the object from now on, as a watcher sees them.
+    pub async fn record(&self, name: &str, into: Arc<Mutex<Vec<Value>>>) {
+        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let version = self.object(name).await.expect("it is there")["metadata"]["resourceVersion"].clone();
+        let version = version.as_str().expect("a version").to_owned();
+        into.lock().expect("nobody panics here").extend(self.object(name).await);
+        let mut events = self.api().watch(&params, &version).await.expect("a watch").boxed();
+        tokio::spawn(async move {
+            while let Some(Ok(event)) = events.next().await {
+                if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event {
+                    let object = serde_json::to_value(object).expect("serialises");
+                    into.lock().expect("nobody panics here").push(object);
+                }
+            }
+        });
     }
 
     /// Somebody else's write of the status.

@@ -78,6 +78,19 @@ impl Answer {
         Answer { code, retry_after, body, refusal }
     }
 
+    pub(super) fn code(&self) -> StatusCode {
+        self.code
+    }
+
+    pub(super) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// What the server answered, in its own words.
+    pub(super) fn said(&self) -> String {
+        format!("the API server answered {}{}", self.code.as_u16(), self.refusal.words())
+    }
+
     pub(super) fn is_forbidden(&self) -> bool {
         self.code == StatusCode::FORBIDDEN
     }
@@ -104,9 +117,7 @@ impl Answer {
             });
         }
         let (retry, advice) = self.advice(doing);
-        let said = self.refusal.words();
-        let code = self.code.as_u16();
-        Err(SinkError::new(retry, format!("cannot {doing} {what}: {advice} (the API server answered {code}{said})")))
+        Err(SinkError::new(retry, format!("cannot {doing} {what}: {advice} ({})", self.said())))
     }
 
     fn advice(&self, doing: Doing) -> (Retry, String) {

@@ -1,0 +1,277 @@
+//! Leader election by a Lease of `coordination.k8s.io/v1`: of several replicas
+//! one writes.
+//!
+//! It is our own because the crates at hand take over without looking at the
+//! version, so that two can win, or trust the clocks of others.
+
+mod candidate;
+mod post;
+mod record;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use chrono::Utc;
+use kube::Client;
+use tokio::select;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, debug, info, warn};
+
+use self::candidate::{Ask, Candidate, Step, Terms, Verdict};
+use self::post::Post;
+use super::{NameError, checked};
+use crate::backoff::jittered;
+use crate::leadership::{Leadership, LeadershipSwitch};
+
+/// How replicas of one vMCP elect the one that writes.
+///
+/// All times follow from `lease_duration`, in the proportions that Kubernetes'
+/// own components use; in brackets what they are by default:
+///
+/// | | part | |
+/// |---|---|---|
+/// | the leader renews each | 1/5 | (3 s) |
+/// | it writes until this long after it *sent* its last renewal | 2/3 | (10 s) |
+/// | others look each | 2/15 | (2 s) |
+/// | and take over when they have seen no renewal for | 1 | (15 s) |
+/// | a request to the API server has failed after | 1/3 | (5 s) |
+///
+/// Looks and renewals have a jitter of a tenth. Nobody's clock is compared with
+/// anybody else's. After a leader that has ended well, another one leads within
+/// one look; after one that died, within the duration and one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionOptions {
+    /// For how long a leader that is silent is still respected: 1 s to 1 h,
+    /// default 15 s.
+    pub lease_duration: Duration,
+    /// The Lease, in the namespace of the object; all replicas need the same.
+    /// Default: `vmcp-status-` and the name of the object.
+    pub lease_name: Option<String>,
+    /// What the Lease calls this replica; something random is added, so that no
+    /// two processes have the same. Default: `POD_NAME`, else the host's name.
+    pub identity: Option<String>,
+}
+
+impl Default for ElectionOptions {
+    fn default() -> Self {
+        ElectionOptions { lease_duration: Duration::from_secs(15), lease_name: None, identity: None }
+    }
+}
+
+/// One replica's part in an election. Begins when somebody first asks who
+/// leads.
+pub(super) struct Election {
+    client: Client,
+    namespace: String,
+    lease: String,
+    identity: String,
+    terms: Terms,
+    running: OnceLock<Running>,
+}
+
+struct Running {
+    leadership: Leadership,
+    leave: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Election {
+    pub(super) fn new(
+        client: Client,
+        namespace: &str,
+        object: &str,
+        options: ElectionOptions,
+    ) -> Result<Self, NameError> {
+        let lease = options.lease_name.unwrap_or_else(|| format!("vmcp-status-{object}"));
+        Ok(Election {
+            client,
+            namespace: namespace.to_owned(),
+            lease: checked("lease name", &lease)?,
+            identity: unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host)),
+            terms: Terms::of(options.lease_duration),
+            running: OnceLock::new(),
+        })
+    }
+
+    /// Who leads. The first call spawns a task, in this span.
+    pub(super) fn leadership(&self, span: impl FnOnce() -> Span) -> &Leadership {
+        let running = self.running.get_or_init(|| {
+            let (switch, leadership) = Leadership::new();
+            let leave = CancellationToken::new();
+            let post = Post {
+                client: self.client.clone(),
+                namespace: self.namespace.clone(),
+                name: self.lease.clone(),
+                timeout: self.terms.request,
+            };
+            let Election { lease, identity, terms, .. } = self;
+            let candidate = Candidate::new(lease.clone(), identity.clone(), *terms, jittered, Instant::now());
+            let herald = Herald { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing };
+            let task = tokio::spawn(stand(candidate, post, switch, herald, leave.clone()).instrument(span()));
+            Running { leadership, leave, task }
+        });
+        &running.leadership
+    }
+
+    /// Stops to lead, and lets another replica lead at once. Ends when the
+    /// lease is handed over, however long that takes.
+    pub(super) async fn hand_over(&mut self) {
+        if let Some(Running { leave, task, .. }) = self.running.get_mut()
+            && !task.is_finished()
+        {
+            leave.cancel();
+            // Its panic has been printed; the lease runs out by itself.
+            let _ = task.await;
+        }
+    }
+}
+
+/// What a replica is called where nobody has said it.
+fn host() -> String {
+    let variables = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let file = || std::fs::read_to_string("/etc/hostname").ok();
+    let names = variables.chain(std::iter::once_with(file).flatten());
+    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| "vmcp-status".into())
+}
+
+/// A restarted process is another candidate: it has not done what the one
+/// before it did.
+fn unique(name: String) -> String {
+    // The keys of a hash table are the standard library's source of chance.
+    format!("{name}_{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// Takes part until told to leave.
+async fn stand(
+    mut candidate: Candidate,
+    post: Post,
+    switch: LeadershipSwitch,
+    mut herald: Herald,
+    leave: CancellationToken,
+) {
+    let mut error = None;
+    loop {
+        if leave.is_cancelled() {
+            candidate.leave(Instant::now());
+            switch.undecided();
+        } else {
+            let verdict = candidate.verdict(Instant::now());
+            match verdict {
+                Verdict::Alone => switch.stand_alone(),
+                Verdict::Undecided => switch.undecided(),
+                Verdict::Leading(until) => switch.lead_until(until),
+                Verdict::Standby(_) => switch.stand_by(),
+            }
+            herald.tell(verdict, error.as_deref());
+        }
+        match candidate.next(Instant::now(), Utc::now()) {
+            Step::Wait(until) => {
+                select! {
+                    () = sleep_until(until) => {}
+                    () = leave.cancelled(), if !candidate.is_leaving() => {}
+                }
+            }
+            Step::Ask(ask) => {
+                let held = candidate.holds();
+                // Nothing to wait for at the end.
+                let idle = matches!(ask, Ask::Get) && !candidate.may_hold();
+                let (answer, why) = select! {
+                    biased;
+                    () = leave.cancelled(), if idle => return,
+                    answered = post.send(ask) => answered,
+                };
+                if let Some(why) = &why {
+                    debug!(lease = post.name, error = why, "election: request failed");
+                }
+                error = why;
+                candidate.answered(Instant::now(), answer);
+                if candidate.is_leaving() && held && !candidate.holds() {
+                    info!(lease = post.name, "lease handed over");
+                }
+            }
+            Step::Done => return,
+        }
+    }
+}
+
+/// What has been said in the log, so that only changes are.
+struct Herald {
+    lease: String,
+    identity: String,
+    told: Told,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Alone,
+    Leading,
+    Standby(String),
+    Undecided,
+}
+
+impl Herald {
+    fn tell(&mut self, verdict: Verdict<'_>, error: Option<&str>) {
+        let Herald { lease, identity, told } = self;
+        let new = match verdict {
+            Verdict::Alone => Told::Alone,
+            Verdict::Leading(_) => Told::Leading,
+            Verdict::Standby(holder) => Told::Standby(holder.to_owned()),
+            // Between two leaders nothing is wrong yet.
+            Verdict::Undecided if error.is_none() && *told != Told::Leading => return,
+            Verdict::Undecided => Told::Undecided,
+        };
+        if *told == new {
+            return;
+        }
+        if *told == Told::Leading {
+            warn!(lease, error, "not leading any more: the lease was not renewed in time");
+        }
+        match &new {
+            Told::Alone => warn!(
+                lease,
+                error,
+                "leader election is off and every replica writes: give the service account the verbs get, create and \
+                 update on leases in coordination.k8s.io, see RBAC.md"
+            ),
+            Told::Leading => info!(lease, holder = identity, "leading"),
+            Told::Standby(holder) => info!(lease, holder, "another replica leads"),
+            Told::Undecided if *told != Told::Leading => {
+                warn!(lease, error, "not known which replica leads: nothing is written until it is");
+            }
+            Told::Undecided | Told::Nothing => {}
+        }
+        *told = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_candidates_of_one_name_differ() {
+        let (one, two) = (unique("pod".into()), unique("pod".into()));
+        assert!(one.starts_with("pod_") && one != two, "{one} {two}");
+    }
+
+    #[test]
+    fn times_are_parts_of_the_duration_and_stay_in_order() {
+        let terms = Terms::of(ElectionOptions::default().lease_duration);
+        let seconds = [terms.duration, terms.lead, terms.renew, terms.look, terms.request].map(|part| part.as_secs());
+        assert_eq!(seconds, [15, 10, 3, 2, 5]);
+        for duration in [Duration::ZERO, Duration::from_secs(3), Duration::MAX] {
+            let Terms { duration, lead, renew, look, .. } = Terms::of(duration);
+            assert!(look < renew && renew * 3 < lead && lead < duration, "{duration:?}");
+        }
+    }
+}

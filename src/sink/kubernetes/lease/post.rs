@@ -1,0 +1,63 @@
+//! The requests of an election.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use tokio::time::timeout;
+
+use super::candidate::{Answer, Ask};
+use super::record::Lease;
+use crate::sink::kubernetes::answer::Answer as Received;
+use crate::sink::kubernetes::{JSON, KubernetesSink};
+
+/// Where one lease is.
+pub(super) struct Post {
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) timeout: Duration,
+}
+
+impl Post {
+    /// What the server answers; and in its words what is wrong, if anything is.
+    pub(super) async fn send(&self, ask: Ask) -> (Answer, Option<String>) {
+        let Ok(received) = timeout(self.timeout, self.exchange(&ask)).await else {
+            return (Answer::Failed, Some(format!("no answer from the API server within {:?}", self.timeout)));
+        };
+        let received = match received {
+            Ok(received) => received,
+            Err(error) => return (Answer::Failed, Some(format!("no answer from the API server: {error}"))),
+        };
+        let why = Some(received.said());
+        match received.code() {
+            code if code.is_success() => match received.json().and_then(Lease::of_object) {
+                Some(lease) => (Answer::Lease(lease), None),
+                None => (Answer::Failed, Some("the API server's answer is no Lease".into())),
+            },
+            StatusCode::NOT_FOUND => (Answer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
+            StatusCode::CONFLICT => (Answer::Conflict, None),
+            StatusCode::FORBIDDEN => (Answer::Forbidden, why),
+            _ => (Answer::Failed, why),
+        }
+    }
+
+    async fn exchange(&self, ask: &Ask) -> Result<Received, kube::Error> {
+        let Post { namespace, name, .. } = self;
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+        let manager = KubernetesSink::FIELD_MANAGER;
+        let (method, uri, lease) = match ask {
+            Ask::Get => (Method::GET, format!("{leases}/{name}"), None),
+            Ask::Create(lease) => (Method::POST, format!("{leases}?fieldManager={manager}"), Some(lease)),
+            Ask::Update(lease) => (Method::PUT, format!("{leases}/{name}?fieldManager={manager}"), Some(lease)),
+        };
+        let body = lease.map(|lease| serde_json::to_vec(lease.object()).expect("JSON values serialise"));
+        let request = Request::builder().method(method).uri(uri).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
+        let request = request.body(Body::from(body.unwrap_or_default())).expect("checked names make a valid request");
+        let (head, body) = self.client.send(request).await?.into_parts();
+        Ok(Received::new(head.status, &head.headers, body.collect().await?.to_bytes()))
+    }
+}

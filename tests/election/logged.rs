@@ -1,0 +1,128 @@
+//! What the log says about an election.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Once;
+
+use super::*;
+
+thread_local! {
+    /// A test and all that it starts are on one thread.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct ToThread;
+
+impl io::Write for ToThread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_env_filter("info,kube_client=off")
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(|| ToThread)
+            .init();
+    });
+    lines();
+}
+
+/// The lines since the last call, those about phases aside.
+fn lines() -> Vec<String> {
+    let text = String::from_utf8(LOG.take()).expect("text");
+    text.lines().filter(|line| !line.contains("phase changed")).map(|line| line.trim().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_verbs_are_one_line_that_says_what_to_do() {
+    for verb in ["get", "create"] {
+        listen();
+        let cluster = cluster();
+        cluster.forbid(&[verb]);
+        let replica = Replica::start(&cluster, "one");
+        replica.handle.report(said("one"));
+        sleep(Duration::from_secs(3600)).await;
+        let logged = lines();
+        let [line] = &logged[..] else { panic!("{logged:#?}") };
+        for word in
+            ["WARN", "every replica writes", "get, create and update on leases in coordination.k8s.io", "RBAC.md"]
+        {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        assert!(line.contains("vmcp=\"demo\"") && line.contains("namespace=\"default\""), "{line}");
+        cluster.forbid(&[]);
+        sleep(Duration::from_secs(70)).await;
+        let logged = lines();
+        assert!(logged.len() == 1 && logged[0].contains("leading"), "{logged:#?}");
+        replica.reporter.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_the_leader_are_a_line_each_and_a_change_is_no_scare() {
+    listen();
+    let cluster = cluster();
+    let one = Replica::start(&cluster, "one");
+    one.leads_within(LOOK).await;
+    let logged = lines();
+    assert!(logged.len() == 1 && logged[0].contains("leading") && logged[0].contains("holder=\"one_"), "{logged:#?}");
+    let two = Replica::start(&cluster, "two");
+    sleep(Duration::from_secs(600)).await;
+    let logged = lines();
+    assert!(logged.len() == 1 && logged[0].contains("another replica leads"), "{logged:#?}");
+    assert!(logged[0].contains("holder=\"one_") && logged[0].contains("lease=\"vmcp-status-demo\""), "{logged:#?}");
+    one.reporter.shutdown().await;
+    two.leads_within(LOOK).await;
+    let logged = lines();
+    assert!(logged.len() == 2 && logged[0].contains("handed over") && logged[1].contains("leading"), "{logged:#?}");
+    assert!(logged.iter().all(|line| line.contains("INFO")), "{logged:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_term_is_one_warning_and_so_is_its_cause() {
+    listen();
+    let cluster = cluster();
+    let one = Replica::start_with(&cluster, "one", |builder| builder.write_interval(Duration::from_secs(1)));
+    one.leads_within(LOOK).await;
+    lines();
+    cluster.cut_off("one", true);
+    for i in 0..600 {
+        one.handle.report(said(i.to_string()));
+        sleep(Duration::from_secs(1)).await;
+    }
+    let logged = lines();
+    let lost: Vec<_> = logged.iter().filter(|line| line.contains("not leading any more")).collect();
+    assert!(
+        lost.len() == 1 && lost[0].contains("WARN") && lost[0].contains("no answer from the API server"),
+        "{logged:#?}"
+    );
+    assert_eq!(logged.len(), 1, "and what was under way then is no scare: {logged:#?}");
+    cluster.cut_off("one", false);
+    sleep(Duration::from_secs(30)).await;
+    let logged = lines();
+    assert!(logged.iter().any(|line| line.contains(": leading")), "{logged:#?}");
+    assert!(logged.iter().all(|line| line.contains("INFO")), "{logged:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_is_down_from_the_start_is_one_warning_of_the_election() {
+    listen();
+    let cluster = cluster();
+    cluster.cut_off("one", true);
+    let one = Replica::start(&cluster, "one");
+    one.handle.report(said("one"));
+    sleep(Duration::from_secs(3600)).await;
+    let logged = lines();
+    assert!(logged.len() == 1 && logged[0].contains("not known which replica leads"), "{logged:#?}");
+}

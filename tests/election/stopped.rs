@@ -1,0 +1,134 @@
+//! A process that is stopped and goes on later, as by SIGSTOP and SIGCONT: its
+//! runtime is not polled while the clock goes on.
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::advance;
+
+use super::*;
+
+/// A process of its own: its clock is paused and goes on only while it is told
+/// to run.
+struct Process(Runtime);
+
+impl Process {
+    fn new() -> Self {
+        Process(Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime"))
+    }
+
+    fn start(&self, cluster: &Cluster, who: &'static str) -> Replica {
+        let _inside = self.0.enter();
+        Replica::start(cluster, who)
+    }
+
+    fn run(&self, time: Duration) {
+        self.0.block_on(async { sleep(time).await });
+    }
+
+    /// Nothing in it happens for this long.
+    fn stop(&self, time: Duration) {
+        self.0.block_on(async { advance(time).await });
+    }
+}
+
+/// Both for the same time, bit by bit.
+fn run(processes: &[&Process], time: Duration) {
+    let slice = Duration::from_millis(50);
+    for _ in 0..time.as_millis() / slice.as_millis() {
+        processes.iter().for_each(|process| process.run(slice));
+    }
+}
+
+struct Two {
+    cluster: Cluster,
+    first: (Process, Replica),
+    second: (Process, Replica),
+}
+
+/// The first leads and both have something stored or to say.
+fn two() -> Two {
+    let cluster = cluster();
+    let (one, two) = (Process::new(), Process::new());
+    let first = one.start(&cluster, "first");
+    first.handle.report(said("first"));
+    run(&[&one, &two], Duration::from_secs(1));
+    let second = two.start(&cluster, "second");
+    second.handle.report(said("second"));
+    run(&[&one, &two], Duration::from_secs(5));
+    assert_eq!(stored(&cluster), "first");
+    Two { cluster, first: (one, first), second: (two, second) }
+}
+
+fn writers(cluster: &Cluster) -> Vec<&'static str> {
+    status_writes(cluster).iter().map(|write| write.who).collect()
+}
+
+#[test]
+fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
+    let Two { cluster, first: (one, first), second: (two, second) } = two();
+    cluster.clear_sent();
+    // While the first is stopped, it is told something.
+    first.handle.report(said("too late"));
+    run(&[&two], Duration::from_secs(20));
+    assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("second", vec!["second"]));
+    one.stop(Duration::from_secs(20));
+    run(&[&one, &two], Duration::from_secs(30));
+    assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("second", vec!["second"]));
+    assert_eq!((first.handle.standing(), second.handle.standing()), (Standing::Standby, Standing::Leading));
+}
+
+#[test]
+fn leader_that_was_stopped_while_nobody_took_over_asks_before_it_writes() {
+    let Two { cluster, first: (one, first), second } = two();
+    drop(second);
+    cluster.clear_sent();
+    first.handle.report(said("later"));
+    one.stop(Duration::from_secs(12));
+    one.run(Duration::from_secs(3));
+    let sent = cluster.sent();
+    let renewed = sent.iter().position(|sent| sent.is_of_lease() && sent.code == Some(200)).expect("renewed");
+    let wrote = sent.iter().position(Sent::writes_status).expect("written");
+    assert!(renewed < wrote, "{sent:?}");
+    assert_eq!(stored(&cluster), "later");
+}
+
+#[test]
+fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_term() {
+    let Two { cluster, first: (one, first), second: (two, second) } = two();
+    cluster.clear_sent();
+    cluster.set_connecting(Duration::from_millis(100));
+    first.handle.report(said("under way"));
+    one.run(Duration::from_millis(50));
+    assert_eq!(writers(&cluster), Vec::<&str>::new(), "it has not arrived");
+    cluster.set_connecting(Duration::ZERO);
+    // Nobody else has anything to write: its version would still be right.
+    second.handle.report(said("first"));
+    run(&[&two], Duration::from_secs(20));
+    assert_eq!(second.handle.standing(), Standing::Leading);
+    assert_eq!(writers(&cluster), Vec::<&str>::new());
+    one.stop(Duration::from_secs(20));
+    run(&[&one, &two], Duration::from_secs(10));
+    assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("first", Vec::new()));
+    assert_eq!(first.handle.standing(), Standing::Standby);
+}
+
+#[test]
+fn many_stops_of_either_never_make_two_writers_of_them() {
+    let Two { cluster, first: (one, first), second: (two, second) } = two();
+    for (round, seconds) in [3u64, 9, 11, 14, 16, 20, 40, 10, 12, 15].into_iter().enumerate() {
+        cluster.clear_sent();
+        let (stopped, stopped_replica, other) = match first.handle.standing() {
+            Standing::Leading => (&one, &first, &two),
+            _ => (&two, &second, &one),
+        };
+        stopped_replica.handle.report(said(format!("stopped {round}")));
+        run(&[other], Duration::from_secs(seconds));
+        let before = writers(&cluster);
+        stopped.stop(Duration::from_secs(seconds));
+        first.handle.report(said(format!("first {round}")));
+        second.handle.report(said(format!("second {round}")));
+        run(&[&one, &two], Duration::from_secs(30));
+        let mut turns = writers(&cluster);
+        turns.dedup();
+        assert_eq!(turns.len(), 1, "{seconds} s: {before:?}, then {turns:?}");
+    }
+}
