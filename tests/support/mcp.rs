@@ -8,6 +8,8 @@
 
 #[path = "mcp/answers.rs"]
 mod answers;
+#[path = "mcp/echo.rs"]
+mod echo;
 #[path = "mcp/old.rs"]
 mod old;
 #[path = "mcp/sdk.rs"]
@@ -40,6 +42,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use answers::{Answer, Unending, json_answer, json_error, redirect, respond, text, with_header};
+pub use echo::Echo;
 use old::OldServer;
 use sdk::{SdkServer, sdk_server};
 use tls::{Tls, self_signed};
@@ -124,23 +127,6 @@ pub enum Refusal {
     Accepted,
     /// Nothing at all.
     Silence,
-}
-
-/// Where a server repeats what it was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Echo {
-    /// In the headers, the reason phrase's place included, and the body of this
-    /// status.
-    Status(u16),
-    /// In message and data of a JSON-RPC error of this code.
-    Error(i32),
-    /// In what it says about itself in the old handshake, session id and
-    /// revision included.
-    Handshake,
-    /// In an event stream without an answer.
-    Events,
-    /// In the address of a redirect (307) to this origin.
-    Redirect(String),
 }
 
 /// A server on loopback. Dropped, it stops.
@@ -484,43 +470,9 @@ async fn answer(state: &State, request: Request<Incoming>) -> Answer {
             respond(StatusCode::OK, Some("text/event-stream"), body)
         }
         Behaviour::SilentEvents => respond(StatusCode::OK, Some("text/event-stream"), Unending(None)),
-        Behaviour::Echo(place) => echo(&place, &request, &message),
+        Behaviour::Echo(place) => place.answer(&request, &message),
         Behaviour::Hang | Behaviour::NotHttp | Behaviour::EndlessHead => std::future::pending().await,
     }
-}
-
-fn echo(place: &Echo, request: &Request<Full<Bytes>>, message: &Value) -> Answer {
-    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let heard = format!("{} {}", request.uri(), authorization.unwrap_or_default());
-    let answer = match place {
-        Echo::Status(code) => {
-            let status = StatusCode::from_u16(*code).expect("an HTTP status");
-            respond(status, Some("text/plain"), Full::from(heard.clone()))
-        }
-        Echo::Error(code) => {
-            let error = json!({"code": code, "message": heard, "data": {"supported": [heard], "heard": heard}});
-            json_answer(StatusCode::OK, &json!({"jsonrpc": "2.0", "id": message["id"], "error": error}))
-        }
-        Echo::Handshake => {
-            let result = json!({
-                "protocolVersion": heard, "capabilities": {}, "instructions": heard,
-                "serverInfo": {"name": heard, "version": heard},
-            });
-            let answer = json_answer(StatusCode::OK, &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}));
-            with_header(answer, "mcp-session-id", &heard)
-        }
-        Echo::Events => {
-            let event = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": heard}});
-            let body = format!("id: {heard}\n: {heard}\ndata: {event}\n\ndata: {heard}\n\n");
-            respond(StatusCode::OK, Some("text/event-stream"), Full::from(body))
-        }
-        Echo::Redirect(origin) => {
-            let authorization = authorization.unwrap_or_default().replace(' ', "-");
-            redirect(&format!("{origin}{}#{authorization}", request.uri()))
-        }
-    };
-    let challenge = format!("Bearer realm=\"{heard}\"");
-    with_header(with_header(answer, "x-heard", &heard), WWW_AUTHENTICATE.as_str(), &challenge)
 }
 
 fn note(state: &State, request: &Request<Full<Bytes>>, message: &Value) {
