@@ -21,7 +21,7 @@ const BACKEND: Rate = Rate { burst: 10, period: Duration::from_secs(5 * 60) };
 const ALL: Rate = Rate { burst: 30, period: Duration::from_secs(10) };
 /// Of how many backends something is remembered at a time. Those of which
 /// nothing was told for a while are forgotten.
-pub(super) const MOST_BACKENDS: usize = 1024;
+const MOST_BACKENDS: usize = 1024;
 
 /// A token comes each `period`; at most `burst` are saved up.
 #[derive(Clone, Copy, Debug)]
