@@ -46,7 +46,7 @@ pub(crate) struct Durations(#[cfg(feature = "metrics")] prometheus_client::metri
 
 /// In seconds: from a state file on a laptop to a server at its limit.
 #[cfg(feature = "metrics")]
-const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[cfg(feature = "metrics")]
 impl Default for Durations {

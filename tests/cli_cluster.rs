@@ -251,3 +251,26 @@ async fn run_stores_what_it_finds() {
     assert!(in_time.is_ok() && code == Some(0), "{err}");
     assert_eq!(cluster.status("bare").await["message"], "Ready, no backends configured");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() {
+    let cluster = Cluster::start().await;
+    let kubeconfig = cluster.kubeconfig("least");
+    for (flag, variable, wanted) in
+        [(None, None, 0), (Some("--events"), None, 1), (None, Some("true"), 1), (None, Some("false"), 0)]
+    {
+        let status = tempfile::NamedTempFile::new().expect("a file");
+        let said_now = format!("with {flag:?} and {variable:?}");
+        std::fs::write(status.path(), json!({"phase": "Ready", "message": said_now}).to_string()).expect("written");
+        // Another phase than the one before, so that there is something to tell.
+        cluster.server.merge_status("bare", &json!({"phase": "Failed", "backendCount": 0})).await;
+        let mut command = program();
+        command.args(["report", "--kubernetes", "bare", "-n", "default", "-f"]).arg(status.path());
+        command.arg("--kubeconfig").arg(&kubeconfig).args(flag).envs(variable.map(|value| ("VMCP_EVENTS", value)));
+        let Said { code, err, .. } = said(command.output().expect("it runs"));
+        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(err.matches("no Kubernetes Events").count(), wanted, "{said_now}: {err}");
+        assert_eq!(cluster.status("bare").await["message"], said_now);
+    }
+}

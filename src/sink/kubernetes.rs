@@ -394,8 +394,8 @@ impl Sink for KubernetesSink {
             return Ok(Effect::Unchanged);
         };
         #[cfg(feature = "events")]
-        if let Some(events) = &mut self.events {
-            events.writing(&self.object, seen, status);
+        if let (leadership, Some(events)) = (Sink::leadership(self), &mut self.events) {
+            events.writing(&self.object, seen, status, leadership);
         }
         // Whatever comes of it, only an answer tells what is stored then.
         let version = self.send_patch(&patch).await;

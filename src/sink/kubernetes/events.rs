@@ -24,6 +24,7 @@ use self::publisher::{Batch, Publisher};
 use super::ObjectPath;
 use super::seen::Seen;
 use crate::error::{Retry, SinkError};
+use crate::leadership::Leadership;
 use crate::status::Status;
 
 /// How many writes may wait for their Events to be sent.
@@ -78,6 +79,7 @@ pub(super) struct Events {
 
 struct Attempt {
     regarding: ObjectReference,
+    leadership: Option<Leadership>,
     before: Option<Status>,
     after: Status,
 }
@@ -97,9 +99,15 @@ impl Events {
     }
 
     /// A write begins. It may end with an answer or without one.
-    pub(super) fn writing(&mut self, object: &ObjectPath, seen: &Seen, status: &Status) {
+    pub(super) fn writing(
+        &mut self,
+        object: &ObjectPath,
+        seen: &Seen,
+        status: &Status,
+        leadership: Option<Leadership>,
+    ) {
         let regarding = regarding(object, seen.uid());
-        self.attempt = Some(Attempt { regarding, before: seen.reported(), after: status.clone() });
+        self.attempt = Some(Attempt { regarding, leadership, before: seen.reported(), after: status.clone() });
     }
 
     /// The write has ended with an answer.
@@ -124,10 +132,10 @@ impl Events {
     }
 
     fn tell(&mut self) {
-        let Some(Attempt { regarding, before, after }) = self.attempt.take() else { return };
+        let Some(Attempt { regarding, leadership, before, after }) = self.attempt.take() else { return };
         let changes = self.known.changes(before.as_ref(), &after);
         let count = changes.len();
-        if count > 0 && self.queue().try_send(Batch { regarding, changes }).is_err() {
+        if count > 0 && self.queue().try_send(Batch { regarding, leadership, changes }).is_err() {
             self.dropped += count;
             tracing::debug!(
                 dropped = self.dropped,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::changes::{Change, Subject, shown};
 use super::limit::Limit;
+use crate::leadership::Leadership;
 
 /// One request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ const OFF: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) regarding: ObjectReference,
+    pub(super) leadership: Option<Leadership>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -32,6 +34,7 @@ pub(super) struct Publisher {
     /// Merges repeats.
     recorder: Recorder,
     regarding: ObjectReference,
+    leadership: Option<Leadership>,
     limit: Limit,
     off_until: Option<Instant>,
     /// Whether it was said that there are no Events.
@@ -55,6 +58,7 @@ impl Publisher {
             client,
             reporter,
             regarding: ObjectReference::default(),
+            leadership: None,
             limit: Limit::new(),
             off_until: None,
             said: false,
@@ -71,16 +75,22 @@ impl Publisher {
                     Some(batch) => self.publish_all(batch).await,
                     None => return,
                 },
-                () = at(due) => {
-                    if let Some(change) = self.limit.due(Instant::now()) {
-                        self.publish(change).await;
-                    }
-                }
+                () = at(due) => self.publish_held().await,
             }
         }
     }
 
-    async fn publish_all(&mut self, Batch { regarding, changes }: Batch) {
+    async fn publish_held(&mut self) {
+        if self.leadership.as_ref().is_some_and(|leadership| !leadership.standing().may_write()) {
+            // How it has gone on is for another replica to tell.
+            self.limit.forget_held();
+        }
+        if let Some(change) = self.limit.due(Instant::now()) {
+            self.publish(change).await;
+        }
+    }
+
+    async fn publish_all(&mut self, Batch { regarding, leadership, changes }: Batch) {
         if self.off_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
@@ -90,6 +100,7 @@ impl Publisher {
             self.limit.forget_held();
         }
         self.regarding = regarding;
+        self.leadership = leadership;
         for change in changes {
             if let Some(change) = self.limit.offer(change, Instant::now()) {
                 self.publish(change).await;
@@ -179,5 +190,71 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::sleep;
+
+    use super::super::changes::Reason;
+    use super::*;
+
+    /// Counts requests, and takes what is sent to it.
+    #[derive(Clone, Default)]
+    struct Server(Arc<AtomicUsize>);
+
+    impl tower::Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let event = r#"{"metadata": {"name": "e"}, "eventTime": "2020-01-01T00:00:00.000000Z"}"#;
+            ready(Ok(Response::new(Body::from(event.as_bytes().to_vec()))))
+        }
+    }
+
+    /// How many Events come of eleven turns, of which the last has to wait.
+    async fn told(stays_leader: bool) -> usize {
+        let server = Server::default();
+        let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into());
+        let (queue, batches) = mpsc::channel(11);
+        let (switch, leadership) = Leadership::new();
+        switch.lead_until(Instant::now() + OFF);
+        for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
+            let change = Change { subject: Subject::Backend("a".into()), reason, note: "a".into() };
+            let regarding = ObjectReference { namespace: Some("default".into()), ..ObjectReference::default() };
+            let batch = Batch { regarding, leadership: Some(leadership.clone()), changes: vec![change] };
+            queue.try_send(batch).expect("room");
+        }
+        let task = tokio::spawn(publisher.run(batches));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(server.0.load(Ordering::Relaxed), 10, "the eleventh waits");
+        if !stays_leader {
+            switch.stand_by();
+        }
+        sleep(OFF - Duration::from_secs(2)).await;
+        task.abort();
+        server.0.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_told_in_the_end_but_not_by_a_replica_that_no_longer_leads() {
+        assert_eq!(told(true).await, 11);
+        assert_eq!(told(false).await, 10);
     }
 }
