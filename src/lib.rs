@@ -16,6 +16,11 @@
 #![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
 //!   or one of your own; [`from_env`] picks one.
 #![cfg_attr(feature = "probe", doc = "* **Where from**: [`discovery`] checks a list of backends as an MCP client.")]
+#![cfg_attr(
+    feature = "metrics",
+    doc = "* **How it goes**: [`StatusMetrics`] for Prometheus, registered with\n  [`StatusHandle::register_metrics`]."
+)]
+#![cfg_attr(feature = "http", doc = "  [`http`] has endpoints for the probes of a pod.")]
 //!
 //! The laws that doc comments name (law 1 to 12) are the promises that the
 //! README lists. Tests keep them: `tests/laws` has a file for each, and what
@@ -24,8 +29,9 @@
 //! # Features
 //!
 //! `cli` (default) is for the program and enables the others; `kubernetes` has
-//! the Kubernetes sink, `probe` the checks. Without default features there is
-//! neither TLS nor an HTTP client in the library.
+//! the Kubernetes sink, `probe` the checks, `metrics` the collector for
+//! Prometheus, `http` the health endpoints. Without default features there is
+//! neither TLS nor HTTP in the library.
 
 #![deny(unreachable_pub)]
 

@@ -21,7 +21,7 @@ use store::{Fate, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use vmcp_status::http::{Readiness, router, serve};
@@ -209,7 +209,9 @@ async fn actor_whose_loop_does_not_turn_is_not_alive() {
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
     handle.set_phase(Phase::Ready, "a");
     blocked.wait_for(|writing| *writing).await.expect("it writes");
+    let asked = Instant::now();
     assert_eq!(get(&router, "/healthz").await.short(), (503, "the reporter does not answer"));
+    assert!(asked.elapsed() < Duration::from_secs(30), "a probe does not wait for ever");
     drop(release);
     handle.flush().await.expect("stored");
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
@@ -302,7 +304,8 @@ async fn server_answers_beside_clients_that_say_nothing_and_ends_when_told() {
         stream.write_all(b"GET /hea").await.expect("it reads");
         silent.push(stream);
     }
-    let answer = talk(address, PROBE).await;
+    // Sooner than the first of them would be sent away.
+    let answer = timeout(Duration::from_secs(4), talk(address, PROBE)).await.expect("there is a place left");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
     let answer = talk(address, "\u{1}\u{2}\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
