@@ -97,7 +97,7 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
     cluster.events.set(Mood::Hangs);
     let (handle, _reporter) = cluster.start_with(|builder| builder.write_interval(Duration::from_millis(10)));
     let begin = Instant::now();
-    for i in 0..500 {
+    for i in 0..150 {
         handle.upsert_backend(is(format!("b{i}"), Ready));
         handle.flush().await.expect("stored");
     }

@@ -234,7 +234,7 @@ mod tests {
         let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into());
         let (queue, batches) = mpsc::channel(11);
         let (switch, leadership) = Leadership::new();
-        switch.lead_until(Instant::now() + OFF);
+        switch.lead_until(Instant::now() + OFF * 2);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
             let change = Change { subject: Subject::Backend("a".into()), reason, note: "a".into() };
             let regarding = ObjectReference { namespace: Some("default".into()), ..ObjectReference::default() };
@@ -247,7 +247,7 @@ mod tests {
         if !stays_leader {
             switch.stand_by();
         }
-        sleep(OFF - Duration::from_secs(2)).await;
+        sleep(OFF).await;
         task.abort();
         server.0.load(Ordering::Relaxed)
     }
