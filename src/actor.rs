@@ -444,7 +444,7 @@ impl Actor {
         self.look_who_leads();
         if !self.standing.may_write() {
             // The end of a term is no fault of the store.
-            self.journal.cut_short(error);
+            Journal::cut_short(error);
             return;
         }
         self.journal.failed(now, error, pause);

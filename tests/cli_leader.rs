@@ -7,11 +7,12 @@ mod real;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use real::RealServer;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 const NAME: &str = "demo";
 const LEASE: &str = "vmcp-status-demo";
@@ -225,4 +226,42 @@ async fn without_the_verbs_every_process_writes_and_says_once_what_is_missing() 
     }
     let lines = two.log().into_iter().filter(|line| line.contains("leases in coordination.k8s.io")).count();
     assert_eq!(lines, 1, "{:#?}", two.log());
+}
+
+/// Runs it on an empty input, and returns its exit code and what it complained
+/// about.
+fn complaint(args: &[&str], elect: Option<&str>) -> (Option<i32>, String) {
+    let state = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
+    command.env_clear().envs(elect.map(|value| ("VMCP_LEADER_ELECT", value))).stdin(Stdio::null());
+    let output = command.arg("report").args(args).arg("--state-dir").arg(state.path()).output().expect("it runs");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn election_without_a_cluster_is_an_error_that_names_what_asked_for_it() {
+    for (args, elect) in [(&["--leader-elect"][..], None), (&[], Some("true")), (&[], Some("1"))] {
+        let (code, error) = complaint(args, elect);
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains("--kubernetes") && error.contains("VMCP_LEADER_ELECT"), "{error}");
+    }
+    for off in ["", "0", "false"] {
+        assert_eq!(complaint(&[], Some(off)).0, Some(0), "{off:?}");
+    }
+}
+
+#[test]
+fn settings_of_an_election_that_make_no_sense_are_wrong_usage() {
+    for args in [
+        &["--lease-duration", "3s"][..],
+        &["--lease-name", "mine"],
+        &["--leader-elect", "--lease-duration", "999ms"],
+        &["--leader-elect", "--lease-duration", "2h"],
+        &["--leader-elect", "--lease-duration", "soon"],
+    ] {
+        let (code, error) = complaint(args, None);
+        assert_eq!(code, Some(2), "{args:?}: {error}");
+    }
+    let with_variable = complaint(&["--lease-duration", "3s"], Some("true"));
+    assert_eq!(with_variable.0, Some(1), "it is asked for by the variable: {}", with_variable.1);
 }

@@ -88,7 +88,7 @@ impl Journal {
     }
 
     /// A read or write that ended with the right to write.
-    pub(super) fn cut_short(&self, error: &SinkError) {
+    pub(super) fn cut_short(error: &SinkError) {
         debug!(error = error.chain(), "this replica does not lead");
     }
 

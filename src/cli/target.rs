@@ -40,10 +40,10 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "VMCP_LEADER_ELECT", hide_env_values = true, value_parser = FalseyValueParser::new())]
     leader_elect: bool,
     /// Let another replica take over from one that was silent for this long, 1s to 1h
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration, requires = "leader_elect")]
     lease_duration: Duration,
     /// Name of the Lease [default: vmcp-status- and the name of the object]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "leader_elect")]
     lease_name: Option<String>,
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]

@@ -110,7 +110,7 @@ async fn leader_that_dies_is_replaced_after_the_lease_duration_and_one_look() {
         assert!(died.elapsed() <= DURATION + LOOK + Duration::from_secs(1));
     }
     println!("taken over in {:?}", died.elapsed());
-    assert!(died.elapsed() >= DURATION - Duration::from_millis(3300), "the lease was respected: {:?}", died.elapsed());
+    assert!(died.elapsed() + Duration::from_millis(3300) >= DURATION, "the lease was respected: {:?}", died.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn leader_that_is_cut_off_stops_in_time_and_stands_by_when_it_is_back() {
     assert_eq!((one.handle.standing(), two.handle.standing()), (Standing::Standby, Standing::Leading));
     let writes = status_writes(&cluster);
     let of_two = writes.iter().find(|write| write.who == "two").expect("it has taken over");
-    let last_of_one = writes.iter().filter(|write| write.who == "one").next_back().expect("it has written");
+    let last_of_one = writes.iter().rfind(|write| write.who == "one").expect("it has written");
     assert!(of_two.at >= last_of_one.at + Duration::from_secs(3), "with time to spare");
     two.handle.flush().await.expect("stored");
     assert_eq!(stored(&cluster), "two 39");

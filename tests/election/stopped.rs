@@ -34,7 +34,9 @@ impl Process {
 fn run(processes: &[&Process], time: Duration) {
     let slice = Duration::from_millis(50);
     for _ in 0..time.as_millis() / slice.as_millis() {
-        processes.iter().for_each(|process| process.run(slice));
+        for process in processes {
+            process.run(slice);
+        }
     }
 }
 

@@ -371,9 +371,9 @@ impl RealServer {
     /// Keeps every state of the object from now on, as a watcher sees them.
     pub async fn record(&self, name: &str, into: Arc<Mutex<Vec<Value>>>) {
         let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-        let version = self.object(name).await.expect("it is there")["metadata"]["resourceVersion"].clone();
-        let version = version.as_str().expect("a version").to_owned();
-        into.lock().expect("nobody panics here").extend(self.object(name).await);
+        let object = self.object(name).await.expect("it is there");
+        let version = object["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+        into.lock().expect("nobody panics here").push(object);
         let mut events = self.api().watch(&params, &version).await.expect("a watch").boxed();
         tokio::spawn(async move {
             while let Some(Ok(event)) = events.next().await {

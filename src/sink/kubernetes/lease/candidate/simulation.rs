@@ -110,7 +110,8 @@ struct Replica {
 impl Replica {
     fn new(name: usize, now: Duration, dice: &mut Dice, origin: Instant) -> Self {
         let origin = origin + dice.up_to(Duration::from_secs(100_000));
-        let rate = 960 + u32::try_from(dice.below(81)).expect("small");
+        // The margin between a term and the lease takes more than this.
+        let rate = 850 + u32::try_from(dice.below(301)).expect("small");
         let clock = origin + now * rate / 1000;
         let date = DateTime::from_timestamp(i64::try_from(dice.below(4_000_000_000)).expect("small"), 0);
         Replica {
@@ -247,7 +248,7 @@ fn act(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn never_do_two_lead_and_after_all_faults_one_does(seed: u64, replicas in 1usize..5) {
@@ -259,5 +260,5 @@ proptest! {
 fn simulation_has_many_changes_of_the_leader() {
     let seeds = (1..=20u64).map(|seed| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let changes: usize = seeds.map(|seed| play(seed, 3).expect("all is well")).sum();
-    assert!(changes > 40, "{changes} changes in 20 rounds");
+    assert!(changes > 25, "{changes} changes in 20 rounds");
 }

@@ -183,9 +183,9 @@ fn record_without_a_sensible_duration_runs_out_all_the_same() {
         let junk = || Answer::Lease(of_spec(1, json!({"holderIdentity": "other", "leaseDurationSeconds": seconds})));
         let mut stage = Stage::new();
         stage.get(junk());
-        stage.after(secs(wait) - Duration::from_millis(1));
+        stage.after(secs(wait - 1));
         assert_eq!(stage.standing(), "standby of other", "{seconds}");
-        stage.after(Duration::from_millis(1)).get(junk());
+        stage.after(secs(1)).get(junk());
         assert_eq!(stage.update(1).holder(), ME);
     }
 }
