@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, Reporter};
 
 use super::server::ApiServer;
@@ -18,6 +18,9 @@ const FLAPPING: usize = 10;
 /// A flapping backend turns at one in so many rounds of checks: every five
 /// minutes on average.
 const FLIP: u32 = 10;
+
+/// From the start of the outage until everybody's backends change.
+const SHAKEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The backends of one gateway.
 pub fn backends(id: usize, status: BackendStatus) -> impl Iterator<Item = DiscoveredBackend> {
@@ -36,18 +39,16 @@ pub struct Checks {
     clock: Clock,
     random: fastrand::Rng,
     found: Backends,
-    /// When it notices what everybody notices in the outage.
+    /// When something befalls everybody's backends at once, as when a network
+    /// fails that took the API server along.
     shaken: Option<Instant>,
     due: Instant,
 }
 
 impl Checks {
     pub fn new(server: ApiServer, id: usize, clock: Clock) -> Self {
-        let mut random = random(id, 2);
-        let last = clock.back - clock.outage - CHECK_INTERVAL.mul_f64(1.2);
-        let shaken = clock.outage + between(&mut random, Duration::ZERO, last);
-        let found = Vec::new();
-        Checks { server, id, clock, random, found, shaken: Some(shaken), due: Instant::now() }
+        let (random, found, shaken) = (random(id, 2), Vec::new(), Some(clock.outage + SHAKEN_AFTER));
+        Checks { server, id, clock, random, found, shaken, due: Instant::now() }
     }
 
     /// Listed and not yet checked.
@@ -60,7 +61,7 @@ impl Checks {
 
     /// Waits for the next round of checks.
     pub async fn due(&self) {
-        sleep_until(self.due).await;
+        sleep_until(self.shaken.map_or(self.due, |at| at.min(self.due))).await;
     }
 
     /// A round of checks: whether it found anything but what it found before.
@@ -119,13 +120,4 @@ pub async fn report(server: ApiServer, id: usize, refresh: Option<Duration>, clo
         checks.round();
         source.upsert_backend(Arc::clone(&checks.found()[0]));
     }
-}
-
-/// Starts a reporter that has said everything and is idle from then on.
-pub async fn idle(found: Backends) -> vmcp_status::StatusHandle {
-    let (handle, _reporter) = Reporter::builder(vmcp_status::NoOpSink::silent()).derive_phase(true).start();
-    handle.source("config").replace_backends(found);
-    handle.flush().await.expect("a sink that takes everything");
-    sleep(Duration::from_millis(1)).await;
-    handle
 }

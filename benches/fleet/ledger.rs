@@ -155,6 +155,15 @@ impl Ledger {
         load
     }
 
+    /// The requests of the busiest so many seconds of the minute that begins
+    /// here, as a part of all in it.
+    pub fn burst(&self, from: Duration, length: usize) -> f64 {
+        let minute: Vec<u32> =
+            self.seconds(from..from + Duration::from_secs(60)).map(|second| second.requests()).collect();
+        let busiest = minute.windows(length).map(|seconds| seconds.iter().sum::<u32>()).max();
+        f64::from(busiest.unwrap_or_default()) / f64::from(minute.iter().sum::<u32>().max(1))
+    }
+
     /// Of the changes made in this time.
     pub fn staleness(&self, time: Range<Duration>) -> Staleness {
         let took = self.changes.iter().filter(|(at, _)| time.contains(at)).map(|(_, took)| *took).collect();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-pub use gateway::{BACKENDS, CHECK_INTERVAL, backends};
+pub use gateway::{BACKENDS, backends};
 pub use ledger::{Ledger, Load, Staleness};
 pub use server::{ApiServer, Limits};
 
