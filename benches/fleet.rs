@@ -37,11 +37,11 @@ const DESIGNS: [Design; 5] = [
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// One fleet and what was seen of it.
-pub struct Run {
-    pub design: Design,
-    pub size: usize,
-    pub timeline: Timeline,
-    pub ledger: Ledger,
+struct Run {
+    design: Design,
+    size: usize,
+    timeline: Timeline,
+    ledger: Ledger,
 }
 
 struct Options {

@@ -48,7 +48,9 @@ pub struct Timeline {
 impl Timeline {
     pub fn new(quiet: Duration) -> Self {
         let started = Duration::from_secs(5 * 60);
-        let outage = started + quiet;
+        // Between two ticks of those who tick together, or the end of the outage
+        // would happen to suit them.
+        let outage = started + quiet + Duration::from_secs(15);
         let back = outage + Duration::from_secs(10 * 60);
         Timeline { started, outage, back, end: back + Duration::from_secs(10 * 60) }
     }
