@@ -9,7 +9,10 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use crate::error::Retry;
 
 /// How the pauses between tries grow (law 10). Each has jitter of up to half
-/// of it either way, so that many reporters do not come back in step.
+/// of it either way, so that many reporters do not come back in step. A pause
+/// that the store asks for is kept, and some time is added to it for the same
+/// reason: about half of it at first, four times of it after refusals in a row,
+/// at most `max`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
     /// First pause after a passing fault. Default 500 ms.
@@ -51,9 +54,7 @@ pub(crate) struct Pauses {
     passing: Growing,
     conflict: Growing,
     blocked: Growing,
-    /// The least after a pause that the store asked for: a server can ask for
-    /// none, or for one that its clock has behind it.
-    asked: Growing,
+    added: Added,
 }
 
 impl Pauses {
@@ -62,7 +63,7 @@ impl Pauses {
             passing: Growing::new(policy.initial, policy.max),
             conflict: Growing::new(policy.conflict_initial, policy.conflict_max),
             blocked: Growing::new(policy.initial, policy.blocked_max),
-            asked: Growing::new(policy.conflict_initial, policy.conflict_max),
+            added: Added::new(policy),
         }
     }
 
@@ -72,7 +73,10 @@ impl Pauses {
             // Too large is tried again soon too; growing, in case the sink does
             // not lower its limit.
             Retry::Conflict | Retry::TooLarge => self.conflict.next(),
-            Retry::After(pause) => pause.min(LONGEST).max(self.asked.next()),
+            Retry::After(pause) => {
+                let pause = pause.min(LONGEST);
+                (pause + self.added.next(pause)).min(LONGEST)
+            }
             Retry::Transient => self.passing.next(),
             Retry::Blocked => self.blocked.next(),
             Retry::Refused => Duration::ZERO,
@@ -84,7 +88,7 @@ impl Pauses {
         self.passing.reset();
         self.conflict.reset();
         self.blocked.reset();
-        self.asked.reset();
+        self.added.reset();
     }
 }
 
@@ -113,10 +117,48 @@ impl Growing {
     }
 }
 
+/// What is added to a pause that the store asked for. Those whom it refused
+/// together were told the same: without this they would come back together, be
+/// refused again, and stay in step.
+#[derive(Debug)]
+struct Added {
+    /// Reckoned from when the store asks for less: it can ask for nothing, or
+    /// for a time that its clock has behind it.
+    least: Duration,
+    most: Duration,
+    /// Refusals in a row.
+    refusals: u32,
+}
+
+impl Added {
+    /// The mean is half of what was asked for, doubled this often.
+    const DOUBLINGS: u32 = 3;
+
+    fn new(policy: &BackoffPolicy) -> Self {
+        let most = |max: Duration| max.min(LONGEST).div_f64(1.0 + JITTER);
+        let least = most(policy.conflict_max) * 2 / (1 << Added::DOUBLINGS);
+        Added { least, most: most(policy.max), refusals: 0 }
+    }
+
+    fn next(&mut self, asked: Duration) -> Duration {
+        let doubled = 1 << self.refusals.min(Added::DOUBLINGS);
+        self.refusals = self.refusals.saturating_add(1);
+        spread((asked.max(self.least) * doubled / 2).min(self.most), JITTER)
+    }
+
+    fn reset(&mut self) {
+        self.refusals = 0;
+    }
+}
+
 /// The interval, somewhat shorter or longer each time.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    let interval = interval.min(LONGEST);
-    exponential(interval, interval, 1.0, REFRESH_JITTER).next_backoff().unwrap_or(interval)
+    spread(interval.min(LONGEST), REFRESH_JITTER)
+}
+
+/// A time that is on average this one.
+fn spread(mean: Duration, jitter: f64) -> Duration {
+    exponential(mean, mean, 1.0, jitter).next_backoff().unwrap_or(mean)
 }
 
 /// With no limit on the time that retries may take: the crate's default ends
@@ -171,7 +213,29 @@ mod tests {
             let longest = (0..1000).map(|_| pauses.next(retry)).max().expect("a thousand draws");
             assert!(longest <= cap && longest > cap * 9 / 10, "{retry:?}: {longest:?}");
         }
-        assert_eq!(pauses.next(Retry::After(Duration::from_secs(7))), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn pause_that_a_store_asks_for_is_kept_and_those_who_were_told_it_come_back_one_by_one() {
+        let asked = Duration::from_secs(7);
+        let first = || Pauses::new(&BackoffPolicy::default()).next(Retry::After(asked));
+        let draws: Vec<Duration> = (0..1000).map(|_| first()).collect();
+        let (soonest, last) = (draws.iter().min().expect("a thousand"), draws.iter().max().expect("a thousand"));
+        assert!(*soonest > asked && *last < asked * 2, "{soonest:?} to {last:?}");
+        assert!(*last > *soonest + asked / 3, "{soonest:?} to {last:?}");
+    }
+
+    #[test]
+    fn pauses_that_a_store_asks_for_again_and_again_grow_to_their_cap() {
+        let policy = BackoffPolicy::default();
+        let mut pauses = Pauses::new(&policy);
+        for (asked, most) in [(Duration::from_secs(1), Duration::from_secs(6)), (policy.max * 10, policy.max)] {
+            pauses.reset();
+            let added: Vec<Duration> = (0..1000).map(|_| pauses.next(Retry::After(asked)) - asked).collect();
+            let longest = *added.iter().max().expect("a thousand");
+            assert!(added[0] <= asked * 3 / 4, "{:?}", added[0]);
+            assert!(longest <= most + Duration::from_micros(1) && longest > most * 9 / 10, "{longest:?} of {most:?}");
+        }
     }
 
     #[test]
