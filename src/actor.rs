@@ -522,7 +522,7 @@ impl Actor {
                 Ok(())
             };
             if let Err(error) = limits.guard(closing).await {
-                self.journal.not_closed(&error);
+                journal::not_closed(&error);
             }
         }
     }

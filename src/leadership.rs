@@ -104,7 +104,7 @@ impl Leadership {
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // Nobody is left to say anything.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

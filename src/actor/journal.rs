@@ -74,6 +74,10 @@ impl Trouble {
     }
 }
 
+pub(super) fn not_closed(error: &SinkError) {
+    warn!(error = error.chain(), "store not closed");
+}
+
 impl Journal {
     pub(super) fn failed(&mut self, now: Instant, error: &SinkError, pause: Duration) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
@@ -112,10 +116,6 @@ impl Journal {
                 "phase changed"
             );
         }
-    }
-
-    pub(super) fn not_closed(&self, error: &SinkError) {
-        warn!(error = error.chain(), "store not closed");
     }
 
     /// Says each fault once.

@@ -39,7 +39,7 @@ pub(crate) fn init(global: &Global) {
     let layer = fmt::layer().with_writer(stderr);
     let layer = match format {
         Format::Text => layer.with_ansi(colour).with_target(false).boxed(),
-        Format::Json => layer.json().flatten_event(true).boxed(),
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     registry().with(layer.with_filter(filter)).init();
     if let Some(error) = complaint {
