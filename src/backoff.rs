@@ -119,6 +119,14 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
     exponential(interval, interval, 1.0, REFRESH_JITTER).next_backoff().unwrap_or(interval)
 }
 
+/// Half of the interval to one and a half, each as likely: what starts together
+/// is spread over the interval.
+#[cfg(feature = "probe")]
+pub(crate) fn spread(interval: Duration) -> Duration {
+    let interval = interval.min(LONGEST);
+    exponential(interval, interval, 1.0, 0.5).next_backoff().unwrap_or(interval)
+}
+
 /// With no limit on the time that retries may take: the crate's default ends
 /// them after 15 minutes.
 fn exponential(initial: Duration, max: Duration, growth: f64, jitter: f64) -> ExponentialBackoff {
