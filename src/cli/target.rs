@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::{
     AnySink, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder, StateFile, StateFileError, connect,
@@ -23,10 +24,10 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Report to this VirtualMCPServer of a cluster [default: $VMCP_NAME, if $VMCP_NAMESPACE is set too]
-    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    #[arg(long, value_name = "NAME", conflicts_with = "name", group = "in_cluster")]
     kubernetes: Option<String>,
     /// Its namespace [default: $VMCP_NAMESPACE, else that of the pod or context]
-    #[arg(short, long, value_name = "NAMESPACE", requires = "kubernetes")]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "in_cluster")]
     namespace: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -53,6 +54,15 @@ pub(crate) struct ClusterArgs {
     /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// A place in a cluster.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// The object that is reported to, if the status goes there.
+    pub(crate) object: Option<String>,
+    pub(crate) api_version: String,
 }
 
 /// Where a status goes.
@@ -86,6 +96,22 @@ impl TargetArgs {
     pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
         let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
         Ok(name)
+    }
+
+    /// Whether the status goes to a cluster.
+    pub(crate) fn is_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
+        Ok(matches!(self.target(configured)?, Target::Kubernetes { .. }))
+    }
+
+    /// The cluster, wherever the status goes.
+    pub(crate) async fn cluster(&self, configured: Option<&str>) -> Result<Cluster, Failure> {
+        let (namespace, object) = match self.target(configured)? {
+            Target::Kubernetes { namespace, name } => (namespace, Some(name)),
+            Target::File { .. } => (self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE")), None),
+        };
+        let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Cluster { client, namespace, object, api_version: self.api_version.clone() })
     }
 
     /// A reporter to the store that arguments, configuration and environment

@@ -205,9 +205,7 @@ impl Kind {
 }
 
 /// What is to be checked, and what is only to be shown.
-fn sorted(
-    members: BTreeMap<String, Member>,
-) -> (HashMap<String, Wanted>, BTreeMap<String, DiscoveredBackend>) {
+fn sorted(members: BTreeMap<String, Member>) -> (HashMap<String, Wanted>, BTreeMap<String, DiscoveredBackend>) {
     let (mut wanted, mut shown) = (HashMap::new(), BTreeMap::new());
     for (name, member) in members {
         match member {

@@ -71,8 +71,10 @@ impl Follower {
         let mut events = pin!(watcher(self.api.clone(), config));
         let mut listing = Objects::new();
         let mut since: Option<Instant> = None;
-        let ended =
-            |retry, since: Option<Instant>| Ended { retry, held: since.map_or(Duration::ZERO, |since| since.elapsed()) };
+        let ended = |retry, since: Option<Instant>| Ended {
+            retry,
+            held: since.map_or(Duration::ZERO, |since| since.elapsed()),
+        };
         loop {
             let patience = if since.is_some() { jittered(QUIET) } else { LIST_PATIENCE };
             // The watcher warns of each refusal; we say it once.

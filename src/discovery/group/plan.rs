@@ -50,7 +50,8 @@ impl Plan {
                 Some((resource, (listing.lasting(now)?, listing.is_left_out())))
             })
             .collect();
-        let ends_of_grace = Resource::ALL.into_iter().filter_map(|resource| Some(world.of(resource).trouble?.1 + GRACE));
+        let ends_of_grace =
+            Resource::ALL.into_iter().filter_map(|resource| Some(world.of(resource).trouble?.1 + GRACE));
         Plan {
             members: members(&known, timing),
             reserved: world.reserved.clone(),
@@ -91,8 +92,7 @@ mod tests {
     use super::super::object::Object;
     use super::*;
 
-    const TIMING: Timing =
-        Timing { interval: Duration::ZERO, timeout: Duration::ZERO, degraded_above: Duration::ZERO };
+    const TIMING: Timing = Timing { interval: Duration::ZERO, timeout: Duration::ZERO, degraded_above: Duration::ZERO };
 
     fn listed(world: &mut World, resource: Resource, names: &[&str]) {
         let object = Object::of(&json!({"spec": {"groupRef": {"name": "g"}}}), false);

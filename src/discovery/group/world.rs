@@ -135,7 +135,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn kind_that_was_never_seen_is_settled_by_a_refusal_at_once_and_by_silence_after_the_grace() {
         let now = Instant::now();
-        for (trouble, left_out) in [(Trouble::Forbidden, true), (Trouble::NotServed, true), (Trouble::NoAnswer, false)] {
+        for (trouble, left_out) in [(Trouble::Forbidden, true), (Trouble::NotServed, true), (Trouble::NoAnswer, false)]
+        {
             let mut listing = Listing::default();
             assert!(!listing.is_settled(now));
             listing.fail(trouble, now);

@@ -108,7 +108,11 @@ fn transport_that_cannot_be_probed_is_shown_by_its_phase_and_says_so() {
         (Resource::Server, json!({"transport": "sse", "proxyMode": "streamable-http"}), (Ready, sse, false)),
         (Resource::RemoteProxy, json!({}), (Ready, "", true)),
         (Resource::RemoteProxy, json!({"transport": "sse"}), (Ready, sse, false)),
-        (Resource::RemoteProxy, json!({"transport": "smoke"}), (Ready, "Not probed: its transport is not known", false)),
+        (
+            Resource::RemoteProxy,
+            json!({"transport": "smoke"}),
+            (Ready, "Not probed: its transport is not known", false),
+        ),
         (Resource::Entry, json!({"transport": "streamable-http"}), (Unknown, "", true)),
         (Resource::Entry, json!({"transport": "sse"}), (Unknown, sse, false)),
     ] {
@@ -123,7 +127,8 @@ fn transport_that_cannot_be_probed_is_shown_by_its_phase_and_says_so() {
 
 #[test]
 fn authentication_is_that_of_the_config_referred_to_and_a_dead_reference_is_said() {
-    let configs = objects(&[("good", json!({"spec": {"type": "tokenExchange"}})), ("odd", json!({"spec": {"type": 7}}))]);
+    let configs =
+        objects(&[("good", json!({"spec": {"type": "tokenExchange"}})), ("odd", json!({"spec": {"type": 7}}))]);
     let server = |reference: &str| {
         let spec = json!({"externalAuthConfigRef": {"name": reference}});
         objects(&[("a", workload(spec, json!({"url": "http://a/mcp"}))), ("b", workload(json!({}), json!(null)))])
@@ -183,13 +188,13 @@ fn any_json() -> impl Strategy<Value = Value> {
         "spec|status|groupRef|name|url|phase|transport|proxyMode|remoteUrl|externalAuthConfigRef|type",
         "[a-z]{0,3}"
     ];
-    let any = leaf.prop_recursive(4, 48, 6, move |inner| {
+    let nested = leaf.prop_recursive(4, 48, 6, move |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
             btree_map(key.clone(), inner, 0..8).prop_map(|members| members.into_iter().collect()),
         ]
     });
-    (any, any::<bool>()).prop_map(|(mut value, in_group)| {
+    (nested, any::<bool>()).prop_map(|(mut value, in_group)| {
         if in_group && (value.is_object() || value.is_null()) {
             if !value["spec"].is_object() {
                 value["spec"] = json!({});
@@ -205,6 +210,8 @@ fn any_objects() -> impl Strategy<Value = Vec<(String, Value)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_json_makes_backends_with_names_of_their_own_that_can_be_stored(
         lists in [any_objects(), any_objects(), any_objects()], auth in any_objects(), reserved in "[a-c]",
