@@ -155,7 +155,9 @@ impl Stored {
 
     fn names(&self) -> Vec<&str> {
         let backends = self.0["discoveredBackends"].as_array();
-        backends.into_iter().flatten().filter_map(|backend| backend["name"].as_str()).collect()
+        let mut names: Vec<_> = backends.into_iter().flatten().filter_map(|backend| backend["name"].as_str()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Status and message of a backend.

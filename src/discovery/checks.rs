@@ -358,3 +358,6 @@ pub(crate) fn bare(mut url: Url) -> String {
     url.set_fragment(None);
     url.into()
 }
+
+#[cfg(test)]
+mod tests;
