@@ -121,14 +121,12 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        match tokio::time::timeout(LIMIT, look).await {
-            Ok(status) => {
-                let took = since.elapsed();
-                println!("{:>5} ms  {step}", took.as_millis());
-                (took, status)
-            }
-            Err(_) => panic!("{step}: {:#}", self.status().await.0),
-        }
+        let Ok(status) = tokio::time::timeout(LIMIT, look).await else {
+            panic!("{step}: {:#}", self.status().await.0);
+        };
+        let took = since.elapsed();
+        println!("{:>5} ms  {step}", took.as_millis());
+        (took, status)
     }
 
     /// As `stored`, and promptly.

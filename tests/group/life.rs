@@ -109,7 +109,8 @@ async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
         discovery.end().await;
         assert!(reporter.shutdown().await.is_complete());
         let names = |status: &vmcp_status::Status| status.discovered_backends.iter().map(|b| b.name.clone()).collect();
-        let all: Vec<String> = names(&store.stored());
+        let mut all: Vec<String> = names(&store.stored());
+        all.sort_unstable();
         assert_eq!(all, ["mcpremoteproxy/same", "mcpserverentry/same", "same"]);
         for (_, status) in &store.state().writes {
             let some: Vec<String> = names(status);

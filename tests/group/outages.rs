@@ -14,7 +14,9 @@ fn has_failed(status: &Status) -> bool {
 }
 
 fn names(status: &Status) -> Vec<&str> {
-    status.discovered_backends.iter().map(|backend| backend.name.as_str()).collect()
+    let mut names: Vec<_> = status.discovered_backends.iter().map(|backend| backend.name.as_str()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// A reporter to a store that outlives the API server, and the discovery.
@@ -27,7 +29,13 @@ async fn watched(client: Client, options: GroupOptions) -> (store::Store, Status
 }
 
 async fn until(store: &store::Store, wanted: impl Fn(&Status) -> bool) {
-    eventually(async || store.state().stored.as_ref().is_some_and(&wanted)).await;
+    let look = async {
+        while !store.state().stored.as_ref().is_some_and(&wanted) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let came = tokio::time::timeout(LIMIT, look).await.is_ok();
+    assert!(came, "it does not come about: {:#?}", store.state().stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,8 +74,9 @@ async fn watch_that_breaks_resumes_without_a_flap() {
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     cluster.create("MCPServer", "a", json!({}), Value::Null).await;
     let tunnel = Tunnel::start(&cluster.server.kubeconfig("dynamic")).await;
-    let (store, _handle, _reporter, _discovery) = watched(tunnel.client().await, seldom()).await;
+    let (store, handle, _reporter, _discovery) = watched(tunnel.client().await, seldom()).await;
     until(&store, |s| names(s) == ["a"]).await;
+    handle.flush().await.expect("stored");
     let from = store.state().writes.len();
     for round in 0..3 {
         assert!(tunnel.cut() >= 1, "connections were cut");
@@ -78,7 +87,8 @@ async fn watch_that_breaks_resumes_without_a_flap() {
         println!("seen {:?} after the watch was cut", at.elapsed());
     }
     let state = store.state();
-    assert_eq!(state.writes.len(), from + 3, "one write for each that came, and none for the cuts");
+    let said: Vec<_> = state.writes[from..].iter().map(|(_, s)| (s.phase, &s.message, names(s))).collect();
+    assert_eq!(said.len(), 3, "one write for each that came, and none for the cuts: {said:#?}");
     assert!(state.writes[from..].iter().all(|(_, s)| names(s).contains(&"a") && !has_failed(s)));
 }
 
