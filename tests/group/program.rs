@@ -89,10 +89,11 @@ async fn run_says_what_it_may_not_do_once() {
     let mut child = program(&cluster, "dynamic", &args).spawn().expect("it runs");
     let lines = BufReader::new(child.stderr.take().expect("piped"));
     cluster.stored(began, "without rights on two kinds", |s| s.phase() == "Ready").await;
-    let at = cluster.create("MCPServer", "files", json!({}), Value::Null).await;
-    cluster.promptly(at, "the others go on", |s| s.names() == ["files"]).await;
-    // Long enough for some tries more: each is twice as long after the last.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Meanwhile what is forbidden is tried some times more.
+    for count in 1..=5 {
+        let at = cluster.create("MCPServer", &format!("files-{count}"), json!({}), Value::Null).await;
+        cluster.promptly(at, "the others go on", |s| s.names().len() == count).await;
+    }
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     let mut lines: Vec<_> = lines.lines().map_while(Result::ok).collect();
     let _ = child.wait();

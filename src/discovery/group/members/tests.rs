@@ -100,6 +100,7 @@ fn transport_that_cannot_be_probed_is_shown_by_its_phase_and_says_so() {
     let sse = "Not probed: it speaks HTTP+SSE";
     for (kind, spec, expected) in [
         (Resource::Server, json!({}), (Ready, "", true)),
+        (Resource::Server, json!({"proxyMode": "sse"}), (Ready, sse, false)),
         (Resource::Server, json!({"transport": "stdio"}), (Ready, "", true)),
         (Resource::Server, json!({"transport": "stdio", "proxyMode": "streamable-http"}), (Ready, "", true)),
         (Resource::Server, json!({"transport": "stdio", "proxyMode": "sse"}), (Ready, sse, false)),
