@@ -143,7 +143,7 @@ impl Added {
     fn next(&mut self, asked: Duration) -> Duration {
         let doubled = 1 << self.refusals.min(Added::DOUBLINGS);
         self.refusals = self.refusals.saturating_add(1);
-        spread((asked.max(self.least) * doubled / 2).min(self.most), JITTER)
+        around((asked.max(self.least) * doubled / 2).min(self.most), JITTER)
     }
 
     fn reset(&mut self) {
@@ -153,11 +153,18 @@ impl Added {
 
 /// The interval, somewhat shorter or longer each time.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    spread(interval.min(LONGEST), REFRESH_JITTER)
+    around(interval.min(LONGEST), REFRESH_JITTER)
+}
+
+/// Half of the interval to one and a half, each as likely: what starts together
+/// is spread over the interval.
+#[cfg(feature = "probe")]
+pub(crate) fn spread(interval: Duration) -> Duration {
+    around(interval.min(LONGEST), 0.5)
 }
 
 /// A time that is on average this one.
-fn spread(mean: Duration, jitter: f64) -> Duration {
+fn around(mean: Duration, jitter: f64) -> Duration {
     exponential(mean, mean, 1.0, jitter).next_backoff().unwrap_or(mean)
 }
 
@@ -231,7 +238,7 @@ mod tests {
         let mut pauses = Pauses::new(&policy);
         for (asked, most) in [(Duration::from_secs(1), Duration::from_secs(6)), (policy.max * 10, policy.max)] {
             pauses.reset();
-            let added: Vec<Duration> = (0..1000).map(|_| pauses.next(Retry::After(asked)) - asked).collect();
+            let added: Vec<Duration> = (0..1000).map(|_| pauses.next(Retry::After(asked)).saturating_sub(asked)).collect();
             let longest = *added.iter().max().expect("a thousand");
             assert!(added[0] <= asked * 3 / 4, "{:?}", added[0]);
             assert!(longest <= most + Duration::from_micros(1) && longest > most * 9 / 10, "{longest:?} of {most:?}");

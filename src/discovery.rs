@@ -2,6 +2,8 @@
 //! through a handle of its own.
 
 mod checks;
+#[cfg(feature = "group")]
+pub mod group;
 pub mod probe;
 
-pub use checks::{CheckedBackend, Checks, TokenSource};
+pub use checks::{CheckLimit, CheckedBackend, Checks, TokenSource};

@@ -8,6 +8,8 @@ mod changes;
 mod credentials;
 #[path = "probe/good.rs"]
 mod good;
+#[path = "probe/limit.rs"]
+mod limit;
 #[path = "support/mcp.rs"]
 mod mcp;
 #[path = "probe/sessions.rs"]

@@ -25,6 +25,9 @@ pub(crate) enum ConfigError {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) name: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) degraded_above: Duration,
     pub(crate) max_concurrent_checks: usize,
     /// PEM certificates to trust beside the system's.
     pub(crate) extra_ca: Option<Vec<u8>>,
@@ -96,6 +99,22 @@ impl File {
     }
 }
 
+impl Default for Config {
+    /// What holds where there is no file.
+    fn default() -> Self {
+        Config {
+            name: None,
+            interval: defaults::interval(),
+            timeout: defaults::timeout(),
+            degraded_above: defaults::degraded_above(),
+            max_concurrent_checks: defaults::max_concurrent_checks(),
+            extra_ca: None,
+            insecure_skip_tls_verify: false,
+            backends: Vec::new(),
+        }
+    }
+}
+
 impl Config {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let read =
@@ -106,11 +125,19 @@ impl Config {
         config.map_err(|faults| ConfigError::Faults { path: path.to_owned(), faults })
     }
 
+    /// The names of the backends.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.backends.iter().map(|backend| backend.name.clone())
+    }
+
     /// Lists every fault, not just the first.
     fn check(file: File, extra_ca: Option<Vec<u8>>) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let mut names = HashSet::new();
         let mut backends = Vec::new();
+        if file.interval.is_zero() || file.timeout.is_zero() {
+            faults.push("interval and timeout must be longer than 0s".to_owned());
+        }
         if file.max_concurrent_checks == 0 {
             faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
         }
@@ -159,6 +186,9 @@ impl Config {
         }
         Ok(Config {
             name: file.name,
+            interval: file.interval,
+            timeout: file.timeout,
+            degraded_above: file.degraded_above,
             max_concurrent_checks: file.max_concurrent_checks,
             extra_ca,
             insecure_skip_tls_verify: file.insecure_skip_tls_verify,

@@ -1,13 +1,17 @@
+mod group;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
-use vmcp_status::discovery::Checks;
+use vmcp_status::discovery::group::GroupDiscovery;
 use vmcp_status::discovery::probe::{Prober, ProberOptions};
+use vmcp_status::discovery::{CheckLimit, Checks};
 use vmcp_status::{Phase, StatusHandle};
 
+use self::group::Group;
 use super::config::Config;
 use super::health::HealthArgs;
 use super::target::{EndSignals, TargetArgs, exit_code};
@@ -33,16 +37,27 @@ Examples:
   vmcp-status run -c vmcp.yaml
   vmcp-status run -c vmcp.yaml --once
   kill -HUP PID                 # after the configuration was changed
+  vmcp-status run --kubernetes my-vmcp -n my-namespace           # the group that its spec names
+  vmcp-status run --group my-group -n my-namespace               # to a state file
+  vmcp-status run --group my-group -n my-namespace --once
+
+Backends of a group are the MCPServers, MCPRemoteProxies and MCPServerEntries that
+name it; they are followed as they change. With a configuration too, its settings
+hold for them, and its own backends are checked beside them. The rights for it:
+vmcp-status rbac --discovery.
 
 Exit codes: 0 ended as asked and all is stored; 1 something failed; 2 wrong usage.";
 
 /// Check backends as an MCP client, and report how they are until SIGTERM or ctrl-C
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("in_cluster").multiple(true))]
 pub(crate) struct RunArgs {
     /// The backends, in YAML; read again on SIGHUP
     #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// Find the backends in this MCPGroup [default without --config: the one that the VirtualMCPServer names]
+    #[arg(long, value_name = "GROUP", group = "in_cluster")]
+    group: Option<String>,
     /// Check every backend once, store and print what was found, and end
     #[arg(long)]
     once: bool,
@@ -53,12 +68,17 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Failure> {
-    let mut config = Config::load(&args.config)?;
+    let mut config = args.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
     if args.once {
         // No backend is checked twice while another's first check goes on.
+        config.interval = Duration::MAX;
         config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
     }
     let name = args.target.name(config.name.as_deref())?;
+    let group = match (&args.group, &args.config) {
+        (None, Some(_)) => None,
+        (named, _) => Some(Group::find(&args.target, named.as_deref(), config.name.as_deref()).await?),
+    };
     let prober = Prober::new(ProberOptions {
         accept_invalid_certs: config.insecure_skip_tls_verify,
         extra_ca: config.extra_ca.clone(),
@@ -68,22 +88,31 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     let bound = args.health.bind().await?;
     let (handle, reporter) = args.target.reporter(global, config.name.as_deref()).await?.start();
     let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
-    let mut checks = Checks::new(prober, handle.source("config"), config.max_concurrent_checks);
+    let limit = CheckLimit::new(config.max_concurrent_checks);
+    let mut checks = Checks::new(prober.clone(), handle.source("config"), limit.clone());
+    let discovery = group.map(|group| group.start(&config, prober, limit, &handle)).transpose()?;
 
-    let count = config.backends.len();
-    // Until each has been looked at once the whole is neither good nor bad.
-    handle.set_phase(Phase::Pending, format!("Starting, checking {count} backends"));
+    if discovery.is_none() {
+        let count = config.backends.len();
+        // Until each has been looked at once the whole is neither good nor bad.
+        handle.set_phase(Phase::Pending, format!("Starting, checking {count} backends"));
+    }
     checks.set(config.backends).await;
     if args.once {
         tokio::select! {
-            () = checks.first_round() => {}
+            () = first_round(&checks, discovery.as_ref()) => {}
             signal = signals.wait() => tracing::info!(signal, "ending early"),
         }
-        handle.derive_phase();
+        if discovery.is_none() {
+            handle.derive_phase();
+        }
     } else {
-        keep_checking(&args.config, &mut checks, &handle, &mut signals).await?;
+        keep_checking(args.config.as_deref(), &mut checks, discovery.as_ref(), &handle, &mut signals).await?;
     }
     checks.end().await;
+    if let Some(discovery) = discovery {
+        discovery.end().await;
+    }
     let outcome = reporter.shutdown().await;
     endpoints.end().await;
     if args.once
@@ -94,15 +123,25 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     Ok(exit_code(&outcome))
 }
 
+/// Until every backend has been checked once.
+async fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) {
+    checks.first_round().await;
+    if let Some(discovery) = discovery {
+        discovery.first_round().await;
+    }
+}
+
 /// Until a signal asks to end.
 async fn keep_checking(
-    config: &Path,
+    config: Option<&Path>,
     checks: &mut Checks,
+    discovery: Option<&GroupDiscovery>,
     handle: &StatusHandle,
     signals: &mut EndSignals,
 ) -> std::io::Result<()> {
     let mut reload = signal(SignalKind::hangup())?;
-    let mut starting = true;
+    // With a group the phase is that of its discovery.
+    let mut starting = discovery.is_none();
     let mut first_round = Box::pin(checks.first_round());
     loop {
         tokio::select! {
@@ -114,13 +153,17 @@ async fn keep_checking(
                 starting = false;
                 handle.derive_phase();
             }
-            _ = reload.recv() => match Config::load(config) {
-                Ok(new) => {
+            _ = reload.recv() => match config.map(Config::load) {
+                None => tracing::info!("there is no configuration to be read again"),
+                Some(Ok(new)) => {
                     tracing::info!(backends = new.backends.len(), "configuration read again");
+                    if let Some(discovery) = discovery {
+                        discovery.reserve(new.names());
+                    }
                     checks.set(new.backends).await;
                     first_round = Box::pin(checks.first_round());
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::error!(error = %error, "configuration not changed");
                 }
             },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::http::Readiness;
 use vmcp_status::{
@@ -26,10 +27,10 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Report to this VirtualMCPServer of a cluster [default: $VMCP_NAME, if $VMCP_NAMESPACE is set too]
-    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    #[arg(long, value_name = "NAME", conflicts_with = "name", group = "in_cluster")]
     kubernetes: Option<String>,
     /// Its namespace [default: $VMCP_NAMESPACE, else that of the pod or context]
-    #[arg(short, long, value_name = "NAMESPACE", requires = "kubernetes")]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "in_cluster")]
     namespace: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -68,6 +69,15 @@ pub(crate) struct ClusterArgs {
     /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// A place in a cluster.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// The object that is reported to, if the status goes there.
+    pub(crate) object: Option<String>,
+    pub(crate) api_version: String,
 }
 
 /// Where a status goes.
@@ -114,6 +124,22 @@ impl TargetArgs {
             Target::File { .. } => Readiness::Always,
             Target::Kubernetes { .. } => Readiness::Stored,
         })
+    }
+
+    /// Whether the status goes to a cluster.
+    pub(crate) fn is_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
+        Ok(matches!(self.target(configured)?, Target::Kubernetes { .. }))
+    }
+
+    /// The cluster, wherever the status goes.
+    pub(crate) async fn cluster(&self, configured: Option<&str>) -> Result<Cluster, Failure> {
+        let (namespace, object) = match self.target(configured)? {
+            Target::Kubernetes { namespace, name } => (namespace, Some(name)),
+            Target::File { .. } => (self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE")), None),
+        };
+        let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Cluster { client, namespace, object, api_version: self.api_version.clone() })
     }
 
     /// A reporter to the store that arguments, configuration and environment

@@ -26,8 +26,8 @@ const NAMESPACE: &str = "default";
 /// Ends a test whose server does not come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// User, and what it may do: the three roles, the least of them with Events or
-/// with elections, and one that may do nothing.
+/// User, and what it may do: the three roles, the least of them with Events,
+/// with elections or with the backends of a group, and one that may do nothing.
 const RULES: &str = r#"[
   {"user": "seed", "rules": [{"verbs": ["get", "update", "patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]}]},
   {"user": "operator", "rules": [
@@ -39,9 +39,14 @@ const RULES: &str = r#"[
     {"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]}]},
   {"user": "electing", "rules": [
     {"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
-    {"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}]}
+    {"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}]},
+  {"user": "dynamic", "rules": [
+    {"verbs": ["patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
+    {"verbs": ["get"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers"]},
+    {"verbs": ["get", "list", "watch"], "apiGroups": ["toolhive.stacklok.dev"],
+     "resources": ["mcpgroups", "mcpservers", "mcpremoteproxies", "mcpserverentries", "mcpexternalauthconfigs"]}]}
 ]"#;
-const USERS: [&str; 6] = ["seed", "operator", "least", "events", "electing", "nobody"];
+const USERS: [&str; 7] = ["seed", "operator", "least", "events", "electing", "dynamic", "nobody"];
 
 /// Which server the environment offers.
 enum Kind {
@@ -121,7 +126,7 @@ impl RealServer {
         server.admin = server.client("admin").await;
         server.apply_crd().await;
         if !matches!(server.kind, Kind::Extensions) {
-            server.apply_rbac().await;
+            server.apply_rbac(serde_json::from_str(RULES).expect("JSON")).await;
         }
         server
     }
@@ -312,8 +317,22 @@ impl RealServer {
         Some(serde_json::to_value(lease).expect("serialises"))
     }
 
-    /// The rights of [`RULES`] as a cluster with RBAC has them.
-    async fn apply_rbac(&self) {
+    /// From now on this user may do this, and nothing else.
+    pub async fn grant(&self, user: &str, rules: Value) {
+        let mut users: Vec<Value> = serde_json::from_str(RULES).expect("JSON");
+        users.retain(|known| known["user"] != user);
+        users.push(json!({"user": user, "rules": rules}));
+        if !matches!(self.kind, Kind::Extensions) {
+            return self.apply_rbac(users).await;
+        }
+        // Replaced at once: the server reads it at any time.
+        let new = self.dir.path().join("rules.new");
+        std::fs::write(&new, json!(users).to_string()).expect("written");
+        std::fs::rename(new, self.dir.path().join("rules.json")).expect("renamed");
+    }
+
+    /// These rights as a cluster with RBAC has them.
+    async fn apply_rbac(&self, rules: Vec<Value>) {
         let apply = async |kind: &str, object: Value| {
             let gvk = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind);
             let api: Api<DynamicObject> = Api::all_with(self.admin.clone(), &ApiResource::from_gvk(&gvk));
@@ -325,7 +344,6 @@ impl RealServer {
                 applied => drop(applied.expect("applied")),
             }
         };
-        let rules: Vec<Value> = serde_json::from_str(RULES).expect("JSON");
         for user in rules {
             let name = format!("vmcp-status-test-{}", user["user"].as_str().expect("a name"));
             let metadata = json!({"name": name});

@@ -155,7 +155,7 @@ impl Sink for Store {
             state.close_hangs
         };
         if hangs {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

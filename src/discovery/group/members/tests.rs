@@ -1,0 +1,258 @@
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const TIMING: Timing = Timing {
+    interval: Duration::from_secs(30),
+    timeout: Duration::from_secs(10),
+    degraded_above: Duration::from_secs(2),
+};
+
+/// Objects of one kind by name, each with its spec and status.
+fn objects(list: &[(&str, Value)]) -> Objects {
+    list.iter().map(|(name, data)| ((*name).to_owned(), Object::of(data, false))).collect()
+}
+
+/// In the group, with this much more.
+fn workload(spec: Value, status: Value) -> Value {
+    let mut spec = spec;
+    spec["groupRef"] = json!({"name": "g"});
+    json!({"spec": spec, "status": status})
+}
+
+fn found(backends: &[(Resource, Objects)], auth: Option<&Objects>, reserved: &[&str]) -> BTreeMap<String, Member> {
+    let reserved = reserved.iter().map(|name| (*name).to_owned()).collect();
+    let backends = backends.iter().map(|(kind, objects)| (*kind, objects)).collect();
+    let known = Known { group: "g", reserved: &reserved, backends, auth_configs: auth };
+    members(&known, &TIMING).into_values().flatten().collect()
+}
+
+/// The only backend that comes of one object.
+fn one(kind: Resource, data: Value) -> Member {
+    let members = found(&[(kind, objects(&[("a", data)]))], Some(&Objects::new()), &[]);
+    members.into_values().next().expect("it is in the group")
+}
+
+/// How it is shown before any check, and whether there is to be one.
+fn shown(member: Member) -> (BackendStatus, String, bool) {
+    match member {
+        Member::Checked(wanted) => (wanted.initial, wanted.note, true),
+        Member::Shown(backend) => (backend.status, backend.message, false),
+    }
+}
+
+#[test]
+fn phase_decides_what_is_shown_and_whether_it_is_checked() {
+    use BackendStatus::{Ready, Unavailable, Unknown};
+    let url = "http://a:8080/mcp";
+    for kind in [Resource::Server, Resource::RemoteProxy] {
+        for (phase, expected) in [
+            ("Ready", (Ready, "", true)),
+            ("Pending", (Unknown, "", true)),
+            ("", (Unknown, "", true)),
+            ("New", (Unknown, "", true)),
+            ("Failed", (Unavailable, "Workload is Failed", false)),
+            ("Terminating", (Unavailable, "Workload is Terminating", false)),
+            ("Stopped", (Unavailable, "Workload is Stopped", false)),
+        ] {
+            let member = one(kind, workload(json!({}), json!({"phase": phase, "url": url})));
+            let (status, message, checked) = shown(member);
+            assert_eq!((status, message.as_str(), checked), expected, "{kind:?} {phase}");
+        }
+    }
+    for (phase, expected) in [
+        ("Valid", (Unknown, "", true)),
+        ("Pending", (Unknown, "Not validated yet", false)),
+        ("Ready", (Unknown, "Not validated yet", false)),
+        ("Failed", (Unavailable, "Workload is Failed", false)),
+    ] {
+        let (status, message, checked) =
+            shown(one(Resource::Entry, workload(json!({"remoteUrl": url}), json!({"phase": phase}))));
+        assert_eq!((status, message.as_str(), checked), expected, "entry {phase}");
+    }
+}
+
+#[test]
+fn without_a_url_of_its_own_nothing_is_guessed() {
+    use BackendStatus::{Unavailable, Unknown};
+    let spec = json!({"remoteUrl": "http://elsewhere/mcp", "proxyPort": 8080});
+    for (url, expected) in [
+        (json!(null), (Unknown, "No URL yet")),
+        (json!(""), (Unknown, "No URL yet")),
+        (json!(7), (Unknown, "No URL yet")),
+        (json!("ftp://a/mcp"), (Unavailable, "Its URL is not an http or https URL")),
+        (json!("a:8080/mcp"), (Unavailable, "Its URL is not an http or https URL")),
+    ] {
+        let Member::Shown(backend) =
+            one(Resource::RemoteProxy, workload(spec.clone(), json!({"phase": "Ready", "url": url})))
+        else {
+            panic!("nothing to check at {url}")
+        };
+        assert_eq!((backend.status, backend.message.as_str(), backend.url.as_str()), (expected.0, expected.1, ""));
+    }
+}
+
+#[test]
+fn transport_that_cannot_be_probed_is_shown_by_its_phase_and_says_so() {
+    use BackendStatus::{Ready, Unknown};
+    let sse = "Not probed: it speaks HTTP+SSE";
+    for (kind, spec, expected) in [
+        (Resource::Server, json!({}), (Ready, "", true)),
+        (Resource::Server, json!({"proxyMode": "sse"}), (Ready, sse, false)),
+        (Resource::Server, json!({"transport": "stdio"}), (Ready, "", true)),
+        (Resource::Server, json!({"transport": "stdio", "proxyMode": "streamable-http"}), (Ready, "", true)),
+        (Resource::Server, json!({"transport": "stdio", "proxyMode": "sse"}), (Ready, sse, false)),
+        // The mode of a proxy says nothing where there is none.
+        (Resource::Server, json!({"transport": "streamable-http", "proxyMode": "sse"}), (Ready, "", true)),
+        (Resource::Server, json!({"transport": "sse", "proxyMode": "streamable-http"}), (Ready, sse, false)),
+        (Resource::RemoteProxy, json!({}), (Ready, "", true)),
+        (Resource::RemoteProxy, json!({"transport": "sse"}), (Ready, sse, false)),
+        (
+            Resource::RemoteProxy,
+            json!({"transport": "smoke"}),
+            (Ready, "Not probed: its transport is not known", false),
+        ),
+        (Resource::Entry, json!({"transport": "streamable-http"}), (Unknown, "", true)),
+        (Resource::Entry, json!({"transport": "sse"}), (Unknown, sse, false)),
+    ] {
+        let mut spec = spec;
+        spec["remoteUrl"] = json!("http://a/mcp");
+        let phase = if kind == Resource::Entry { "Valid" } else { "Ready" };
+        let status = json!({"phase": phase, "url": "http://a/mcp"});
+        let (status, message, checked) = shown(one(kind, workload(spec.clone(), status)));
+        assert_eq!((status, message.as_str(), checked), expected, "{kind:?} {spec}");
+    }
+}
+
+#[test]
+fn authentication_is_that_of_the_config_referred_to_and_a_dead_reference_is_said() {
+    let configs =
+        objects(&[("good", json!({"spec": {"type": "tokenExchange"}})), ("odd", json!({"spec": {"type": 7}}))]);
+    let server = |reference: &str| {
+        let spec = json!({"externalAuthConfigRef": {"name": reference}});
+        objects(&[("a", workload(spec, json!({"url": "http://a/mcp"}))), ("b", workload(json!({}), json!(null)))])
+    };
+    for (reference, configs, auth_type, note) in [
+        ("good", Some(&configs), "tokenExchange", ""),
+        ("bad", Some(&configs), "", "MCPExternalAuthConfig \"bad\" does not exist"),
+        ("odd", Some(&configs), "", "MCPExternalAuthConfig \"odd\" names no type"),
+        ("good", None, "", "MCPExternalAuthConfigs cannot be read"),
+    ] {
+        let members = found(&[(Resource::Server, server(reference))], configs, &[]);
+        let Member::Checked(wanted) = &members["a"] else { panic!("checked all the same") };
+        let said = (wanted.backend.auth_type.as_str(), wanted.backend.auth_config_ref.as_str(), wanted.note.as_str());
+        assert_eq!(said, (auth_type, reference, note));
+        let Member::Shown(other) = &members["b"] else { panic!("it has no URL") };
+        assert_eq!((other.message.as_str(), other.auth_type.as_str()), ("No URL yet", ""), "it costs no other");
+    }
+}
+
+#[test]
+fn name_shared_by_kinds_is_kept_by_the_first_and_others_are_told_apart() {
+    let same = || objects(&[("a", workload(json!({}), json!(null)))]);
+    let kinds = Resource::BACKENDS.map(|kind| (kind, same()));
+    let names = |members: BTreeMap<String, Member>| members.into_keys().collect::<Vec<_>>();
+    assert_eq!(names(found(&kinds, None, &[])), ["a", "mcpremoteproxy/a", "mcpserverentry/a"]);
+    assert_eq!(names(found(&kinds[1..], None, &[])), ["a", "mcpserverentry/a"]);
+    let reserved = names(found(&kinds, None, &["a"]));
+    assert_eq!(reserved, ["mcpremoteproxy/a", "mcpserver/a", "mcpserverentry/a"]);
+}
+
+#[test]
+fn those_of_other_groups_are_not_members() {
+    let others = objects(&[
+        ("a", json!({"spec": {"groupRef": {"name": "h"}}})),
+        ("b", json!({"spec": {"groupRef": "g"}})),
+        ("c", json!({"spec": {"groupRef": null}})),
+        ("d", json!({})),
+    ]);
+    assert!(found(&[(Resource::Server, others)], None, &[]).is_empty());
+}
+
+/// JSON of any shape, now and then of the shape of a workload.
+fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        Just("g".to_owned()),
+        "sse|stdio|streamable-http|Ready|Failed|Valid|Stopped",
+        "https?://[a-z@:?#/]{0,12}",
+        "\\PC{0,8}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        word.prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        "spec|status|groupRef|name|url|phase|transport|proxyMode|remoteUrl|externalAuthConfigRef|type",
+        "[a-z]{0,3}"
+    ];
+    let nested = leaf.prop_recursive(4, 48, 6, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            btree_map(key.clone(), inner, 0..8).prop_map(|members| members.into_iter().collect()),
+        ]
+    });
+    (nested, any::<bool>()).prop_map(|(mut value, in_group)| {
+        if in_group && (value.is_object() || value.is_null()) {
+            if !value["spec"].is_object() {
+                value["spec"] = json!({});
+            }
+            value["spec"]["groupRef"] = json!({"name": "g"});
+        }
+        value
+    })
+}
+
+fn any_objects() -> impl Strategy<Value = Vec<(String, Value)>> {
+    vec(("[a-c]|mcp(server|remoteproxy|serverentry)/[ab]|\\PC{0,3}", any_json()), 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_json_makes_backends_with_names_of_their_own_that_can_be_stored(
+        lists in [any_objects(), any_objects(), any_objects()], auth in any_objects(), reserved in "[a-c]",
+    ) {
+        let read = |list: &[(String, Value)]| -> Objects {
+            list.iter().map(|(name, data)| (name.clone(), Object::of(data, false))).collect()
+        };
+        let auth = read(&auth);
+        let kinds: Vec<_> = Resource::BACKENDS.into_iter().zip(lists.iter().map(|list| read(list))).collect();
+        let members = found(&kinds, Some(&auth), &[&reserved]);
+        let in_group = |objects: &Objects| objects.values().filter(|object| object.group == "g").count();
+        prop_assert_eq!(members.len(), kinds.iter().map(|(_, objects)| in_group(objects)).sum::<usize>());
+        prop_assert!(!members.contains_key(&reserved));
+        for (name, member) in &members {
+            match member {
+                Member::Checked(wanted) => prop_assert_eq!(name, &wanted.backend.name),
+                Member::Shown(backend) => {
+                    prop_assert_eq!(name, &backend.name);
+                    prop_assert!(!backend.url.contains(['@', '?', '#']) || !backend.url.contains("://"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn order_in_which_objects_were_seen_does_not_matter(
+        list in any_objects(), seed in any::<prop::sample::Index>(),
+    ) {
+        // One object of a name, as in a cluster.
+        let unique: BTreeMap<_, _> = list.into_iter().collect();
+        let mut turned: Vec<_> = unique.clone().into_iter().collect();
+        if !turned.is_empty() {
+            let at = seed.index(turned.len());
+            turned.rotate_left(at);
+        }
+        let read = |list: Vec<(String, Value)>| -> Objects {
+            list.into_iter().map(|(name, data)| (name, Object::of(&data, false))).collect()
+        };
+        let kinds = |objects: Objects| Resource::BACKENDS.map(|kind| (kind, objects.clone()));
+        let one_way = found(&kinds(read(unique.into_iter().collect())), None, &[]);
+        prop_assert_eq!(one_way, found(&kinds(read(turned)), None, &[]));
+    }
+}

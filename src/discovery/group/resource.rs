@@ -1,0 +1,63 @@
+//! The kinds of object that a group is made of.
+
+use kube::core::{ApiResource, GroupVersionKind};
+
+/// One kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Resource {
+    Server,
+    RemoteProxy,
+    Entry,
+    AuthConfig,
+    Group,
+}
+
+impl Resource {
+    pub(super) const ALL: [Resource; 5] =
+        [Resource::Server, Resource::RemoteProxy, Resource::Entry, Resource::AuthConfig, Resource::Group];
+    /// Those whose objects are backends. Where two have the same name, the
+    /// kind that comes first here keeps it.
+    pub(super) const BACKENDS: [Resource; 3] = [Resource::Server, Resource::RemoteProxy, Resource::Entry];
+
+    pub(super) const fn kind(self) -> &'static str {
+        match self {
+            Resource::Server => "MCPServer",
+            Resource::RemoteProxy => "MCPRemoteProxy",
+            Resource::Entry => "MCPServerEntry",
+            Resource::AuthConfig => "MCPExternalAuthConfig",
+            Resource::Group => "MCPGroup",
+        }
+    }
+
+    /// Also the name of the source of its backends.
+    pub(super) const fn plural(self) -> &'static str {
+        match self {
+            Resource::Server => "mcpservers",
+            Resource::RemoteProxy => "mcpremoteproxies",
+            Resource::Entry => "mcpserverentries",
+            Resource::AuthConfig => "mcpexternalauthconfigs",
+            Resource::Group => "mcpgroups",
+        }
+    }
+
+    /// Several of them, in a sentence.
+    pub(super) const fn many(self) -> &'static str {
+        match self {
+            Resource::Server => "MCPServers",
+            Resource::RemoteProxy => "MCPRemoteProxies",
+            Resource::Entry => "MCPServerEntries",
+            Resource::AuthConfig => "MCPExternalAuthConfigs",
+            Resource::Group => "MCPGroups",
+        }
+    }
+
+    pub(super) fn api(self, group: &str, version: &str) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.kind()), self.plural())
+    }
+
+    /// The name of a backend whose plain name is taken: no object has a slash
+    /// in its name, so it is nobody else's.
+    pub(super) fn qualified(self, name: &str) -> String {
+        format!("{}/{name}", self.kind().to_ascii_lowercase())
+    }
+}
