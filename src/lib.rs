@@ -15,7 +15,9 @@
 //! * **Where to**: a [`Sink`]: [`NoOpSink`], [`FileSink`],
 #![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
 //!   or one of your own; [`from_env`] picks one.
+//! * **Which of several replicas writes**: [`Leadership`], which a sink may have.
 #![cfg_attr(feature = "probe", doc = "* **Where from**: [`discovery`] checks a list of backends as an MCP client.")]
+#![cfg_attr(feature = "group", doc = "  [`discovery::group`] finds them in a cluster.")]
 #![cfg_attr(
     feature = "metrics",
     doc = "* **How it goes**: [`StatusMetrics`] for Prometheus, registered with\n  [`StatusHandle::register_metrics`]."
@@ -29,7 +31,8 @@
 //! # Features
 //!
 //! `cli` (default) is for the program and enables the others; `kubernetes` has
-//! the Kubernetes sink, `probe` the checks, `metrics` the collector for
+//! the Kubernetes sink and its elections, `events` Kubernetes Events, `probe` the
+//! checks, `group` backends found in a cluster, `metrics` the collector for
 //! Prometheus, `http` the health endpoints. Without default features there is
 //! neither TLS nor HTTP in the library.
 

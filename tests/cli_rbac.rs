@@ -24,7 +24,7 @@ fn the_manifests_in_the_document_are_those_that_are_printed() {
         let (block, _) = rest.split_once("```").expect("the block ends");
         assert_eq!(printed(args), block, "vmcp-status {args}");
     }
-    for word in ["--discovery", "--cluster-wide"] {
+    for word in ["--discovery", "--cluster-wide", "--leader-elect", "--events"] {
         assert!(DOCUMENT.lines().any(|line| line.starts_with("<!--") && line.contains(word)), "{word}");
     }
 }

@@ -169,7 +169,10 @@ async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
     handle.report(said("two"));
     handle.flush().await.expect("stored");
     let at: Vec<_> = api.requests().iter().map(|request| request.at - start).collect();
-    assert_eq!(at, [Duration::ZERO, Duration::from_secs(3)]);
+    let [first, second] = at[..] else { panic!("{at:?}") };
+    assert_eq!(first, Duration::ZERO);
+    // Some is added, so that those who were told the same do not come together.
+    assert!((3.0..6.0).contains(&second.as_secs_f64()), "{second:?}");
 }
 
 #[tokio::test(start_paused = true)]
