@@ -1,7 +1,7 @@
 //! A fleet of reporters in one process, in paused time, against a model of an
 //! API server. Shared by `benches/fleet.rs` and `tests/fleet.rs`.
 
-#![allow(dead_code, reason = "each user takes the part it needs")]
+#![allow(dead_code, unused_imports, reason = "each user takes the part it needs")]
 
 mod gateway;
 mod get_put;
