@@ -10,6 +10,9 @@
 //! cargo bench --bench fleet --no-default-features -- --ours --size 100000 --quiet 600 --writes 4000 --reads 30000
 //! ```
 
+#![allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+#![allow(clippy::unchecked_time_subtraction, reason = "later less earlier; all moments are those of one timeline")]
+
 #[path = "fleet/memory.rs"]
 mod memory;
 #[path = "fleet/picture.rs"]

@@ -2,6 +2,8 @@
 //! API server. Shared by `benches/fleet.rs` and `tests/fleet.rs`.
 
 #![allow(dead_code, unused_imports, reason = "each user takes the part it needs")]
+#![allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+#![allow(clippy::unchecked_time_subtraction, reason = "later less earlier; all moments are those of one timeline")]
 
 mod gateway;
 mod get_put;
