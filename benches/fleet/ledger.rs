@@ -114,9 +114,8 @@ impl Ledger {
         let Some(carried) = status.discovered_backends.first().map(|first| first.consecutive_failures) else { return };
         let (now, begin) = (Instant::now(), self.begin);
         let member = &mut self.members[id];
-        while let Some((_, at)) = member.waiting.pop_front_if(|(number, _)| *number <= carried) {
-            self.changes.push((at - begin, now - at));
-        }
+        let settled = member.waiting.iter().take_while(|(number, _)| *number <= carried).count();
+        self.changes.extend(member.waiting.drain(..settled).map(|(_, at)| (at - begin, now - at)));
         if let Some(back) = self.back
             && member.at_end_of_outage.take_if(|newest| *newest <= carried).is_some()
         {

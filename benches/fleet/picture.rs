@@ -42,9 +42,11 @@ pub fn draw(runs: &[Run], size: usize) -> String {
     let shown: Vec<_> =
         PANELS.iter().filter_map(|(design, title, colour)| Some((of(*design)?, title, colour))).collect();
     let most = shown.iter().map(|(run, ..)| run.ledger.load(around(run)).peak_requests).max().unwrap_or(1);
-    let scale = Scale::up_to(most);
+    let scale = Scale { most: most.max(10) };
     text(&mut svg, (LEFT, 20.0), "start", 16, &format!("{} servers around an outage of ten minutes", thousands(size)));
-    text(&mut svg, (LEFT, 38.0), "start", 12, "Requests to the API server in each second, on a logarithmic scale");
+    let what = "Requests to the API server in each second, on a logarithmic scale. \
+                A minute into the outage backends of all change at once.";
+    text(&mut svg, (LEFT, 38.0), "start", 12, what);
     for (number, (run, title, colour)) in shown.iter().enumerate() {
         let top = TOP + number as f64 * (PANEL + GAP);
         panel(&mut svg, run, top, title, colour, &scale);
@@ -117,20 +119,18 @@ fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, size: u32, text: &st
 
 /// Logarithmic, with one request a little above the ground.
 struct Scale {
-    decades: u32,
+    most: u32,
 }
 
 impl Scale {
-    fn up_to(most: u32) -> Self {
-        Scale { decades: most.max(10).ilog10() + 1 }
-    }
-
     fn ticks(&self) -> impl Iterator<Item = u32> {
-        (0..=self.decades).map(|decade| 10_u32.pow(decade))
+        (0..=self.most.ilog10()).map(|decade| 10_u32.pow(decade))
     }
 
     fn height(&self, requests: u32) -> f64 {
-        (f64::from(requests).log10() + 0.15) / (f64::from(self.decades) + 0.15) * PANEL
+        const GROUND: f64 = 0.15;
+        // Room for what is written above the bars.
+        (f64::from(requests).log10() + GROUND) / (f64::from(self.most).log10() + GROUND) * (PANEL - 18.0)
     }
 }
 

@@ -1,7 +1,9 @@
 //! A fleet of reporters in one process, in paused time, against a model of an
 //! API server. Shared by `benches/fleet.rs` and `tests/fleet.rs`.
 
-#![allow(dead_code, reason = "each user takes the part it needs")]
+#![allow(dead_code, unused_imports, reason = "each user takes the part it needs")]
+#![allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+#![allow(clippy::unchecked_time_subtraction, reason = "later less earlier; all moments are those of one timeline")]
 
 mod gateway;
 mod get_put;

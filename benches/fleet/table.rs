@@ -52,9 +52,10 @@ impl Run {
     }
 
     fn quiet(&self) -> Seen {
-        // What the start left behind is not the day's.
-        let time = self.timeline.started..self.timeline.outage;
-        Seen { load: self.ledger.load(time.clone()), stale: self.ledger.staleness(time) }
+        let (from, until) = (self.timeline.started, self.timeline.outage);
+        // What changes just before the outage has to wait until it is over.
+        let stale = self.ledger.staleness(from..until - Duration::from_secs(60));
+        Seen { load: self.ledger.load(from..until), stale }
     }
 
     fn recovery(&self) -> Seen {
@@ -127,10 +128,9 @@ fn print_ratios(runs: &[Run]) {
     }
     println!();
     for ours in sizes(runs) {
-        let theirs = |in_step| {
-            runs.iter().find(|run| run.size == ours.size && run.design == Design::GetPut { in_step }).expect("all ran")
-        };
-        let (spread, in_step) = (theirs(false), theirs(true));
+        let theirs =
+            |in_step| runs.iter().find(|run| run.size == ours.size && run.design == Design::GetPut { in_step });
+        let (Some(spread), Some(in_step)) = (theirs(false), theirs(true)) else { continue };
         let quiet = spread.quiet().load.requests() / ours.quiet().load.requests();
         let peak = |run: &Run| f64::from(run.recovery().load.peak_requests.max(1));
         println!(
