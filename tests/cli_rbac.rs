@@ -72,3 +72,20 @@ fn rights_to_elect_a_leader_are_three_verbs_on_leases() {
     assert_eq!(electing.replace(rule, ""), plain, "{electing}");
     assert!(electing.contains(rule), "{electing}");
 }
+
+#[test]
+fn the_pod_in_the_readme_has_the_role_that_is_printed() {
+    let rules = |manifests: &str| {
+        let objects: Vec<serde_json::Value> =
+            manifests.split("---\n").map(|text| serde_saphyr::from_str(text).expect("YAML")).collect();
+        let role = objects.iter().find(|object| object["kind"] == "Role").expect("a role");
+        role["rules"].clone()
+    };
+    let readme = include_str!("../README.md");
+    let pod = readme.split("```yaml\n").find(|block| block.contains("kind: Deployment")).expect("it is there");
+    let (pod, _) = pod.split_once("```").expect("the block ends");
+    assert_eq!(rules(pod), rules(&printed("rbac -n my-namespace --leader-elect --events")));
+    for what in ["VMCP_LEADER_ELECT", "VMCP_EVENTS", "VMCP_LISTEN", "/healthz", "/readyz", "replicas: 2"] {
+        assert!(pod.contains(what), "{what}");
+    }
+}
