@@ -7,6 +7,7 @@
 
 mod folded;
 mod journal;
+mod ledger;
 mod limits;
 mod schedule;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::folded::Folded;
 use self::journal::Journal;
+use self::ledger::Ledger;
 use self::limits::Limits;
 use self::schedule::{Revision, Schedule, Step};
 use crate::backoff::{BackoffPolicy, Pauses, jittered};
@@ -91,21 +93,10 @@ pub(crate) struct Actor {
     standing: Standing,
     flushes: Vec<Flush>,
     last_error: Option<String>,
-    /// Updates not yet accounted for: taken since the last write began, and
-    /// carried by the write in flight.
-    waiting: Load,
-    carried: Load,
+    ledger: Ledger,
     /// When those who watch shall see what has changed, and when they last did.
     show_at: Option<Instant>,
     shown_at: Option<Instant>,
-}
-
-/// Updates on their way to the store.
-#[derive(Debug, Default)]
-struct Load {
-    updates: u64,
-    /// When the first of them came that said something new.
-    since: Option<Instant>,
 }
 
 struct Flush {
@@ -141,8 +132,7 @@ impl Actor {
             give_up: CancellationToken::new(),
             flushes: Vec::new(),
             last_error: None,
-            waiting: Load::default(),
-            carried: Load::default(),
+            ledger: Ledger::new(Arc::clone(&metrics)),
             show_at: None,
             shown_at: None,
             settings,
@@ -192,27 +182,26 @@ impl Actor {
 
     fn note(&mut self, folded: Folded) {
         let Folded { received, change, mut faults, .. } = folded;
-        self.metrics.received.add(received);
+        self.ledger.received(received);
         for fault in faults.drain() {
             self.metrics.mended.add(1);
             self.journal.mended(fault);
         }
-        self.waiting.updates += received;
         // The first update is news whatever it says: an empty list differs from
         // what an earlier process left behind.
         let first = received > 0 && self.schedule.newest() == 0;
         if change == Change::Content || first {
             let now = Instant::now();
             self.schedule.changed();
-            self.waiting.since.get_or_insert(now);
+            self.ledger.changed(now);
             let paced = self.shown_at.map_or(now, |shown| shown + self.settings.write_interval);
             self.show_at.get_or_insert(paced);
         }
         if self.schedule.is_clean() {
             // Nothing but times: they ride along with the next write.
-            self.account_equal();
+            self.ledger.equal();
         } else {
-            let since = self.pending_since();
+            let since = self.ledger.pending_since();
             self.progress(|progress| {
                 progress.pending_since = since;
                 !std::mem::replace(&mut progress.pending, true)
@@ -269,8 +258,8 @@ impl Actor {
         if std::mem::replace(&mut self.standing, standing) != standing {
             self.schedule.set_standing(standing);
             // While another led, nothing was late.
-            self.waiting.since = self.waiting.since.map(|_| Instant::now());
-            let since = self.pending_since();
+            self.ledger.forgive(Instant::now());
+            let since = self.ledger.pending_since();
             self.progress(|progress| {
                 progress.pending_since = since;
                 false
@@ -300,14 +289,14 @@ impl Actor {
             && (if self.schedule.is_refreshing() { next == stored } else { next.same_but_for_times(&stored) })
         {
             self.metrics.saved.add(1);
-            self.account_equal();
+            self.ledger.equal();
             self.schedule.verified();
             self.succeeded(Effect::Unchanged, stored);
             return;
         }
         self.metrics.attempts.add(1);
         self.schedule.begin(Instant::now(), true);
-        self.carried = std::mem::take(&mut self.waiting);
+        self.ledger.carry();
         let metrics = Arc::clone(&self.metrics);
         self.start(|mut sink, limits| {
             Box::pin(async move {
@@ -375,10 +364,14 @@ impl Actor {
             }
             Ok(Done::Wrote(effect, status)) => {
                 self.schedule.write_done();
-                self.account(effect);
+                self.metrics.results.of_effect(effect).add(1);
+                if effect == Effect::Written {
+                    self.metrics.stored_at.set((self.settings.wall_clock)());
+                }
+                self.ledger.delivered(effect);
                 if self.schedule.is_clean() {
                     // What came meanwhile was nothing but times.
-                    self.account_equal();
+                    self.ledger.equal();
                 }
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
@@ -387,36 +380,12 @@ impl Actor {
         }
     }
 
-    /// Each update that the write carried is counted once.
-    fn account(&mut self, effect: Effect) {
-        let carried = std::mem::take(&mut self.carried).updates;
-        self.metrics.results.of_effect(effect).add(1);
-        match effect {
-            Effect::Written => {
-                self.metrics.stored_at.set((self.settings.wall_clock)());
-                self.metrics.written.add(carried.min(1));
-                self.metrics.merged.add(carried.saturating_sub(1));
-            }
-            Effect::Unchanged => self.metrics.equal.add(carried),
-        }
-    }
-
-    /// What waited turned out to say nothing new.
-    fn account_equal(&mut self) {
-        self.metrics.equal.add(std::mem::take(&mut self.waiting).updates);
-    }
-
-    /// Since when something has been reported that is not stored.
-    fn pending_since(&self) -> Option<Instant> {
-        self.carried.since.or(self.waiting.since)
-    }
-
     fn succeeded(&mut self, effect: Effect, stored: Arc<Status>) {
         self.pauses.reset();
         self.last_error = None;
         self.journal.stored(Instant::now());
         let pending = !self.schedule.is_clean();
-        let pending_since = self.pending_since();
+        let pending_since = self.ledger.pending_since();
         let at = (self.settings.wall_clock)();
         self.progress(|progress| {
             progress.stored = Some(stored);
@@ -437,9 +406,7 @@ impl Actor {
         if self.schedule.is_writing() {
             self.metrics.results.of_failure(error.retry()).add(1);
         }
-        let carried = std::mem::take(&mut self.carried);
-        self.waiting =
-            Load { updates: self.waiting.updates + carried.updates, since: carried.since.or(self.waiting.since) };
+        self.ledger.brought_back();
         self.schedule.failed(now, error.retry(), pause);
         self.look_who_leads();
         if !self.standing.may_write() {

@@ -238,7 +238,8 @@ mod tests {
         let mut pauses = Pauses::new(&policy);
         for (asked, most) in [(Duration::from_secs(1), Duration::from_secs(6)), (policy.max * 10, policy.max)] {
             pauses.reset();
-            let added: Vec<Duration> = (0..1000).map(|_| pauses.next(Retry::After(asked)).saturating_sub(asked)).collect();
+            let added: Vec<Duration> =
+                (0..1000).map(|_| pauses.next(Retry::After(asked)).saturating_sub(asked)).collect();
             let longest = *added.iter().max().expect("a thousand");
             assert!(added[0] <= asked * 3 / 4, "{:?}", added[0]);
             assert!(longest <= most + Duration::from_micros(1) && longest > most * 9 / 10, "{longest:?} of {most:?}");
