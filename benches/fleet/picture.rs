@@ -44,8 +44,7 @@ pub fn draw(runs: &[Run], size: usize) -> String {
     let most = shown.iter().map(|(run, ..)| run.ledger.load(around(run)).peak_requests).max().unwrap_or(1);
     let scale = Scale { most: most.max(10) };
     text(&mut svg, (LEFT, 20.0), "start", 16, &format!("{} servers around an outage of ten minutes", thousands(size)));
-    let what = "Requests to the API server in each second, on a logarithmic scale. \
-                A minute into the outage backends of all change at once.";
+    let what = "Requests per second, on a logarithmic scale. A minute into the outage backends of all change.";
     text(&mut svg, (LEFT, 38.0), "start", 12, what);
     for (number, (run, title, colour)) in shown.iter().enumerate() {
         let top = TOP + number as f64 * (PANEL + GAP);
