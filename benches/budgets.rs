@@ -66,9 +66,9 @@ fn callers() -> Vec<Budget> {
     let mut sides = SIZES.map(|backends| (Bare::new(status(backends)), Reporting::new(status(backends))));
     let rounds: Vec<Vec<(Duration, Duration)>> = (0..ROUNDS)
         .map(|_| {
-            let both = sides.iter_mut().map(|(bare, reporting)| {
-                (median(BURSTS, || bare.time(256)), median(BURSTS, || reporting.time(256)))
-            });
+            let both = sides
+                .iter_mut()
+                .map(|(bare, reporting)| (median(BURSTS, || bare.time(256)), median(BURSTS, || reporting.time(256))));
             both.collect()
         })
         .collect();
@@ -106,7 +106,8 @@ fn diff() -> Vec<Budget> {
                 let next = if turn % 2 == 0 { &broken } else { &ready };
                 let before = if turn % 2 == 0 { &ready } else { &broken };
                 // Where the lists begin to be shared, or not, is not measured.
-                let (before, next) = if share == 0 { (before.clone(), next.clone()) } else { (before.clone(), rebuilt(next)) };
+                let (before, next) =
+                    if share == 0 { (before.clone(), next.clone()) } else { (before.clone(), rebuilt(next)) };
                 sink.write(&before).await.expect("answered");
                 let start = Instant::now();
                 sink.write(&next).await.expect("answered");

@@ -134,7 +134,8 @@ async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
         report(&handle, forms[1].clone()).await;
         reporter.shutdown().await;
     }
-    let listed = server.object(BARE).await.expect("it is there")["status"]["discoveredBackends"].as_array().map_or(0, Vec::len);
+    let listed =
+        server.object(BARE).await.expect("it is there")["status"]["discoveredBackends"].as_array().map_or(0, Vec::len);
 
     // A client each, so that each has a connection of its own.
     let (bare, whole) = (server.client("admin").await, server.client("admin").await);
@@ -239,7 +240,9 @@ fn resident_mib() -> f64 {
 
 fn print(lines: &[Line]) {
     let milli = |time: Duration| time.as_secs_f64() * 1e3;
-    println!("\n| backends | listed | ratio | report to stored, median | p99 | bare PATCH, median | p99 | GET and PUT, median | times ours |");
+    println!(
+        "\n| backends | listed | ratio | report to stored, median | p99 | bare PATCH, median | p99 | GET and PUT, median | times ours |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for line in lines {
         let Line { backends, listed, ours, bare, whole, .. } = line;
@@ -255,7 +258,9 @@ fn print(lines: &[Line]) {
         );
     }
     println!("\nFor one change, bytes of bodies; CPU time of the client's process:\n");
-    println!("| backends | requests | bytes up | bytes down | CPU | bare PATCH: CPU | GET and PUT: requests | bytes up | bytes down | resident |");
+    println!(
+        "| backends | requests | bytes up | bytes down | CPU | bare PATCH: CPU | GET and PUT: requests | bytes up | bytes down | resident |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for Line { backends, traffic, whole_traffic, cpu, bare_cpu, resident_mib, .. } in lines {
         let ([requests, up, down], [whole_requests, whole_up, whole_down]) = (traffic, whole_traffic);

@@ -105,7 +105,8 @@ fn both_forms(backends: usize) -> [std::sync::Arc<vmcp_status::DiscoveredBackend
 
 fn diff_and_encoding(criterion: &mut Criterion, runtime: &Runtime, backends: usize) {
     let mut group = criterion.benchmark_group("diff and encode");
-    let (ready, broken) = (status(backends), with_one_changed(&status(backends), backends / 2, BackendStatus::Unavailable));
+    let (ready, broken) =
+        (status(backends), with_one_changed(&status(backends), backends / 2, BackendStatus::Unavailable));
     let mut sink = runtime.block_on(async {
         let client = memory::client(Whole::of(&ready).bytes());
         let mut sink = KubernetesSink::new(client, NAMESPACE, NAME).expect("good names");

@@ -3,11 +3,11 @@
 //! bytes of a change in `kubernetes::faults::costs_…`; that no timer wakes while
 //! idle in `laws::law_6_…`.
 
-#[path = "budgets/allocations.rs"]
-mod allocations;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 #[path = "budgets/agent.rs"]
 mod agent;
+#[path = "budgets/allocations.rs"]
+mod allocations;
 #[path = "budgets/copies.rs"]
 mod copies;
 #[path = "budgets/memory.rs"]

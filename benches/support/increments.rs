@@ -1,5 +1,7 @@
 //! Increments from many tasks to one state.
 
+#![allow(dead_code, reason = "each bench takes the part it needs")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -70,10 +70,8 @@ async fn idle_agent_that_checks_one_backend_stays_small() {
     let server = McpServer::start_tls(Behaviour::Modern).await;
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("ca.pem"), server.certificate().expect("it has one")).expect("written");
-    let config = format!(
-        "name: idle\ninterval: 20ms\ncaFile: ca.pem\nbackends:\n- {{name: one, url: '{}'}}\n",
-        server.url()
-    );
+    let config =
+        format!("name: idle\ninterval: 20ms\ncaFile: ca.pem\nbackends:\n- {{name: one, url: '{}'}}\n", server.url());
     std::fs::write(dir.path().join("vmcp.yaml"), config).expect("written");
     let agent = Agent::start(dir, &["run", "-c", "vmcp.yaml"]);
     agent.has_stored().await;

@@ -112,9 +112,14 @@ mod kubernetes {
     }
 
     #[test]
-    fn patch_of_one_backend_x() {
-        for n in [10, 1_000, 10_000] {
-            println!("{n} {:?}", write(n));
+    fn patch_of_one_backend_allocates_no_other_backend() {
+        let few = write(10);
+        for backends in [1_000, 10_000] {
+            let cost = write(backends);
+            assert_eq!(cost.count_total, few.count_total, "as often with {backends} backends as with 10");
+            // What is stored after it, and which of them are still wanted.
+            let most = 3 * POINTER * backends as u64 + 2 * FIXED;
+            assert!(cost.bytes_total <= most, "{backends} backends: {cost:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the object held when it was last read or written, and how to get from
 //! there to what we want.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -38,11 +38,37 @@ pub(super) struct Seen {
 }
 
 /// An item of a list, in its place.
-#[derive(Clone, Debug)]
-struct Item<T> {
-    key: String,
-    /// `None` where it is not as our model has it: somebody else made it.
-    value: Option<Arc<T>>,
+#[derive(Debug)]
+enum Item<T> {
+    Ours(Arc<T>),
+    /// Not as our model has it, so that somebody else made it: its key.
+    Others(Box<str>),
+}
+
+// Derived, it would ask for a `T` that can be cloned.
+impl<T> Clone for Item<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Item::Ours(value) => Item::Ours(Arc::clone(value)),
+            Item::Others(key) => Item::Others(key.clone()),
+        }
+    }
+}
+
+impl<T: Keyed> Item<T> {
+    fn key(&self) -> &str {
+        match self {
+            Item::Ours(value) => value.key(),
+            Item::Others(key) => key,
+        }
+    }
+
+    fn value(&self) -> Option<&Arc<T>> {
+        match self {
+            Item::Ours(value) => Some(value),
+            Item::Others(_) => None,
+        }
+    }
 }
 
 /// How the two kinds of item are alike.
@@ -66,9 +92,9 @@ impl Keyed for DiscoveredBackend {
 }
 
 fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
-    let item = |value: &Value| Item {
-        key: value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned(),
-        value: T::deserialize(value).ok().map(Arc::new),
+    let item = |value: &Value| match T::deserialize(value) {
+        Ok(ours) => Item::Ours(Arc::new(ours)),
+        Err(_) => Item::Others(value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().into()),
     };
     list.and_then(Value::as_array).map(|list| list.iter().map(item).collect()).unwrap_or_default()
 }
@@ -108,8 +134,12 @@ impl Seen {
         if !self.has_status {
             return None;
         }
-        let conditions = self.conditions.iter().filter_map(|item| item.value.as_deref().cloned()).collect();
-        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value.clone()).collect();
+        let conditions = self
+            .conditions
+            .iter()
+            .filter_map(|item| item.value().map(|condition| Condition::clone(condition)))
+            .collect();
+        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value().cloned()).collect();
         let complete = discovered_backends.len() == self.backends.len();
         Some(Status {
             phase: self.phase.unwrap_or_default(),
@@ -142,7 +172,7 @@ impl Seen {
         }
         let pairs = before.backends.iter().zip(&self.backends);
         let mut dropped = Vec::new();
-        for (written, found) in pairs.filter_map(|(a, b)| a.value.as_ref().zip(b.value.as_ref())) {
+        for (written, found) in pairs.filter_map(|(a, b)| a.value().zip(b.value())) {
             let (written, found) = (Members::of(written), Members::of(found));
             for member in OPTIONAL_MEMBERS {
                 if written.0.contains_key(member) && !found.0.contains_key(member) && !dropped.contains(&member) {
@@ -173,7 +203,7 @@ impl Seen {
             let room = patch.operations.len() + operations.operations.len() <= MAX_OPERATIONS;
             if room && (only_times || size <= SMALL_PATCH) {
                 patch.append(operations);
-                after.backends[index].value = Some(backend);
+                after.backends[index] = Item::Ours(backend);
             }
         }
         if patch.is_empty() {
@@ -209,15 +239,21 @@ impl Seen {
         for condition in &wanted.conditions {
             match place.get(condition.type_.as_str()) {
                 Some(&at) => {
-                    edit(&mut edits, &format!("{LIST}/{at}"), self.conditions[at].value.as_deref(), condition, &[]);
-                    after.conditions[at].value = Some(Arc::new(condition.clone()));
+                    edit(
+                        &mut edits,
+                        &format!("{LIST}/{at}"),
+                        self.conditions[at].value().map(AsRef::as_ref),
+                        condition,
+                        &[],
+                    );
+                    after.conditions[at] = Item::Ours(Arc::new(condition.clone()));
                 }
                 None => new.push(Arc::new(condition.clone())),
             }
         }
         patch.append(edits);
         // One that our model could not say is not missing from what we want.
-        let gone = |item: &Item<Condition>| item.value.is_some() && wanted.condition(&item.key).is_none();
+        let gone = |item: &Item<Condition>| item.value().is_some() && wanted.condition(item.key()).is_none();
         remove(patch, LIST, &mut after.conditions, gone);
         append(patch, LIST, &mut after.has_conditions, &mut after.conditions, new, &[]);
     }
@@ -232,17 +268,17 @@ impl Seen {
         after: &mut Seen,
     ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
         const LIST: &str = "/status/discoveredBackends";
-        let place: HashMap<&str, usize> = index(&self.backends);
+        let mut places = Places::of(&self.backends);
         let mut kept = vec![false; self.backends.len()];
         let (mut times, mut new) = (Vec::new(), Vec::new());
         let begin = patch.operations.len();
         for backend in &wanted.discovered_backends {
-            let Some(&at) = place.get(backend.name.as_str()) else {
+            let Some(at) = places.find(backend) else {
                 new.push(Arc::clone(backend));
                 continue;
             };
             kept[at] = true;
-            let old = self.backends[at].value.as_ref();
+            let old = self.backends[at].value();
             if old.is_some_and(|old| Arc::ptr_eq(old, backend) || **old == **backend) {
                 continue;
             }
@@ -252,7 +288,7 @@ impl Seen {
                 times.push((at, Arc::clone(backend), edits));
             } else {
                 patch.append(edits);
-                after.backends[at].value = Some(Arc::clone(backend));
+                after.backends[at] = Item::Ours(Arc::clone(backend));
             }
         }
         // Paths count items: what stays in place is edited before anything is
@@ -261,11 +297,11 @@ impl Seen {
         if !removed.is_empty() {
             for (at, backend, edits) in times.drain(..) {
                 patch.append(edits);
-                after.backends[at].value = Some(backend);
+                after.backends[at] = Item::Ours(backend);
             }
         }
-        let keys: std::collections::HashSet<String> = removed.iter().map(|&at| self.backends[at].key.clone()).collect();
-        remove(patch, LIST, &mut after.backends, |item| keys.contains(&item.key));
+        let keys: HashSet<&str> = removed.iter().map(|&at| self.backends[at].key()).collect();
+        remove(patch, LIST, &mut after.backends, |item| keys.contains(item.key()));
         append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
         if patch.operations.len() > MAX_OPERATIONS {
             // More changes than one patch can hold: the list as a whole. Only
@@ -300,8 +336,35 @@ const OPTIONAL_MEMBERS: [&str; 9] = [
     "mcpRevision",
 ];
 
-fn index<T>(items: &[Item<T>]) -> HashMap<&str, usize> {
-    items.iter().enumerate().map(|(at, item)| (item.key.as_str(), at)).collect()
+fn index<T: Keyed>(items: &[Item<T>]) -> HashMap<&str, usize> {
+    items.iter().enumerate().map(|(at, item)| (item.key(), at)).collect()
+}
+
+/// Finds the items of a list one after the other. What we want is mostly in the
+/// order of what is stored, so it looks first behind the item found last, and
+/// makes an index only where that fails.
+struct Places<'a, T> {
+    items: &'a [Item<T>],
+    next: usize,
+    index: Option<HashMap<&'a str, usize>>,
+}
+
+impl<'a, T: Keyed> Places<'a, T> {
+    fn of(items: &'a [Item<T>]) -> Self {
+        Places { items, next: 0, index: None }
+    }
+
+    fn find(&mut self, wanted: &Arc<T>) -> Option<usize> {
+        let same =
+            |item: &Item<T>| item.value().is_some_and(|value| Arc::ptr_eq(value, wanted)) || item.key() == wanted.key();
+        let at = if self.items.get(self.next).is_some_and(same) {
+            self.next
+        } else {
+            *self.index.get_or_insert_with(|| index(self.items)).get(wanted.key())?
+        };
+        self.next = at + 1;
+        Some(at)
+    }
 }
 
 fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: Option<&T>, new: &T, pruned: &[&str]) {
@@ -337,5 +400,5 @@ fn append<T: Keyed>(
         patch.add(list.to_owned(), values.collect());
         *exists = true;
     }
-    items.extend(new.into_iter().map(|item| Item { key: item.key().to_owned(), value: Some(item) }));
+    items.extend(new.into_iter().map(Item::Ours));
 }
