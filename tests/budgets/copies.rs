@@ -51,6 +51,25 @@ fn backends_reach_the_sink_without_a_copy() {
     });
 }
 
+#[test]
+fn snapshot_that_was_built_anew_shares_what_did_not_change() {
+    let kept = Kept::default();
+    runtime().block_on(async {
+        let (handle, _reporter) = Reporter::builder(kept.clone()).start();
+        handle.report(ready(100));
+        handle.flush().await.expect("stored");
+        let first = kept.last();
+        let mut anew = ready(101);
+        anew.discovered_backends.remove(3);
+        anew.discovered_backends[7] = Arc::new(backend(8, BackendStatus::Unavailable));
+        handle.report(anew);
+        handle.flush().await.expect("stored");
+        let kept = kept.last().discovered_backends;
+        let old: Vec<_> = first.discovered_backends.iter().map(Arc::as_ptr).collect();
+        assert_eq!(kept.iter().filter(|backend| old.contains(&Arc::as_ptr(backend))).count(), 98);
+    });
+}
+
 /// What a change of one backend allocates once everything is warm.
 fn change(backends: usize) -> AllocationInfo {
     let runtime = runtime();

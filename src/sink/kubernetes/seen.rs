@@ -279,7 +279,12 @@ impl Seen {
             };
             kept[at] = true;
             let old = self.backends[at].value();
-            if old.is_some_and(|old| Arc::ptr_eq(old, backend) || **old == **backend) {
+            if old.is_some_and(|old| Arc::ptr_eq(old, backend)) {
+                continue;
+            }
+            if old.is_some_and(|old| **old == **backend) {
+                // The same content once in memory, and found at a glance from then on.
+                after.backends[at] = Item::Ours(Arc::clone(backend));
                 continue;
             }
             let mut edits = Patch::default();
