@@ -141,7 +141,7 @@ impl Actor {
         }
     }
 
-    pub(crate) async fn run(mut self) -> Remains {
+    pub(crate) async fn run(mut self: Box<Self>) -> Remains {
         loop {
             self.plan_refresh();
             self.look_who_leads();
@@ -455,7 +455,7 @@ impl Actor {
         self.schedule.set_deadline(now, self.flushes.iter().map(|flush| flush.by).min());
     }
 
-    async fn end(mut self) -> Remains {
+    async fn end(mut self: Box<Self>) -> Remains {
         self.close_sink().await;
         // What a replica on standby has seen is for the leader to store.
         let ours = !self.schedule.is_clean() && self.standing != Standing::Standby;

@@ -219,7 +219,7 @@ impl ReporterBuilder {
         let handle =
             StatusHandle::new(updates, control, watched, Arc::clone(&metrics), leadership, settings.shutdown_grace);
         let channels = Channels { mailbox, control: controls, progress, shutdown: shutdown.clone() };
-        let actor = Actor::new(settings, channels, Arc::clone(&metrics), sink);
+        let actor = Box::new(Actor::new(settings, channels, Arc::clone(&metrics), sink));
         let task = tokio::spawn(actor.run().instrument(span));
         let ended = async move {
             Arc::new(match task.await {

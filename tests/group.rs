@@ -13,7 +13,6 @@ mod outages;
 mod program;
 #[path = "support/real.rs"]
 mod real;
-#[allow(dead_code, reason = "each user takes the part it needs")]
 #[path = "support/store.rs"]
 mod store;
 #[path = "group/tunnel.rs"]

@@ -22,6 +22,8 @@ const DISCOVERED: [&str; 5] =
     ["mcpgroups", "mcpservers", "mcpremoteproxies", "mcpserverentries", "mcpexternalauthconfigs"];
 
 /// Print the manifests of the role that a reporter needs, and of its binding
+// Each is a flag of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RbacArgs {

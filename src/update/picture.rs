@@ -150,15 +150,30 @@ impl Picture {
             }
             self.set_condition(condition, now, faults);
         }
-        self.backends.clear();
+        let before = std::mem::take(&mut self.backends);
         for backend in discovered_backends {
             if self.backends.contains_key(&backend.name) {
                 faults.push(Fault::DoubledBackend(backend.name.clone()));
             }
             self.upsert(backend, None, faults);
         }
+        self.share_with(before);
         // Whether it says anything new is told by comparing with the store.
         Change::Content
+    }
+
+    /// What is the same as before stays the same object, so that the rest of the
+    /// way tells at a glance what a snapshot that was built anew has changed.
+    fn share_with(&mut self, before: BTreeMap<String, Entry>) {
+        let mut before = before.into_iter().peekable();
+        for (name, entry) in &mut self.backends {
+            while before.next_if(|(old, _)| old < name).is_some() {}
+            if let Some((_, old)) = before.next_if(|(old, _)| old == name)
+                && old.backend == entry.backend
+            {
+                entry.backend = old.backend;
+            }
+        }
     }
 
     fn replace_source(

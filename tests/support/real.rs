@@ -109,7 +109,7 @@ impl RealServer {
     /// roles.
     pub async fn start() -> Self {
         // One provider for the process: without it the client cannot choose.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("rules.json"), RULES).expect("written");
         let etcd_port = free_port();

@@ -40,12 +40,53 @@ pub(super) struct Seen {
 }
 
 /// An item of a list, in its place.
+#[derive(Debug)]
+enum Item<T> {
+    Ours(Arc<T>),
+    /// Not as our model has it, so that somebody else made it.
+    Odd(Box<Odd>),
+}
+
 #[derive(Clone, Debug)]
-struct Item<T> {
+struct Odd {
     key: String,
-    /// `Err` with what is there where it is not as our model has it: somebody
-    /// else made it.
-    value: Result<Arc<T>, Value>,
+    value: Value,
+}
+
+// Derived, it would ask for a `T` that can be cloned.
+impl<T> Clone for Item<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Item::Ours(value) => Item::Ours(Arc::clone(value)),
+            Item::Odd(odd) => Item::Odd(odd.clone()),
+        }
+    }
+}
+
+impl<T: Keyed> Item<T> {
+    fn of_value(value: &Value) -> Self {
+        match T::deserialize(value) {
+            Ok(ours) => Item::Ours(Arc::new(ours)),
+            Err(_) => {
+                let key = value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned();
+                Item::Odd(Box::new(Odd { key, value: value.clone() }))
+            }
+        }
+    }
+
+    fn key(&self) -> &str {
+        match self {
+            Item::Ours(value) => value.key(),
+            Item::Odd(odd) => &odd.key,
+        }
+    }
+
+    fn ours(&self) -> Option<&Arc<T>> {
+        match self {
+            Item::Ours(value) => Some(value),
+            Item::Odd(_) => None,
+        }
+    }
 }
 
 /// How the two kinds of item are alike.
@@ -83,11 +124,7 @@ impl Keyed for DiscoveredBackend {
 }
 
 fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
-    let item = |value: &Value| Item {
-        key: value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned(),
-        value: T::deserialize(value).map(Arc::new).map_err(|_| value.clone()),
-    };
-    list.and_then(Value::as_array).map(|list| list.iter().map(item).collect()).unwrap_or_default()
+    list.and_then(Value::as_array).map(|list| list.iter().map(Item::of_value).collect()).unwrap_or_default()
 }
 
 impl Seen {
@@ -127,8 +164,8 @@ impl Seen {
         if !self.has_status {
             return None;
         }
-        let conditions = self.conditions.iter().filter_map(|item| item.value.as_deref().ok().cloned()).collect();
-        let discovered_backends: Vec<_> = self.backends.iter().filter_map(|item| item.value.clone().ok()).collect();
+        let conditions = self.conditions.iter().filter_map(Item::ours).map(|ours| Condition::clone(ours)).collect();
+        let discovered_backends: Vec<_> = self.backends.iter().filter_map(Item::ours).cloned().collect();
         let complete = discovered_backends.len() == self.backends.len();
         Some(Status {
             phase: self.phase.unwrap_or_default(),
@@ -174,7 +211,7 @@ impl Seen {
         }
         let pairs = before.backends.iter().zip(&self.backends);
         let mut dropped = Vec::new();
-        for (written, found) in pairs.filter_map(|(a, b)| a.value.as_ref().ok().zip(b.value.as_ref().ok())) {
+        for (written, found) in pairs.filter_map(|(a, b)| a.ours().zip(b.ours())) {
             let (written, found) = (Members::of(written), Members::of(found));
             for &member in DiscoveredBackend::OPTIONAL {
                 if written.0.contains_key(member) && !found.0.contains_key(member) && !dropped.contains(&member) {
@@ -205,7 +242,7 @@ impl Seen {
             let room = patch.operations.len() + operations.operations.len() <= MAX_OPERATIONS;
             if room && (only_times || size <= SMALL_PATCH) {
                 patch.append(operations);
-                after.backends[index].value = Ok(backend);
+                after.backends[index] = Item::Ours(backend);
             }
         }
         if patch.is_empty() {
@@ -236,22 +273,20 @@ impl Seen {
 
     fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
         const LIST: &str = "/status/conditions";
-        let mut places = places(&self.conditions);
-        let mut kept = vec![false; self.conditions.len()];
+        let mut places = Places::of(&self.conditions);
         let (mut edits, mut new) = (Patch::default(), Vec::new());
         for condition in &wanted.conditions {
-            match places.get_mut(condition.type_.as_str()).and_then(Vec::pop) {
+            match places.find(condition) {
                 Some(at) => {
-                    kept[at] = true;
                     edit(&mut edits, &format!("{LIST}/{at}"), &self.conditions[at], condition, &[]);
-                    after.conditions[at].value = Ok(Arc::new(condition.clone()));
+                    after.conditions[at] = Item::Ours(Arc::new(condition.clone()));
                 }
                 None => new.push(Arc::new(condition.clone())),
             }
         }
         patch.append(edits);
         // One that our model could not say is not missing from what we want.
-        remove(patch, LIST, &mut after.conditions, |at, item| item.value.is_ok() && !kept[at]);
+        remove(patch, LIST, &mut after.conditions, |at, item| item.ours().is_some() && !places.found[at]);
         append(patch, LIST, &mut after.has_conditions, &mut after.conditions, new, &[]);
     }
 
@@ -265,18 +300,21 @@ impl Seen {
         after: &mut Seen,
     ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
         const LIST: &str = "/status/discoveredBackends";
-        let mut places = places(&self.backends);
-        let mut kept = vec![false; self.backends.len()];
+        let mut places = Places::of(&self.backends);
         let (mut times, mut new) = (Vec::new(), Vec::new());
         let begin = patch.operations.len();
         for backend in &wanted.discovered_backends {
-            let Some(at) = places.get_mut(backend.name.as_str()).and_then(Vec::pop) else {
+            let Some(at) = places.find(&**backend) else {
                 new.push(Arc::clone(backend));
                 continue;
             };
-            kept[at] = true;
-            let old = self.backends[at].value.as_ref().ok();
-            if old.is_some_and(|old| Arc::ptr_eq(old, backend) || **old == **backend) {
+            let old = self.backends[at].ours();
+            if old.is_some_and(|old| Arc::ptr_eq(old, backend)) {
+                continue;
+            }
+            if old.is_some_and(|old| **old == **backend) {
+                // The same content once in memory, and found at a glance from then on.
+                after.backends[at] = Item::Ours(Arc::clone(backend));
                 continue;
             }
             let mut edits = Patch::default();
@@ -285,18 +323,18 @@ impl Seen {
                 times.push((at, Arc::clone(backend), edits));
             } else {
                 patch.append(edits);
-                after.backends[at].value = Ok(Arc::clone(backend));
+                after.backends[at] = Item::Ours(Arc::clone(backend));
             }
         }
         // Paths count items: what stays in place is edited before anything is
         // removed, so the times have to find their places again.
-        if kept.contains(&false) {
+        if places.found.contains(&false) {
             for (at, backend, edits) in times.drain(..) {
                 patch.append(edits);
-                after.backends[at].value = Ok(backend);
+                after.backends[at] = Item::Ours(backend);
             }
         }
-        remove(patch, LIST, &mut after.backends, |at, _| !kept[at]);
+        remove(patch, LIST, &mut after.backends, |at, _| !places.found[at]);
         append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
         if patch.operations.len() > MAX_OPERATIONS {
             // More changes than one patch can hold: the list as a whole. Only
@@ -318,14 +356,46 @@ impl Seen {
     }
 }
 
+/// Finds the items of a list one after the other, none twice. What we want is
+/// mostly in the order of what is stored, so it looks first behind the item
+/// found last, and makes an index only where that fails.
+struct Places<'a, T> {
+    items: &'a [Item<T>],
+    next: usize,
+    found: Vec<bool>,
+    index: Option<HashMap<&'a str, Vec<usize>>>,
+}
+
+impl<'a, T: Keyed> Places<'a, T> {
+    fn of(items: &'a [Item<T>]) -> Self {
+        Places { items, next: 0, found: vec![false; items.len()], index: None }
+    }
+
+    fn find(&mut self, wanted: &T) -> Option<usize> {
+        let same = |item: &Item<T>| {
+            item.ours().is_some_and(|ours| std::ptr::eq(&raw const **ours, wanted) || ours.key() == wanted.key())
+        };
+        let follows = self.items.get(self.next).is_some_and(same) && !self.found[self.next];
+        let at = if follows { self.next } else { self.look_up(wanted.key())? };
+        self.found[at] = true;
+        self.next = at + 1;
+        Some(at)
+    }
+
+    fn look_up(&mut self, key: &str) -> Option<usize> {
+        let places = self.index.get_or_insert_with(|| index(self.items)).get_mut(key)?;
+        std::iter::from_fn(|| places.pop()).find(|&at| !self.found[at])
+    }
+}
+
 /// Where the items of each key are, to be taken from the end: in their order,
 /// and those first that our model can say. A key that is there twice is known
 /// to lists without keys only.
-fn places<T>(items: &[Item<T>]) -> HashMap<&str, Vec<usize>> {
-    let (ours, odd): (Vec<_>, Vec<_>) = (0..items.len()).rev().partition(|&at| items[at].value.is_ok());
+fn index<T: Keyed>(items: &[Item<T>]) -> HashMap<&str, Vec<usize>> {
+    let (ours, odd): (Vec<_>, Vec<_>) = (0..items.len()).rev().partition(|&at| items[at].ours().is_some());
     let mut places: HashMap<&str, Vec<usize>> = HashMap::with_capacity(items.len());
     for at in odd.into_iter().chain(ours) {
-        places.entry(items[at].key.as_str()).or_default().push(at);
+        places.entry(items[at].key()).or_default().push(at);
     }
     places
 }
@@ -333,14 +403,17 @@ fn places<T>(items: &[Item<T>]) -> HashMap<&str, Vec<usize>> {
 /// Members that the model does not know stay, whatever the item is like.
 fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: &Item<T>, new: &T, pruned: &[&str]) {
     let new = Members::of(new).without(pruned);
-    match &old.value {
-        Ok(old) => edits.members(path, &Members::of(&**old).without(pruned), &new),
-        Err(Value::Object(odd)) => {
+    let odd = match old {
+        Item::Ours(old) => return edits.members(path, &Members::of(&**old).without(pruned), &new),
+        Item::Odd(odd) => &odd.value,
+    };
+    match odd.as_object() {
+        Some(odd) => {
             let mut odd = odd.clone();
             odd.retain(|name, _| new.0.contains_key(name) || T::OPTIONAL.contains(&name.as_str()));
             edits.members(path, &Members(odd).without(pruned), &new);
         }
-        Err(_) => edits.replace(path.to_owned(), new.into_value()),
+        None => edits.replace(path.to_owned(), new.into_value()),
     }
 }
 
@@ -369,5 +442,5 @@ fn append<T: Keyed>(
         patch.add(list.to_owned(), values.collect());
         *exists = true;
     }
-    items.extend(new.into_iter().map(|item| Item { key: item.key().to_owned(), value: Ok(item) }));
+    items.extend(new.into_iter().map(Item::Ours));
 }
