@@ -49,9 +49,9 @@ pub(crate) struct TargetArgs {
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     write_interval: Duration,
-    /// Compare with the store and bring times up to date this often; 0s: never
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    refresh: Duration,
+    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file, else 5m]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    refresh: Option<Duration>,
     /// How long the last write may take at the end
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
@@ -85,6 +85,18 @@ pub(crate) struct Cluster {
 enum Target {
     File { name: String },
     Kubernetes { namespace: Option<String>, name: String },
+}
+
+impl Target {
+    /// How often to refresh by default. In a cluster each refresh is a read and,
+    /// since times have moved, a write: at 30 s these would be a hundred times
+    /// what changes cost.
+    fn refresh(&self) -> Duration {
+        Duration::from_secs(match self {
+            Target::File { .. } => 30,
+            Target::Kubernetes { .. } => 300,
+        })
+    }
 }
 
 impl TargetArgs {
@@ -145,8 +157,10 @@ impl TargetArgs {
     /// A reporter to the store that arguments, configuration and environment
     /// name.
     pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
-        let refresh = Some(self.refresh).filter(|refresh| !refresh.is_zero());
-        let sink = match self.target(configured)? {
+        let target = self.target(configured)?;
+        let refresh = self.refresh.unwrap_or(target.refresh());
+        let refresh = Some(refresh).filter(|refresh| !refresh.is_zero());
+        let sink = match target {
             Target::File { .. } if self.leader_elect => {
                 let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
                 return Err(format!("leaders are elected in a cluster only: {advice}").into());
