@@ -15,19 +15,20 @@ mod memory;
 mod states;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callers::{Bare, Reporting};
 use increments::Increments;
 use states::{NAME, NAMESPACE, Whole, status, with_one_changed};
+use tokio::time::Instant;
 use vmcp_status::{BackendStatus, KubernetesSink, Sink as _};
 
 const ROUNDS: usize = 7;
 const SIZES: [usize; 3] = [3, 100, 3_000];
 
 fn main() -> ExitCode {
-    let held = [callers(), diff(), throughput()].into_iter().flatten().fold(true, |all, budget| budget.print() && all);
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let missed = [callers(), diff(), throughput()].into_iter().flatten().filter(|budget| !budget.print()).count();
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 struct Budget {
@@ -40,6 +41,7 @@ struct Budget {
 }
 
 impl Budget {
+    /// Whether it is held.
     fn print(&self) -> bool {
         let Budget { what, measured, unit, limit, at_least } = self;
         let held = if *at_least { measured >= limit } else { measured <= limit };
@@ -51,9 +53,9 @@ impl Budget {
 
 /// The median of an odd number of takes.
 fn median(takes: usize, mut take: impl FnMut() -> Duration) -> Duration {
-    let mut taken: Vec<Duration> = (0..takes).map(|_| take()).collect();
-    taken.sort();
-    taken[takes / 2]
+    let mut sorted: Vec<Duration> = (0..takes).map(|_| take()).collect();
+    sorted.sort();
+    sorted[takes / 2]
 }
 
 fn best(values: impl Iterator<Item = f64>) -> f64 {
@@ -124,13 +126,13 @@ fn diff() -> Vec<Budget> {
 }
 
 fn throughput() -> Vec<Budget> {
-    const COUNT: u64 = 300_000;
+    const COUNT: u32 = 300_000;
     let increments = Increments::new();
     let of = |tasks| {
-        let spent = (0..ROUNDS).map(|_| increments.through_the_actor(tasks, COUNT)).min().expect("some rounds");
+        let spent = (0..ROUNDS).map(|_| increments.through_the_actor(tasks, COUNT.into())).min().expect("some rounds");
         Budget {
             what: format!("increments from {tasks} tasks through the actor"),
-            measured: COUNT as f64 / spent.as_secs_f64() / 1e6,
+            measured: f64::from(COUNT) / spent.as_secs_f64() / 1e6,
             unit: " million a second",
             limit: 1.0,
             at_least: true,

@@ -23,7 +23,7 @@ mod real;
 mod states;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use counted::{Traffic, counted};
 use http::Request;
@@ -32,6 +32,7 @@ use real::RealServer;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use states::{NAMESPACE, status, with_one_changed};
+use tokio::time::Instant;
 use vmcp_status::{BackendStatus, KubernetesSink, Reporter, Status, StatusHandle};
 
 const SIZES: [usize; 4] = [10, 100, 1_000, 5_000];
@@ -44,7 +45,7 @@ const WHOLE: &str = "whole";
 
 fn main() -> ExitCode {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let changes = if quick { 100 } else { 500 };
+    let changes = if quick { 40 } else { 300 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let lines: Vec<Line> = runtime.block_on(async {
         let server = RealServer::start().await;
@@ -77,8 +78,8 @@ struct Line {
     bare: Times,
     whole: Times,
     /// Requests, bytes up and bytes down for one change.
-    traffic: [f64; 3],
-    whole_traffic: [f64; 3],
+    traffic: [usize; 3],
+    whole_traffic: [usize; 3],
     /// Of this process, for one change: writing, and receiving the answer.
     cpu: Duration,
     bare_cpu: Duration,
@@ -101,18 +102,18 @@ impl Times {
         self.0.push(start.elapsed());
     }
 
-    fn at(&self, share: f64) -> Duration {
+    fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
-        sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+        sorted[((sorted.len() - 1) * percent).div_ceil(100)]
     }
 
     fn median(&self) -> Duration {
-        self.at(0.5)
+        self.percentile(50)
     }
 
     fn p99(&self) -> Duration {
-        self.at(0.99)
+        self.percentile(99)
     }
 }
 
@@ -154,8 +155,8 @@ async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
         times[0].time(report(&handle, form.clone())).await;
         let between = cpu_time();
         times[1].time(patch(&bare, form)).await;
-        cpu[0] += between - before;
-        cpu[1] += cpu_time() - between;
+        cpu[0] += between.saturating_sub(before);
+        cpu[1] += cpu_time().saturating_sub(between);
         // Slow, and only to compare.
         if change % 10 == 0 {
             times[2].time(get_and_put(&whole, form)).await;
@@ -182,7 +183,7 @@ async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
     }
     let replaced = traffic.take();
 
-    let each = |counts: [usize; 3]| counts.map(|count| count as f64 / COUNTED as f64);
+    let each = |counts: [usize; 3]| counts.map(|count| count.div_ceil(COUNTED));
     let [ours_times, bare_times, whole_times] = times;
     Line {
         backends,
@@ -265,7 +266,7 @@ fn print(lines: &[Line]) {
     for Line { backends, traffic, whole_traffic, cpu, bare_cpu, resident_mib, .. } in lines {
         let ([requests, up, down], [whole_requests, whole_up, whole_down]) = (traffic, whole_traffic);
         println!(
-            "| {backends} | {requests} | {up:.0} | {down:.0} | {:.2} ms | {:.2} ms | {whole_requests} | {whole_up:.0} | {whole_down:.0} | {resident_mib:.0} MiB |",
+            "| {backends} | {requests} | {up} | {down} | {:.2} ms | {:.2} ms | {whole_requests} | {whole_up} | {whole_down} | {resident_mib:.0} MiB |",
             milli(*cpu),
             milli(*bare_cpu),
         );

@@ -14,11 +14,12 @@ mod ratio;
 mod states;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
 use states::{NAME, NAMESPACE, Whole, rebuilt, status, with_one_changed};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use vmcp_status::{BackendStatus, Effect, KubernetesSink, Reporter, Sink, SinkError, Status};
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];

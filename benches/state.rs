@@ -10,6 +10,8 @@ mod ratio;
 #[path = "support/states.rs"]
 mod states;
 
+use std::time::Duration;
+
 use criterion::{BenchmarkId, Throughput};
 use increments::Increments;
 
@@ -24,20 +26,21 @@ fn main() {
     let mut group = criterion.benchmark_group("increments");
     group.sample_size(20);
     for tasks in TASKS {
-        let mut time = |name: &str, count: u64, run: &dyn Fn(u64, u64) -> std::time::Duration| {
+        let mut time = |name: &str, count: u64, run: &dyn Fn(u64, u64) -> Duration| {
             group.throughput(Throughput::Elements(1));
             group.bench_function(BenchmarkId::new(name, tasks), |b| {
                 // Of one increment, in runs long enough to get going.
                 b.iter_custom(|n| {
                     let runs = n.div_ceil(count);
-                    let spent: std::time::Duration = (0..runs).map(|_| run(tasks, count)).sum();
-                    spent.mul_f64(n as f64 / (runs * count) as f64)
+                    let spent: Duration = (0..runs).map(|_| run(tasks, count)).sum();
+                    let share = spent.as_nanos() * u128::from(n) / u128::from(runs * count);
+                    Duration::from_nanos(u64::try_from(share).expect("not for centuries"))
                 });
             });
         };
         time("through the actor", COUNT, &|tasks, count| increments.through_the_actor(tasks, count));
         time("bare channel to a map", COUNT, &|tasks, count| increments.through_a_channel(tasks, count));
-        time("locked list", FEW, &|tasks, count| increments.into_a_locked_list(tasks, count));
+        time("locked list", FEW, &|tasks, count| increments.through_a_locked_list(tasks, count));
     }
     group.finish();
     ratios.print("increments", "through the actor", "bare channel to a map", &TASKS);

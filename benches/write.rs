@@ -69,7 +69,9 @@ fn main() {
     }
     group.finish();
     ratios.print("write", "report to stored", "GET and PUT", &SIZES);
-    lines.iter().for_each(|line| println!("{line}"));
+    for line in lines {
+        println!("{line}");
+    }
     criterion.final_summary();
 }
 

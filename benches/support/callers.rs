@@ -1,10 +1,11 @@
 //! What a report costs its caller, and what a bare send costs.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use vmcp_status::{NoOpSink, Reporter, Status, StatusHandle};
 
 /// As many as the mailbox holds: a caller that the actor keeps up with never

@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Reporter};
 
 use super::states::backend;
@@ -105,7 +106,7 @@ impl Increments {
     }
 
     /// Into a list behind a lock, copied at each change for whoever stores it.
-    pub fn into_a_locked_list(&self, tasks: u64, count: u64) -> Duration {
+    pub fn through_a_locked_list(&self, tasks: u64, count: u64) -> Duration {
         self.runtime.block_on(async {
             let list: Arc<Mutex<Vec<DiscoveredBackend>>> = Arc::default();
             let start = Instant::now();

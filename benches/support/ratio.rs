@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use criterion::Criterion;
 use serde_json::Value;
@@ -25,22 +25,29 @@ impl Ratios {
     pub fn print(&self, group: &str, ours: &str, naive: &str, parameters: &[impl ToString]) {
         for parameter in parameters {
             let parameter = parameter.to_string();
-            let time = |function| self.median(group, function, &parameter);
-            if let (Some(a), Some(b)) = (time(ours), time(naive)) {
-                let ratio = a.as_secs_f64() / b.as_secs_f64();
-                println!("ratio {} : {group}, {parameter}: {ours} {a:.2?}, {naive} {b:.2?}", plain(ratio));
+            let median = |function| self.median(group, function, &parameter);
+            if let (Some(a), Some(b)) = (median(ours), median(naive)) {
+                println!("ratio {}: {group}, {parameter}: {ours} {}, {naive} {}", plain(a / b), time(a), time(b));
             }
         }
     }
 
-    /// None where this run did not measure it.
-    fn median(&self, group: &str, function: &str, parameter: &str) -> Option<Duration> {
+    /// In nanoseconds; none where this run did not measure it.
+    fn median(&self, group: &str, function: &str, parameter: &str) -> Option<f64> {
         let file = self.dir.join(group).join(function).join(parameter).join("new/estimates.json");
         if fs::metadata(&file).ok()?.modified().ok()? < self.began {
             return None;
         }
         let estimates: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
-        Some(Duration::from_secs_f64(estimates.pointer("/median/point_estimate")?.as_f64()? / 1e9))
+        estimates.pointer("/median/point_estimate")?.as_f64()
+    }
+}
+
+fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
+        ..1e3 => format!("{nanoseconds:.0} ns"),
+        ..1e6 => format!("{:.1} µs", nanoseconds / 1e3),
+        _ => format!("{:.2} ms", nanoseconds / 1e6),
     }
 }
 

@@ -28,6 +28,6 @@ fn mailbox_of_many_reports_allocates_little_more_than_their_boxes() {
     let runtime = runtime();
     let handle = silent(&runtime);
     let statuses: Vec<Status> = (0..256).map(|_| ready(10)).collect();
-    let (_, cost) = counted(|| statuses.into_iter().for_each(|status| assert!(handle.report(status))));
+    let ((), cost) = counted(|| statuses.into_iter().for_each(|status| assert!(handle.report(status))));
     assert!((256..=256 + 16).contains(&cost.count_total), "{cost:?}");
 }
