@@ -34,8 +34,9 @@ async fn off_and_tried_again(mood: Mood, why: &str) {
     assert!((2..=3).contains(&sent), "one in ten minutes: {sent}");
     let lines = logged.lines(Level::INFO, "Event");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    for word in [why, "create and patch on events in events.k8s.io", "RBAC.md"] {
-        assert!(lines[0].contains(word), "{word}: {}", lines[0]);
+    let subject = [r#""vmcp":"demo""#, r#""namespace":"default""#];
+    for word in [why, "create and patch on events in events.k8s.io", "RBAC.md"].iter().chain(&subject) {
+        assert!(lines[0].contains(*word), "{word}: {}", lines[0]);
     }
     assert_eq!(cluster.status()["phase"], "Ready", "reports go on");
 
@@ -104,7 +105,7 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
     assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
     assert_eq!(cluster.events.sent().len(), 1, "one at a time");
     let lines = logged.lines(Level::DEBUG, "Event");
-    assert!(lines.iter().any(|line| line.contains("dropped=") && line.contains("slow to take")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("\"dropped\":") && line.contains("slow to take")), "{lines:?}");
     // Each request is given up after five seconds.
     sleep(Duration::from_millis(5100)).await;
     assert_eq!(cluster.events.sent().len(), 2);

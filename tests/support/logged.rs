@@ -1,66 +1,64 @@
-//! What is logged while a test runs on one thread.
+//! What the crate logs while a test runs on one thread.
 
 #![allow(dead_code, reason = "each user takes the part it needs")]
 
-use std::fmt::{Debug, Write as _};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use serde_json::Value;
+use tracing::Level;
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Lines from now on, until it is dropped.
+/// Lines from now on, as JSON, until it is dropped.
 pub struct Logged {
-    lines: Arc<Mutex<Vec<(Level, String)>>>,
+    bytes: Bytes,
     _guard: DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Bytes(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics here").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Logged {
     pub fn start() -> Self {
-        let lines = Arc::default();
-        let guard = tracing::subscriber::set_default(Collector(Arc::clone(&lines)));
-        Logged { lines, _guard: guard }
+        let bytes = Bytes::default();
+        let writer = bytes.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        Logged { bytes, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// At this level or a more serious one.
+    pub fn at(&self, level: Level) -> Vec<Value> {
+        let bytes = self.bytes.0.lock().expect("nobody panics here").clone();
+        let text = String::from_utf8(bytes).expect("JSON is text");
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+        let text_of = |line: &Value, member: &str| line[member].as_str().unwrap_or_default().to_owned();
+        let ours = |line: &Value| text_of(line, "target").starts_with("vmcp_status");
+        let serious = |line: &Value| text_of(line, "level").parse::<Level>().expect("a level") <= level;
+        lines.filter(|line| ours(line) && serious(line)).collect()
+    }
+
+    pub fn with_message(&self, message: &str) -> Vec<Value> {
+        self.at(Level::TRACE).into_iter().filter(|line| line["message"] == message).collect()
     }
 
     /// At this level or a more serious one, with this word.
     pub fn lines(&self, level: Level, word: &str) -> Vec<String> {
-        let lines = self.lines.lock().expect("nobody panics here");
-        let wanted = lines.iter().filter(|(of, line)| *of <= level && line.contains(word));
-        wanted.map(|(_, line)| line.clone()).collect()
+        self.at(level).iter().map(Value::to_string).filter(|line| line.contains(word)).collect()
     }
-}
-
-struct Collector(Arc<Mutex<Vec<(Level, String)>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl Subscriber for Collector {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("vmcp_status")
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("nobody panics here").push((*event.metadata().level(), line.0));
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
