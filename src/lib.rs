@@ -70,7 +70,7 @@ pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer}
 #[cfg(feature = "events")]
 pub use sink::kubernetes::EventOptions;
 #[cfg(feature = "kubernetes")]
-pub use sink::kubernetes::{ConnectError, ElectionOptions, KubernetesSink, NameError, connect, crd};
+pub use sink::kubernetes::{ConnectError, ElectionOptions, KubernetesSink, NameError, check_name, connect, crd};
 pub use sink::noop::NoOpSink;
 pub use sink::{AnySink, Effect, Sink};
 pub use status::{

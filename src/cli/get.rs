@@ -14,8 +14,8 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 use vmcp_status::{Status, connect};
 
-use self::render::{Columns, Format, View};
-use self::source::{Cluster, Directory, Object, Source};
+use self::render::{Format, View};
+use self::source::{Cluster, Columns, Directory, Object, Source};
 use super::target::{self, API_VERSION, ClusterArgs, group_version};
 use super::{Failure, Global};
 

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vmcp_status::KubernetesSink;
+use vmcp_status::{KubernetesSink, NameError, check_name};
 
 use super::Failure;
 
@@ -116,13 +116,6 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
 }
 
 /// A name that the API server would take: what is printed can be applied.
-fn checked(name: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    if name.len() <= 253 && bytes.iter().all(|&byte| allowed(byte)) && ends(bytes.first()) && ends(bytes.last()) {
-        Ok(name.to_owned())
-    } else {
-        Err("use lower-case letters, digits, '-' and '.'".into())
-    }
+fn checked(name: &str) -> Result<String, NameError> {
+    check_name("name", name)
 }

@@ -88,7 +88,7 @@ use self::world::World;
 use super::checks::{CheckLimit, Checks};
 use super::probe::Prober;
 use crate::handle::StatusHandle;
-use crate::sink::kubernetes::{KubernetesSink, NameError};
+use crate::sink::kubernetes::{KubernetesSink, NameError, check_name};
 
 pub use object::group_of;
 
@@ -181,8 +181,11 @@ impl GroupDiscovery {
         options: GroupOptions,
     ) -> Result<Self, NameError> {
         let GroupOptions { interval, timeout, degraded_above, limit, api_group, api_version, reserved } = options;
-        // The sink knows what a name may be.
-        KubernetesSink::new(client.clone(), namespace, group)?.group_version(&api_group, &api_version)?;
+        for (what, name) in
+            [("namespace", namespace), ("group", group), ("API group", &api_group), ("API version", &api_version)]
+        {
+            check_name(what, name)?;
+        }
         let world = watch::Sender::new(World::new(reserved));
         let mut followers = JoinSet::new();
         for resource in Resource::ALL {

@@ -10,6 +10,7 @@ mod diff;
 #[cfg(feature = "events")]
 mod events;
 mod lease;
+mod name;
 #[cfg(test)]
 mod properties;
 mod seen;
@@ -40,6 +41,7 @@ pub use crd::crd;
 #[cfg(feature = "events")]
 pub use events::EventOptions;
 pub use lease::ElectionOptions;
+pub use name::{NameError, check_name};
 
 const PLURAL: &str = "virtualmcpservers";
 const JSON: &str = "application/json";
@@ -60,14 +62,6 @@ const MANAGED_PER_BACKEND: usize = 256;
 /// A patch that does not fit although the version does is explained by a fresh
 /// read. One that never fits must not be tried for ever at full speed.
 const QUICK_MISFITS: u32 = 3;
-
-/// Why a name cannot be that of an object.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is no Kubernetes name: use up to 253 lower-case letters, digits, '-' and '.'")]
-pub struct NameError {
-    what: &'static str,
-    value: String,
-}
 
 /// Keeps the status of one `VirtualMCPServer` in a cluster.
 ///
@@ -172,8 +166,8 @@ impl KubernetesSink {
         let object = ObjectPath {
             group: Self::GROUP.into(),
             version: Self::VERSION.into(),
-            namespace: checked("namespace", namespace)?,
-            name: checked("name", name)?,
+            namespace: check_name("namespace", namespace)?,
+            name: check_name("name", name)?,
         };
         Ok(KubernetesSink {
             client,
@@ -215,8 +209,8 @@ impl KubernetesSink {
     ///
     /// When either is no name.
     pub fn group_version(mut self, group: &str, version: &str) -> Result<Self, NameError> {
-        self.object.group = checked("group", group)?;
-        self.object.version = checked("version", version)?;
+        self.object.group = check_name("group", group)?;
+        self.object.version = check_name("version", version)?;
         Ok(self)
     }
 
@@ -226,7 +220,7 @@ impl KubernetesSink {
     ///
     /// When it is no name.
     pub fn field_manager(mut self, manager: &str) -> Result<Self, NameError> {
-        self.field_manager = checked("field manager", manager)?;
+        self.field_manager = check_name("field manager", manager)?;
         Ok(self)
     }
 
@@ -441,18 +435,6 @@ impl Sink for KubernetesSink {
             }
         });
         hand_over.await;
-    }
-}
-
-/// A DNS name, as all names here are: it needs no escape in a URL.
-fn checked(what: &'static str, value: &str) -> Result<String, NameError> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = value.as_bytes();
-    if value.len() <= 253 && bytes.iter().all(|&b| allowed(b)) && ends(bytes.first()) && ends(bytes.last()) {
-        Ok(value.to_owned())
-    } else {
-        Err(NameError { what, value: value.to_owned() })
     }
 }
 

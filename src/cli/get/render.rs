@@ -12,7 +12,7 @@ use vmcp_status::{
 
 use super::super::Failure;
 use super::super::words::age;
-use super::source::Object;
+use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 
 /// What `get` prints.
@@ -28,17 +28,6 @@ pub(super) enum Format {
     Yaml,
     /// Names alone, one a line.
     Name,
-}
-
-/// What a list of objects tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Columns {
-    /// Those of state files.
-    Files,
-    /// Those of one namespace, as kubectl shows them.
-    Namespace,
-    /// Those of all namespaces.
-    AllNamespaces,
 }
 
 /// How objects are shown.

@@ -8,7 +8,6 @@ use serde_json::Value;
 use vmcp_status::Status;
 
 use super::super::Failure;
-use super::render::Columns;
 
 pub(super) use cluster::Cluster;
 pub(super) use directory::Directory;
@@ -54,6 +53,17 @@ pub(super) struct Fault {
 pub(super) struct Found {
     pub(super) objects: Vec<Object>,
     pub(super) faults: Vec<Fault>,
+}
+
+/// What a list of objects tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Those of state files.
+    Files,
+    /// Those of one namespace, as kubectl shows them.
+    Namespace,
+    /// Those of all namespaces.
+    AllNamespaces,
 }
 
 /// A place where states are kept.

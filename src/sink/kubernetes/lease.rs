@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span, debug, info, warn};
 
 use self::candidate::{Ask, Candidate, Step, Terms, Verdict};
 use self::post::Post;
-use super::{NameError, checked};
+use super::{NameError, check_name};
 use crate::backoff::jittered;
 use crate::leadership::{Leadership, LeadershipSwitch};
 
@@ -95,7 +95,7 @@ impl Election {
         Ok(Election {
             client,
             namespace: namespace.to_owned(),
-            lease: checked("lease name", &lease)?,
+            lease: check_name("lease name", &lease)?,
             identity: unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host)),
             terms: Terms::of(options.lease_duration),
             running: OnceLock::new(),

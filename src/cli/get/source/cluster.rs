@@ -16,10 +16,9 @@ use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::time::timeout;
-use vmcp_status::{KubernetesSink, NameError, Status};
+use vmcp_status::{NameError, Status, check_name};
 
-use super::{Fault, Found, Object, Source, chain};
-use crate::cli::get::render::Columns;
+use super::{Columns, Fault, Found, Object, Source, chain};
 use crate::cli::{Failure, wrong};
 
 const PLURAL: &str = "virtualmcpservers";
@@ -56,10 +55,11 @@ impl Cluster {
         namespace: Option<String>,
         name: Option<&str>,
     ) -> Result<Self, NameError> {
-        // The sink knows what a name may be.
-        let or_any = |name: Option<&str>| name.unwrap_or("any").to_owned();
-        KubernetesSink::new(client.clone(), &or_any(namespace.as_deref()), &or_any(name))?
-            .group_version(group, version)?;
+        let names =
+            [("namespace", namespace.as_deref()), ("name", name), ("group", Some(group)), ("version", Some(version))];
+        for (what, name) in names {
+            name.map(|name| check_name(what, name)).transpose()?;
+        }
         let kind = GroupVersionKind::gvk(group, version, "VirtualMCPServer");
         let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
         let api = match &namespace {

@@ -13,9 +13,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use vmcp_status::{StateFile, StateFileError, Writer};
 
-use super::{Fault, Found, Object, Source, chain};
+use super::{Columns, Fault, Found, Object, Source, chain};
 use crate::cli::Failure;
-use crate::cli::get::render::Columns;
 
 /// How often the directory is looked at.
 const POLL: Duration = Duration::from_millis(250);
