@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::folded::Folded;
@@ -27,7 +27,7 @@ use self::journal::Journal;
 use self::ledger::Ledger;
 use self::limits::Limits;
 use self::schedule::{Revision, Schedule, Step};
-use crate::backoff::{BackoffPolicy, Pauses, jittered};
+use crate::backoff::{BackoffPolicy, Pauses, at, jittered};
 use crate::error::{Retry, SinkError};
 use crate::handle::{Attempt, AttemptError, Control, FlushError, Progress};
 use crate::leadership::{Leadership, Standing};
@@ -255,10 +255,13 @@ impl Actor {
 
     fn look_who_leads(&mut self) {
         let standing = self.leadership.as_ref().map_or(Standing::Alone, Leadership::standing);
-        if std::mem::replace(&mut self.standing, standing) != standing {
+        let before = std::mem::replace(&mut self.standing, standing);
+        if before != standing {
             self.schedule.set_standing(standing);
-            // While another led, nothing was late.
-            self.ledger.forgive(Instant::now());
+            if before == Standing::Standby {
+                // While another led, nothing was late.
+                self.ledger.forgive(Instant::now());
+            }
             let since = self.ledger.pending_since();
             self.progress(|progress| {
                 progress.pending_since = since;
@@ -506,13 +509,6 @@ async fn in_flight(work: &mut Option<BoxFuture<'static, Finished>>) -> Finished 
 async fn news(leadership: &mut Option<Leadership>) {
     match leadership {
         Some(leadership) => leadership.changed().await,
-        None => pending().await,
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
         None => pending().await,
     }
 }

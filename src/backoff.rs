@@ -1,10 +1,12 @@
 //! How long to wait: the only place that names the `backoff` crate, from which
 //! it takes exponential growth and jitter.
 
+use std::future::pending;
 use std::time::Duration;
 
 use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::Retry;
 
@@ -148,6 +150,14 @@ impl Added {
 
     fn reset(&mut self) {
         self.refusals = 0;
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+pub(crate) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 

@@ -44,6 +44,7 @@ mod backoff;
 pub mod discovery;
 mod env;
 mod error;
+mod gaps;
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;

@@ -8,11 +8,9 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::error::{Retry, SinkError};
+use crate::gaps::Gaps;
 use crate::status::{Fault, Omitted, Phase, Status};
 
-/// Lines about a lasting fault come at growing intervals between these.
-const FIRST_GAP: Duration = Duration::from_secs(60);
-const LONGEST_GAP: Duration = Duration::from_secs(600);
 /// Conflicts are everyday; only so many in a row are worth a line.
 const USUAL_CONFLICTS: u32 = 5;
 /// Different faults of the callers that are remembered as said.
@@ -34,23 +32,14 @@ struct Trouble {
     conflicts: u32,
     /// Whether a line has been written; then its end is worth one too.
     told: bool,
-    next_line: Instant,
-    gap: Duration,
+    gaps: Gaps,
     /// The kinds that have had a line: each new one gets its own at once.
     kinds: HashSet<std::mem::Discriminant<Retry>>,
 }
 
 impl Trouble {
     fn new(now: Instant) -> Self {
-        Trouble {
-            since: now,
-            attempts: 0,
-            conflicts: 0,
-            told: false,
-            next_line: now,
-            gap: FIRST_GAP,
-            kinds: HashSet::new(),
-        }
+        Trouble { since: now, attempts: 0, conflicts: 0, told: false, gaps: Gaps::from(now), kinds: HashSet::new() }
     }
 
     /// Counts a failure; whether it is worth a line.
@@ -63,14 +52,9 @@ impl Trouble {
             }
         }
         let new_kind = self.kinds.insert(std::mem::discriminant(&retry));
-        if now >= self.next_line {
-            self.next_line = now + self.gap;
-            self.gap = (self.gap * 2).min(LONGEST_GAP);
-        } else if !new_kind {
-            return false;
-        }
-        self.told = true;
-        true
+        let worth_a_line = self.gaps.is_due(now) || new_kind;
+        self.told |= worth_a_line;
+        worth_a_line
     }
 }
 

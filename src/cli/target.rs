@@ -170,9 +170,8 @@ impl TargetArgs {
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
                 AnySink::new(sink)
             }
-            Target::Kubernetes { namespace, name } => {
-                let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
-                let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+            Target::Kubernetes { name, .. } => {
+                let Cluster { client, namespace, .. } = self.cluster(configured).await?;
                 let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
                 let mut sink = KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?;

@@ -140,3 +140,24 @@ async fn sink_is_closed_though_its_write_hangs_and_a_close_that_hangs_is_cut_off
     let closed = store.state().closed[0].0;
     assert_eq!((closed - begin, begin.elapsed()), (INTERVAL * 3, INTERVAL * 4));
 }
+
+#[tokio::test(start_paused = true)]
+async fn change_is_as_old_as_it_is_though_the_term_ran_out_meanwhile_and_new_after_a_standby() {
+    let (store, switch) = elected();
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    let begin = Instant::now();
+    switch.lead_until(begin + TERM);
+    let (handle, _reporter) = start(&store);
+    let since = || handle.watch().borrow().pending_since;
+    handle.report(said("x"));
+    sleep(TERM * 2).await;
+    switch.lead_until(Instant::now() + TERM);
+    sleep(INTERVAL).await;
+    assert_eq!(since(), Some(begin), "nobody else has stored it");
+    switch.stand_by();
+    sleep(TERM).await;
+    let won = Instant::now();
+    switch.lead_until(won + TERM);
+    sleep(INTERVAL).await;
+    assert_eq!(since(), Some(won), "it was for the other to store");
+}

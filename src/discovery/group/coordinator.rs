@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
-use futures::{FutureExt as _, pin_mut};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::members::{Member, Timing};
 use super::plan::Plan;
 use super::resource::Resource;
 use super::world::{Trouble, World};
+use crate::backoff::at;
 use crate::discovery::checks::{Checks, Past, Wanted};
 use crate::handle::{SourceHandle, StatusHandle};
 use crate::status::{Condition, DiscoveredBackend, Phase, condition_type, reason};
@@ -77,18 +78,11 @@ impl Coordinator {
                 first_round = Some(join_all(rounds).map(drop).boxed());
             }
             let starting = !*self.settled.borrow();
-            let due = async {
-                match next {
-                    Some(next) => sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
-            pin_mut!(due);
             tokio::select! {
                 biased;
                 () = end.cancelled() => break,
                 changed = self.world.changed() => if changed.is_err() { break },
-                () = due => {}
+                () = at(next) => {}
                 () = async { first_round.as_mut().expect("asked for").await }, if starting && first_round.is_some() => {
                     self.settled.send_replace(true);
                 }

@@ -24,6 +24,7 @@ use self::candidate::{Ask, Candidate, Step, Terms, Verdict};
 use self::post::Post;
 use super::{NameError, check_name};
 use crate::backoff::jittered;
+use crate::gaps::Gaps;
 use crate::leadership::{Leadership, LeadershipSwitch};
 
 /// How replicas of one vMCP elect the one that writes.
@@ -115,7 +116,8 @@ impl Election {
             };
             let Election { lease, identity, terms, .. } = self;
             let candidate = Candidate::new(lease.clone(), identity.clone(), *terms, jittered, Instant::now());
-            let herald = Herald { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing };
+            let herald =
+                Herald { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing, unknown: None };
             let task = tokio::spawn(stand(candidate, post, switch, herald, leave.clone()).instrument(span()));
             Running { leadership, leave, task }
         });
@@ -164,14 +166,15 @@ async fn stand(
             candidate.leave(Instant::now());
             switch.undecided();
         } else {
-            let verdict = candidate.verdict(Instant::now());
+            let now = Instant::now();
+            let verdict = candidate.verdict(now);
             match verdict {
                 Verdict::Alone => switch.stand_alone(),
                 Verdict::Undecided => switch.undecided(),
                 Verdict::Leading(until) => switch.lead_until(until),
                 Verdict::Standby(_) => switch.stand_by(),
             }
-            herald.tell(verdict, error.as_deref());
+            herald.tell(now, verdict, error.as_deref());
         }
         match candidate.next(Instant::now(), Utc::now()) {
             Step::Wait(until) => {
@@ -203,11 +206,13 @@ async fn stand(
     }
 }
 
-/// What has been said in the log, so that only changes are.
+/// What has been said in the log: changes, and what lasts at growing gaps.
 struct Herald {
     lease: String,
     identity: String,
     told: Told,
+    /// Since when it is not known who leads, once that was said.
+    unknown: Option<(Instant, Gaps)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -220,8 +225,8 @@ enum Told {
 }
 
 impl Herald {
-    fn tell(&mut self, verdict: Verdict<'_>, error: Option<&str>) {
-        let Herald { lease, identity, told } = self;
+    fn tell(&mut self, now: Instant, verdict: Verdict<'_>, error: Option<&str>) {
+        let Herald { lease, identity, told, unknown } = self;
         let new = match verdict {
             Verdict::Alone => Told::Alone,
             Verdict::Leading(_) => Told::Leading,
@@ -230,9 +235,15 @@ impl Herald {
             Verdict::Undecided if error.is_none() && *told != Told::Leading => return,
             Verdict::Undecided => Told::Undecided,
         };
+        let due = new == Told::Undecided && unknown.get_or_insert_with(|| (now, Gaps::from(now))).1.is_due(now);
         if *told == new {
+            if let Some((since, _)) = unknown.as_ref().filter(|_| due) {
+                warn!(lease, error, lasting = ?(now - *since), "still not known which replica leads");
+            }
             return;
         }
+        let took = if new == Told::Undecided { None } else { unknown.take() };
+        let took = took.map(|(since, _)| tracing::field::debug(now - since));
         if *told == Told::Leading {
             warn!(lease, error, "not leading any more: the lease was not renewed in time");
         }
@@ -243,8 +254,8 @@ impl Herald {
                 "leader election is off and every replica writes: give the service account the verbs get, create and \
                  update on leases in coordination.k8s.io, see RBAC.md"
             ),
-            Told::Leading => info!(lease, holder = identity, "leading"),
-            Told::Standby(holder) => info!(lease, holder, "another replica leads"),
+            Told::Leading => info!(lease, holder = identity, took, "leading"),
+            Told::Standby(holder) => info!(lease, holder, took, "another replica leads"),
             Told::Undecided if *told != Told::Leading => {
                 warn!(lease, error, "not known which replica leads: nothing is written until it is");
             }

@@ -1,6 +1,5 @@
 //! The task that sends Events, and what it does about refusals.
 
-use std::future::pending;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -9,10 +8,11 @@ use kube::core::Status as Refusal;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::select;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::changes::{Change, Subject, shown};
 use super::limit::Limit;
+use crate::backoff::at;
 use crate::leadership::Leadership;
 
 /// One request may take this long.
@@ -184,13 +184,6 @@ fn verdict(error: &kube::Error) -> Verdict {
 fn is_terminating(refusal: &Refusal) -> bool {
     let causes = refusal.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
-    }
 }
 
 #[cfg(test)]
