@@ -2,7 +2,7 @@
 # Builds the programs that the tests run as a cluster, and prints where they are:
 #
 #   KUBEBUILDER_ASSETS=/.../apiserver-<sha256>   kube-apiserver, etcd
-#   TOOLHIVE_ASSETS=/.../toolhive-<sha256>       thv-operator, vmcp, reporter, crds/
+#   TOOLHIVE_ASSETS=/.../toolhive-<sha256>       thv-operator, vmcp, toolhive-reporter, crds/
 #
 # Everything else goes to standard error. go.mod and go.sum pin every source.
 # The results are kept outside the checkout, in
@@ -122,7 +122,7 @@ build_toolhive() {
     local source=github.com/stacklok/toolhive
     say "building ToolHive $(module toolhive $source Version)"
     build toolhive $source/cmd/thv-operator thv-operator
-    build toolhive ./reporter reporter
+    build toolhive ./reporter toolhive-reporter
     build toolhive $source/cmd/vmcp vmcp
     cp -R -- "$(module toolhive $source Dir)/deploy/charts/operator-crds/files/crds" "$work/toolhive/crds" ||
         die "ToolHive has no CRDs where they used to be"

@@ -1,4 +1,4 @@
-// Command reporter drives the status reporter of ToolHive's own vMCP, so that
+// Command toolhive-reporter drives the status reporter of ToolHive's own vMCP, so that
 // tests and benchmarks can run it beside ours. It reads one command per line:
 //
 //	{"status": {"phase": "Ready", "conditions": [...], "discoveredBackends": [...]}}
@@ -58,7 +58,7 @@ func main() {
 	flag.Float64Var(&o.qps, "qps", 0, "requests per second that the client allows itself; 0 is client-go's default of 5 (bursts of 10), which ToolHive uses; -1 is no limit")
 	flag.Parse()
 	if err := run(context.Background(), o, os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "reporter:", err)
+		fmt.Fprintln(os.Stderr, "toolhive-reporter:", err)
 		os.Exit(1)
 	}
 }
