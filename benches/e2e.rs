@@ -2,7 +2,7 @@
 //! and beside GET and PUT of the whole object, all in turn in the same run:
 //!
 //! ```sh
-//! export $(tests/apiserver/build.sh)
+//! export $(crates/testkit/cluster/build.sh)
 //! cargo bench --bench e2e --no-default-features --features kubernetes
 //! ```
 //!
