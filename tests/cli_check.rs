@@ -1,13 +1,12 @@
 //! The doctor: without a cluster, and with a real API server.
 
-#[path = "support/real.rs"]
-mod real;
+#[path = "support/cluster.rs"]
+mod cluster;
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use real::RealServer;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -94,11 +93,11 @@ async fn usage_is_told_apart_from_a_failure() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn each_role_is_enough_and_nothing_is_written() {
     const ALL: [(&str, &str); 6] =
         [("cluster", "ok"), ("credentials", "ok"), ("CRD", "ok"), ("object", "ok"), ("rights", "ok"), ("write", "ok")];
-    let server = RealServer::start().await;
+    let server = cluster::start().await;
     server.create(NAME).await;
     for status in [None, Some(json!({"phase": "Degraded", "message": "not ours"}))] {
         if let Some(status) = status {
@@ -118,9 +117,9 @@ async fn each_role_is_enough_and_nothing_is_written() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn what_is_missing_is_named_with_what_to_do() {
-    let server = RealServer::start().await;
+    let server = cluster::start().await;
     server.create(NAME).await;
 
     let missing = check(Some(&server.kubeconfig("least")), &["other", "-n", "elsewhere"]).await;

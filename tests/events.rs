@@ -6,8 +6,8 @@ mod api;
 mod events_api;
 #[path = "support/logged.rs"]
 mod logged;
-#[path = "support/real.rs"]
-mod real;
+#[path = "support/cluster.rs"]
+mod cluster;
 
 #[path = "events/faults.rs"]
 mod faults;

@@ -35,11 +35,12 @@ impl RealCluster {
     /// Starts ToolHive's reporter on a `VirtualMCPServer`, with the token of this
     /// user.
     pub fn peer(&self, user: &str, name: &str) -> Peer {
-        self.peer_at(&self.url(), user, name)
+        self.peer_at(&self.url(), user, name, &[])
     }
 
-    /// As [`RealCluster::peer`], by way of this URL, such as that of a proxy.
-    pub fn peer_at(&self, url: &str, user: &str, name: &str) -> Peer {
+    /// As [`RealCluster::peer`], by way of this URL, such as that of a proxy, and
+    /// with more arguments, such as `--qps`.
+    pub fn peer_at(&self, url: &str, user: &str, name: &str, args: &[&str]) -> Peer {
         let mut child = Command::new(source::toolhive("toolhive-reporter"))
             .env_clear()
             .env("HOME", self.dir())
@@ -48,6 +49,7 @@ impl RealCluster {
             .arg(self.token_file(user))
             .arg("--ca-file")
             .arg(self.ca_file())
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
