@@ -14,10 +14,10 @@
 //! the same small answer. The reporter's pace is set to 1 ms, and `flush` skips
 //! it: what is measured is the work, not the wait.
 
-#[path = "support/counted.rs"]
-mod counted;
 #[path = "../tests/support/cluster.rs"]
 mod cluster;
+#[path = "support/counted.rs"]
+mod counted;
 #[path = "support/states.rs"]
 mod states;
 

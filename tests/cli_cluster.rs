@@ -1,7 +1,5 @@
 //! The program against a cluster: `get`, `report` and `run`, as others run them.
 
-#[path = "support/cluster.rs"]
-mod cluster;
 #[path = "support/states.rs"]
 mod states;
 
@@ -9,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cluster::RealCluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use states::{Said, States, Watch, next, said};
+use vmcp_status_testkit::cluster::RealCluster;
 
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -25,7 +23,7 @@ struct Cluster {
 impl Cluster {
     /// Two objects, one without a status.
     async fn start() -> Self {
-        let server = cluster::start().await;
+        let server = RealCluster::start(vmcp_status::crd()).await;
         server.create("bare").await;
         server.create("tools").await;
         server.merge_status("tools", &status("1 of 2 backends routable")).await;

@@ -1,18 +1,15 @@
 //! Several processes of the program on one object of a real API server: one
 //! writes.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cluster::RealCluster;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use vmcp_status_testkit::cluster::RealCluster;
 
 const NAME: &str = "demo";
 const LEASE: &str = "vmcp-status-demo";
@@ -45,7 +42,7 @@ impl History {
 
 impl Cluster {
     async fn start() -> Self {
-        let server = cluster::start().await;
+        let server = RealCluster::start(vmcp_status::crd()).await;
         server.create(NAME).await;
         let history = History::default();
         server.record(NAME, Arc::clone(&history.0)).await;

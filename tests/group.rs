@@ -1,6 +1,8 @@
 //! The backends of an `MCPGroup`, found and followed on a real API server, with
 //! real MCP servers behind some of them.
 
+#[path = "support/cluster.rs"]
+mod cluster;
 #[path = "group/crds.rs"]
 mod crds;
 #[path = "group/life.rs"]
@@ -11,8 +13,6 @@ mod mcp;
 mod outages;
 #[path = "group/program.rs"]
 mod program;
-#[path = "support/cluster.rs"]
-mod cluster;
 #[path = "support/store.rs"]
 mod store;
 #[path = "group/tunnel.rs"]
@@ -20,10 +20,10 @@ mod tunnel;
 
 use std::time::Duration;
 
+use cluster::{RealCluster, client};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use mcp::{Behaviour, McpServer};
-use cluster::{RealCluster, client};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vmcp_status::discovery::group::{GroupDiscovery, GroupOptions};
@@ -137,7 +137,8 @@ impl Cluster {
 
     /// A reporter of the vMCP, with the role of dynamic mode.
     async fn reporter(&self) -> (StatusHandle, Reporter) {
-        let sink = KubernetesSink::new(client(&self.server, "dynamic").await, NAMESPACE, self.vmcp).expect("good names");
+        let sink =
+            KubernetesSink::new(client(&self.server, "dynamic").await, NAMESPACE, self.vmcp).expect("good names");
         Reporter::builder(sink).start()
     }
 }
