@@ -27,8 +27,8 @@ async fn reported() -> Api {
 /// for the next one.
 async fn fits(api: &Api, patch: &str) -> bool {
     let headers = [("content-type", JSON_PATCH)];
-    let path = format!("{STATUS}?dryRun=All");
-    let reply = try_send(api, Role::Least, "PATCH", &path, &headers, patch).await.expect("an answer");
+    let dry_run = format!("{STATUS}?dryRun=All");
+    let reply = try_send(api, Role::Least, "PATCH", &dry_run, &headers, patch).await.expect("an answer");
     if reply.code != 200 {
         assert_eq!((reply.code, reply.message().as_str(), &reply.json()["details"]), (422, UNFIT, &json!({})));
     }
@@ -193,7 +193,7 @@ async fn patch_with_guards_alone_meets_the_newest_object_and_is_no_conflict() {
     };
     // Somebody writes another field while the patch is under way.
     api.inject(Fault::meanwhile(|api| {
-        api.edit("default", "demo", |object| object["status"]["url"] = json!("http://x"))
+        api.edit("default", "demo", |object| object["status"]["url"] = json!("http://x"));
     }));
     let before = version(&demo(&api));
     assert_eq!(json_patch(&api, guarded("ready", "unavailable")).await.code, 200);
