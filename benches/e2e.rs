@@ -14,21 +14,20 @@
 //! the same small answer. The reporter's pace is set to 1 ms, and `flush` skips
 //! it: what is measured is the work, not the wait.
 
+#[path = "../tests/support/cluster.rs"]
+mod cluster;
 #[path = "support/counted.rs"]
 mod counted;
-#[path = "../tests/support/real.rs"]
-#[allow(clippy::duplicate_mod, reason = "the tests' own")]
-mod real;
 #[path = "support/states.rs"]
 mod states;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cluster::{RealCluster, client};
 use counted::{Traffic, counted};
 use http::Request;
 use kube::Client;
-use real::RealServer;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use states::{NAMESPACE, status, with_one_changed};
@@ -48,7 +47,7 @@ fn main() -> ExitCode {
     let changes = if quick { 40 } else { 300 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let lines: Vec<Line> = runtime.block_on(async {
-        let server = RealServer::start().await;
+        let server = cluster::start().await;
         for name in [OURS, BARE, WHOLE] {
             server.create(name).await;
         }
@@ -127,11 +126,11 @@ async fn report(handle: &StatusHandle, status: Status) {
     handle.flush_within(Duration::from_secs(60)).await.expect("stored");
 }
 
-async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
+async fn measure(server: &RealCluster, backends: usize, changes: usize) -> Line {
     let ready = status(backends);
     let forms = [with_one_changed(&ready, 0, BackendStatus::Unavailable), ready];
     for name in [OURS, BARE, WHOLE] {
-        let (handle, reporter) = reporter(server.client("admin").await, name);
+        let (handle, reporter) = reporter(client(server, "admin").await, name);
         report(&handle, forms[1].clone()).await;
         reporter.shutdown().await;
     }
@@ -139,8 +138,8 @@ async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
         server.object(BARE).await.expect("it is there")["status"]["discoveredBackends"].as_array().map_or(0, Vec::len);
 
     // A client each, so that each has a connection of its own.
-    let (bare, whole) = (server.client("admin").await, server.client("admin").await);
-    let (handle, running) = reporter(server.client("admin").await, OURS);
+    let (bare, whole) = (client(server, "admin").await, client(server, "admin").await);
+    let (handle, running) = reporter(client(server, "admin").await, OURS);
     // The first read and the connections are not what is measured.
     for form in &forms {
         report(&handle, form.clone()).await;
@@ -167,7 +166,7 @@ async fn measure(server: &RealServer, backends: usize, changes: usize) -> Line {
 
     const COUNTED: usize = 10;
     let traffic = Traffic::default();
-    let client = counted(server.client("admin").await, traffic.clone());
+    let client = counted(client(server, "admin").await, traffic.clone());
     let (handle, running) = reporter(client.clone(), OURS);
     report(&handle, forms[0].clone()).await;
     report(&handle, forms[1].clone()).await;

@@ -272,6 +272,11 @@ impl Actor {
 
     /// Takes what was sent, accepts no more, and makes for the end.
     async fn stop(&mut self) {
+        // What was asked for before the end counts: that the first round is done
+        // decides whether there is anything to write.
+        while let Ok(control) = self.channels.control.try_recv() {
+            self.obey(control);
+        }
         let mut folded = Folded::at((self.settings.wall_clock)());
         self.channels.mailbox.close();
         // Waits only for senders that are just now at it.

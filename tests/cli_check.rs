@@ -1,16 +1,13 @@
 //! The doctor: without a cluster, and with a real API server.
 
-#[path = "support/real.rs"]
-mod real;
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use real::RealServer;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
+use vmcp_status_testkit::cluster::RealCluster;
 
 const NAME: &str = "demo";
 
@@ -94,11 +91,11 @@ async fn usage_is_told_apart_from_a_failure() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn each_role_is_enough_and_nothing_is_written() {
     const ALL: [(&str, &str); 6] =
         [("cluster", "ok"), ("credentials", "ok"), ("CRD", "ok"), ("object", "ok"), ("rights", "ok"), ("write", "ok")];
-    let server = RealServer::start().await;
+    let server = RealCluster::start(vmcp_status::crd()).await;
     server.create(NAME).await;
     for status in [None, Some(json!({"phase": "Degraded", "message": "not ours"}))] {
         if let Some(status) = status {
@@ -118,9 +115,9 @@ async fn each_role_is_enough_and_nothing_is_written() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn what_is_missing_is_named_with_what_to_do() {
-    let server = RealServer::start().await;
+    let server = RealCluster::start(vmcp_status::crd()).await;
     server.create(NAME).await;
 
     let missing = check(Some(&server.kubeconfig("least")), &["other", "-n", "elsewhere"]).await;
@@ -131,12 +128,13 @@ async fn what_is_missing_is_named_with_what_to_do() {
     );
     assert!(server.object("other").await.is_none(), "it was not created");
 
+    let rights = [
+        "lacks the verb patch on virtualmcpservers/status",
+        "vmcp-status rbac -n default --service-account nobody | kubectl apply -f -",
+        "RBAC.md",
+    ];
     let nobody = check(Some(&server.kubeconfig("nobody")), &[NAME]).await;
-    nobody.assert(
-        1,
-        &[("credentials", "ok"), ("CRD", "warn"), ("object", "warn"), ("rights", "FAIL")],
-        &["lacks the verb patch on virtualmcpservers/status", "grant it to nobody", "RBAC.md"],
-    );
+    nobody.assert(1, &[("credentials", "ok"), ("CRD", "ok"), ("object", "warn"), ("rights", "FAIL")], &rights);
 
     let version = ["--api-version", "toolhive.stacklok.dev/v9"];
     let old = check(Some(&server.kubeconfig("admin")), &[&[NAME][..], &version].concat()).await;
@@ -145,6 +143,12 @@ async fn what_is_missing_is_named_with_what_to_do() {
     let group = ["--api-version", "nothing.example.com/v1"];
     let none = check(Some(&server.kubeconfig("admin")), &[&[NAME][..], &group].concat()).await;
     none.assert(1, &[("CRD", "FAIL"), ("object", "FAIL")], &["is not served", "vmcp-status crd"]);
+
+    // A cluster may be locked down so far that its users do not see what it
+    // serves.
+    server.forbid_discovery().await;
+    let nobody = check(Some(&server.kubeconfig("nobody")), &[NAME]).await;
+    nobody.assert(1, &[("credentials", "ok"), ("CRD", "warn"), ("object", "warn"), ("rights", "FAIL")], &rights);
 
     std::fs::write(server.token_file("least"), "not-the-token").expect("written");
     let stranger = check(Some(&server.kubeconfig("least")), &[NAME]).await;

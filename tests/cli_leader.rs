@@ -1,18 +1,15 @@
 //! Several processes of the program on one object of a real API server: one
 //! writes.
 
-#[path = "support/real.rs"]
-mod real;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use real::RealServer;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use vmcp_status_testkit::cluster::RealCluster;
 
 const NAME: &str = "demo";
 const LEASE: &str = "vmcp-status-demo";
@@ -21,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct Cluster {
-    server: RealServer,
+    server: RealCluster,
     history: History,
 }
 
@@ -45,9 +42,8 @@ impl History {
 
 impl Cluster {
     async fn start() -> Self {
-        let server = RealServer::start().await;
+        let server = RealCluster::start(vmcp_status::crd()).await;
         server.create(NAME).await;
-        println!("on {}", server.serve_leases().await);
         let history = History::default();
         server.record(NAME, Arc::clone(&history.0)).await;
         Cluster { server, history }
@@ -137,7 +133,7 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn process_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     let cluster = Cluster::start().await;
     let mut first = cluster.report("first", "electing");
@@ -182,7 +178,7 @@ async fn process_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn rolling_update_leaves_no_gap() {
     let cluster = Cluster::start().await;
     let mut old = cluster.report("old", "electing");
@@ -208,7 +204,7 @@ async fn rolling_update_leaves_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn process_on_standby_ends_well_at_sigterm() {
     let cluster = Cluster::start().await;
     let mut leader = cluster.report("leader", "electing");
@@ -222,7 +218,7 @@ async fn process_on_standby_ends_well_at_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn without_the_verbs_every_process_writes_and_says_once_what_is_missing() {
     let cluster = Cluster::start().await;
     let (mut one, mut two) = (cluster.report("one", "least"), cluster.report("two", "least"));

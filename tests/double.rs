@@ -12,6 +12,8 @@ mod answers;
 mod faults;
 #[path = "double/home.rs"]
 mod home;
+#[path = "double/operations.rs"]
+mod operations;
 #[path = "double/operator.rs"]
 mod operator;
 #[path = "double/roles.rs"]

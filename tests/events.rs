@@ -2,12 +2,12 @@
 
 #[path = "support/api/mod.rs"]
 mod api;
+#[path = "support/cluster.rs"]
+mod cluster;
 #[path = "support/events.rs"]
 mod events_api;
 #[path = "support/logged.rs"]
 mod logged;
-#[path = "support/real.rs"]
-mod real;
 
 #[path = "events/faults.rs"]
 mod faults;

@@ -1,6 +1,8 @@
 //! The backends of an `MCPGroup`, found and followed on a real API server, with
 //! real MCP servers behind some of them.
 
+#[path = "support/cluster.rs"]
+mod cluster;
 #[path = "group/crds.rs"]
 mod crds;
 #[path = "group/life.rs"]
@@ -11,8 +13,6 @@ mod mcp;
 mod outages;
 #[path = "group/program.rs"]
 mod program;
-#[path = "support/real.rs"]
-mod real;
 #[path = "support/store.rs"]
 mod store;
 #[path = "group/tunnel.rs"]
@@ -20,10 +20,10 @@ mod tunnel;
 
 use std::time::Duration;
 
+use cluster::{RealCluster, client};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use mcp::{Behaviour, McpServer};
-use real::RealServer;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vmcp_status::discovery::group::{GroupDiscovery, GroupOptions};
@@ -49,15 +49,15 @@ async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
 
 /// A server with the kinds of a group, and one vMCP.
 struct Cluster {
-    server: RealServer,
+    server: RealCluster,
     admin: Client,
     vmcp: &'static str,
 }
 
 impl Cluster {
     async fn start(vmcp: &'static str) -> Self {
-        let server = RealServer::start().await;
-        let admin = server.client("admin").await;
+        let server = cluster::start().await;
+        let admin = client(&server, "admin").await;
         crds::apply(&admin, crds::GROUP, &crds::KINDS.map(|(kind, _)| kind)).await;
         server.create(vmcp).await;
         let cluster = Cluster { server, admin, vmcp };
@@ -137,7 +137,8 @@ impl Cluster {
 
     /// A reporter of the vMCP, with the role of dynamic mode.
     async fn reporter(&self) -> (StatusHandle, Reporter) {
-        let sink = KubernetesSink::new(self.server.client("dynamic").await, NAMESPACE, self.vmcp).expect("good names");
+        let sink =
+            KubernetesSink::new(client(&self.server, "dynamic").await, NAMESPACE, self.vmcp).expect("good names");
         Reporter::builder(sink).start()
     }
 }

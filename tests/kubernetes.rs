@@ -3,8 +3,8 @@
 
 #[path = "support/api/mod.rs"]
 mod api;
-#[path = "support/real.rs"]
-mod real;
+#[path = "support/cluster.rs"]
+mod cluster;
 
 #[path = "kubernetes/contract.rs"]
 mod contract;
@@ -16,6 +16,7 @@ mod outages;
 use std::time::Duration;
 
 use api::{Api, Role};
+use cluster::{RealCluster, client};
 use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
@@ -62,7 +63,7 @@ fn names(status: &Value) -> Vec<&str> {
 /// Both servers under one roof, for the contract.
 enum Cluster {
     Double(Api),
-    Real(Box<real::RealServer>),
+    Real(Box<RealCluster>),
 }
 
 impl Cluster {
@@ -71,7 +72,7 @@ impl Cluster {
     }
 
     async fn real() -> Self {
-        let server = real::RealServer::start().await;
+        let server = cluster::start().await;
         server.create(NAME).await;
         Cluster::Real(Box::new(server))
     }
@@ -87,7 +88,7 @@ impl Cluster {
                     Role::Admin => "admin",
                     Role::None => "nobody",
                 };
-                server.client(user).await
+                client(server, user).await
             }
         }
     }

@@ -20,6 +20,7 @@ mod takeover;
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ pub struct KubernetesSink {
     field_manager: String,
     /// The way of reading that worked last.
     way: Option<Way>,
-    seen: Option<Seen>,
+    seen: Option<Arc<Seen>>,
     /// Members of a backend that the CRD does not know and the server drops.
     pruned: Vec<&'static str>,
     budget: Budget,
@@ -121,7 +122,7 @@ pub struct KubernetesSink {
     locator: Locator,
     takeover: Takeover,
     /// What this process has left in the object, and when.
-    left: Option<(Instant, Seen)>,
+    left: Option<(Instant, Arc<Seen>)>,
     /// A `runtime` is to be removed, since the top level was chosen by hand.
     runtime_to_remove: bool,
     removed_runtime: bool,
@@ -508,7 +509,7 @@ impl Sink for KubernetesSink {
         if let Some(events) = &mut self.events {
             events.read(status.as_ref());
         }
-        self.seen = Some(seen);
+        self.seen = Some(Arc::new(seen));
         Ok(status)
     }
 
@@ -535,7 +536,7 @@ impl Sink for KubernetesSink {
         // Whatever comes of it, only an answer tells what is stored then.
         let version = self.send_patch(&patch, status).await;
         self.seen = match &version {
-            Ok(version) => Some(after.at_version(version.clone())),
+            Ok(version) => Some(Arc::new(after.at_version(version.clone()))),
             Err(error) if error.retry().leaves_doubt() => None,
             Err(_) => self.seen.take(),
         };
@@ -549,7 +550,7 @@ impl Sink for KubernetesSink {
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {
-        let others = self.seen.as_ref().map_or(0, Seen::bytes_of_others);
+        let others = self.seen.as_ref().map_or(0, |seen| seen.bytes_of_others());
         let bytes = self.budget.bytes(self.locator.home(), others, Instant::now());
         Some(SizeLimit { bytes, per_backend: 0 })
     }

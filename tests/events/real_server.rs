@@ -1,55 +1,20 @@
-//! On a real API server. A whole one serves Events with their validation. The
-//! one of `tests/apiserver` serves no built-in API: there a custom resource
-//! stands in, which has the paths, the verbs and the storage of the real one
-//! but not its validation (that is on the double).
+//! On a real API server, which validates and stores Events.
 
 use super::*;
 
-use kube::api::{Api as KubeApi, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use cluster::{RealCluster, client};
+use kube::api::{Api as KubeApi, DynamicObject, ListParams};
 use logged::Logged;
-use real::RealServer;
 use tracing::Level;
 
-/// With the columns of kubectl.
-const CRD: &str = include_str!("crd.json");
-
-async fn server() -> RealServer {
-    let server = RealServer::start().await;
+async fn server() -> RealCluster {
+    let server = cluster::start().await;
     server.create(NAME).await;
-    serve_events(server.client("admin").await).await;
     server
 }
 
-fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
-}
-
-fn events(admin: kube::Client) -> KubeApi<DynamicObject> {
-    KubeApi::namespaced_with(admin, NAMESPACE, &resource("events.k8s.io", "v1", "Event"))
-}
-
-/// Defines the resource where it is not built in, and waits until it is served.
-async fn serve_events(admin: kube::Client) {
-    let events = events(admin.clone());
-    if events.list(&ListParams::default()).await.is_ok() {
-        return;
-    }
-    let crds: KubeApi<DynamicObject> =
-        KubeApi::all_with(admin, &resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
-    let crd: Value = serde_json::from_str(CRD).expect("JSON");
-    let apply = Patch::Apply(&crd);
-    crds.patch("events.events.k8s.io", &PatchParams::apply("test").force(), &apply).await.expect("applied");
-    eventually(async || events.list(&ListParams::default()).await.is_ok()).await;
-}
-
-async fn eventually(wanted: impl AsyncFn() -> bool) {
-    let look = async {
-        while !wanted().await {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(MINUTE, look).await.expect("it comes about");
+fn events(server: &RealCluster) -> KubeApi<DynamicObject> {
+    server.api("events.k8s.io/v1", "Event")
 }
 
 fn reporter(client: kube::Client) -> (StatusHandle, Reporter) {
@@ -70,13 +35,13 @@ async fn stored(api: &KubeApi<DynamicObject>, uid: &str) -> Vec<(String, i64, Va
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn changes_are_stored_as_events_and_repeats_as_a_series_by_a_role_that_may_no_more() {
     let server = server().await;
-    let api = events(server.client("admin").await);
+    let api = events(&server);
     let object = server.object(NAME).await.expect("there");
     let uid = object["metadata"]["uid"].as_str().expect("a uid");
-    let (handle, reporter) = reporter(server.client("events").await);
+    let (handle, reporter) = reporter(client(&server, "events").await);
     handle.report(Status::derived_from(["a", "b"].map(|name| is(name, BackendStatus::Ready))));
     handle.derive_phase();
     handle.flush().await.expect("stored");
@@ -100,12 +65,12 @@ async fn changes_are_stored_as_events_and_repeats_as_a_series_by_a_role_that_may
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn role_without_the_verbs_reports_as_ever_and_logs_one_line() {
     let logged = Logged::start();
     let server = server().await;
-    let api = events(server.client("admin").await);
-    let (handle, reporter) = reporter(server.client("least").await);
+    let api = events(&server);
+    let (handle, reporter) = reporter(client(&server, "least").await);
     for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
         handle.upsert_backend(is("a", status));
         handle.flush().await.expect("stored");

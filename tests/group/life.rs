@@ -3,13 +3,13 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let cluster = Cluster::start("life").await;
     let (handle, reporter) = cluster.reporter().await;
     let (files, mail) = (McpServer::start(Behaviour::Modern).await, McpServer::start(Behaviour::Legacy).await);
     let began = Instant::now();
-    let discovery = discover(cluster.server.client("dynamic").await, "tools", &handle, seldom());
+    let discovery = discover(client(&cluster.server, "dynamic").await, "tools", &handle, seldom());
 
     let absent = "group \"tools\" does not exist in namespace \"default\"";
     cluster.stored(began, "no such group", |s| s.phase() == "Pending" && s.message() == absent).await;
@@ -94,7 +94,7 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
     let cluster = Cluster::start("names").await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
@@ -104,7 +104,7 @@ async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
     for _ in 0..3 {
         let store = store::Store::default();
         let (handle, reporter) = Reporter::builder(store.clone()).write_interval(Duration::ZERO).start();
-        let discovery = discover(cluster.server.client("dynamic").await, "tools", &handle, seldom());
+        let discovery = discover(client(&cluster.server, "dynamic").await, "tools", &handle, seldom());
         discovery.first_round().await;
         discovery.end().await;
         assert!(reporter.shutdown().await.is_complete());

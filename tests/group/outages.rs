@@ -39,13 +39,13 @@ async fn until(store: &store::Store, wanted: impl Fn(&Status) -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn server_that_is_killed_is_said_its_last_backends_stay_and_it_resumes() {
     let mut cluster = Cluster::start("killed").await;
     let files = McpServer::start(Behaviour::Modern).await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     cluster.create("MCPServer", "files", json!({}), json!({"phase": "Ready", "url": files.url()})).await;
-    let (store, _handle, _reporter, _discovery) = watched(cluster.server.client("dynamic").await, seldom()).await;
+    let (store, _handle, _reporter, _discovery) = watched(client(&cluster.server, "dynamic").await, seldom()).await;
     until(&store, |s| s.phase == Phase::Ready && names(s) == ["files"]).await;
     let from = store.state().writes.len();
 
@@ -68,7 +68,7 @@ async fn server_that_is_killed_is_said_its_last_backends_stay_and_it_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn watch_that_breaks_resumes_without_a_flap() {
     let cluster = Cluster::start("breaks").await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
@@ -93,7 +93,7 @@ async fn watch_that_breaks_resumes_without_a_flap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn kind_that_is_missing_or_forbidden_is_left_out_until_it_is_there() {
     let cluster = Cluster::start("missing").await;
     // A group of its own, of which the cluster knows one kind only.
@@ -117,7 +117,7 @@ async fn kind_that_is_missing_or_forbidden_is_left_out_until_it_is_there() {
         |resources: &[&str]| json!([{"verbs": ["get", "list", "watch"], "apiGroups": [group], "resources": resources}]);
     cluster.server.grant("nobody", rules(&["mcpservers", "mcpserverentries"])).await;
     let options = GroupOptions { api_group: group.into(), ..seldom() };
-    let (store, _handle, _reporter, _discovery) = watched(cluster.server.client("nobody").await, options).await;
+    let (store, _handle, _reporter, _discovery) = watched(client(&cluster.server, "nobody").await, options).await;
     until(&store, |s| names(s) == ["mcpserver"]).await;
     assert!(!has_failed(&store.stored()), "the others go on: {:?}", store.stored());
 
@@ -132,10 +132,10 @@ async fn kind_that_is_missing_or_forbidden_is_left_out_until_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn without_any_right_nothing_is_discovered_and_that_is_said() {
     let cluster = Cluster::start("rightless").await;
-    let (store, _handle, _reporter, discovery) = watched(cluster.server.client("nobody").await, seldom()).await;
+    let (store, _handle, _reporter, discovery) = watched(client(&cluster.server, "nobody").await, seldom()).await;
     until(&store, has_failed).await;
     let status = store.stored();
     assert_eq!((status.phase, names(&status)), (Phase::Pending, vec![]));

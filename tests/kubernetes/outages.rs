@@ -6,8 +6,8 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(90);
 
-async fn server() -> real::RealServer {
-    let server = real::RealServer::start().await;
+async fn server() -> RealCluster {
+    let server = cluster::start().await;
     server.create(NAME).await;
     server
 }
@@ -37,7 +37,7 @@ fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task
     (end, storm)
 }
 
-async fn stored_equals_last_reported(server: &real::RealServer, handle: &StatusHandle, last: u32) {
+async fn stored_equals_last_reported(server: &RealCluster, handle: &StatusHandle, last: u32) {
     handle.flush_within(LONG).await.expect("stored after the fault");
     let object = server.object(NAME).await.expect("there");
     assert_eq!(object["status"]["message"], last.to_string());
@@ -45,11 +45,11 @@ async fn stored_equals_last_reported(server: &real::RealServer, handle: &StatusH
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn api_server_and_etcd_that_are_killed_in_a_storm_lose_nothing() {
     let mut server = server().await;
     server.merge_status(NAME, &json!({"url": "http://theirs"})).await;
-    let (handle, reporter) = reporter(server.client("least").await, patient);
+    let (handle, reporter) = reporter(client(&server, "least").await, patient);
     let (end, storm) = storm(handle.clone());
     let written = async |least: u64| eventually(async || handle.counts().written > least).await;
     written(3).await;
@@ -72,10 +72,10 @@ async fn api_server_and_etcd_that_are_killed_in_a_storm_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn competing_writer_keeps_its_fields_and_so_do_we() {
     let server = server().await;
-    let (handle, _reporter) = reporter(server.client("least").await, patient);
+    let (handle, _reporter) = reporter(client(&server, "least").await, patient);
     let (end, storm) = storm(handle.clone());
     for i in 0..50 {
         let condition = json!({
@@ -102,10 +102,10 @@ async fn competing_writer_keeps_its_fields_and_so_do_we() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
     let server = server().await;
-    let (handle, _reporter) = reporter(server.client("seed").await, patient);
+    let (handle, _reporter) = reporter(client(&server, "seed").await, patient);
     let (end, storm) = storm(handle.clone());
     for _ in 0..3 {
         let written = handle.counts().written;
@@ -121,28 +121,28 @@ async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
     let server = server().await;
-    let (handle, _reporter) = reporter(server.client("least").await, patient);
+    let (handle, _reporter) = reporter(client(&server, "least").await, patient);
     handle.report(said("before"));
     handle.flush().await.expect("stored");
-    server.set_tokens(&[("least", "rotated")]);
+    server.expire_tokens("least").await;
     handle.report(said("after"));
     eventually(async || handle.counts().failures > 0).await;
-    std::fs::write(server.token_file("least"), "rotated").expect("written");
+    server.rotate_token("least").await;
     // The client reads the file again within a minute.
     handle.flush_within(LONG).await.expect("stored");
     assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "after");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see tests/apiserver/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
 async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
     let server = server().await;
     let mut tasks = Vec::new();
     for task in 0..8 {
-        let (handle, reporter) = reporter(server.client("seed").await, |b| b);
+        let (handle, reporter) = reporter(client(&server, "seed").await, |b| b);
         tasks.push(tokio::spawn(async move {
             for i in 0..60 {
                 handle.report(said(format!("{task}: {i}")));

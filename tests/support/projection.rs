@@ -3,7 +3,10 @@
 //!
 //! The rows stand in `projection.json`. Each scenario is for a fresh object,
 //! and its steps are taken in order, for some of what the operator writes
-//! stays. In the table a condition is `[status, reason, message]` below its
+//! stays. A step sets pods and group, puts its `runtime` in the place of the
+//! one there is, and waits for the top level; pods start no reconcile of the
+//! genuine operator, and a `runtime` equal to the last one does not either, so
+//! there the object is touched as well. In the table a condition is `[status, reason, message]` below its
 //! type; the conditions that the operator has for itself are left out unless
 //! they differ, and `GROUP` stands for the name of the object's group.
 

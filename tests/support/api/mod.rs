@@ -12,7 +12,8 @@
 //! | `service` | HTTP in and out, faults, the log |
 //! | `server` | the way of a request: who, may he, what, and back |
 //! | `rbac`, `request_info` | roles, and what a request is about |
-//! | `update`, `options`, `patch`, `schema` | a status update: patched, checked, pruned, validated |
+//! | `update`, `options`, `schema` | a status update: checked, pruned, validated |
+//! | `patch`, `operations`, `raw` | what patches make of a document |
 //! | `operator` | ToolHive's operator, which answers reports at the top level |
 //! | `store`, `managed_fields` | objects, versions, ownership of fields |
 //! | `accept`, `answer`, `discovery`, `crd` | what is sent back, and what is served |
@@ -29,9 +30,11 @@ mod discovery;
 mod fault;
 mod log;
 mod managed_fields;
+mod operations;
 mod operator;
 mod options;
 mod patch;
+mod raw;
 mod rbac;
 mod request_info;
 mod schema;

@@ -45,6 +45,18 @@ pub fn prune(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<St
     }
 }
 
+/// Takes out members that are null: they count as absent. Items stay.
+pub fn forget_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(forget_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_nulls),
+        _ => {}
+    }
+}
+
 /// Puts in what the schema has a default for.
 pub fn default(schema: &Value, value: &mut Value) {
     match value {

@@ -56,7 +56,9 @@ impl Update<'_> {
         check_resource_version(&wanted, &old, name)?;
 
         let schema = &self.schema["properties"]["status"];
-        let status = wanted.as_object_mut().and_then(|wanted| wanted.remove("status")).map(|mut status| {
+        let status = wanted.as_object_mut().and_then(|wanted| wanted.remove("status"));
+        let status = status.filter(|status| !status.is_null()).map(|mut status| {
+            schema::forget_nulls(&mut status);
             schema::default(schema, &mut status);
             status
         });

@@ -1,0 +1,90 @@
+//! Processes that a cluster runs, and the ports that they listen on.
+
+use std::collections::hash_map::RandomState;
+use std::fs::OpenOptions;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// Lines of a log that a failed test shows.
+const SHOWN: usize = 40;
+
+/// A port on which nothing listens.
+///
+/// It lies below the range from which Linux gives ports to outgoing connections:
+/// otherwise a client that dials a server while it is down may be given the
+/// server's own port, and then the server cannot come back.
+pub fn free_port() -> u16 {
+    let tries = std::iter::repeat_with(|| {
+        let random = RandomState::new().build_hasher().finish();
+        u16::try_from(20_000 + random % 12_000).expect("it is below 32,000")
+    });
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    tries.take(1_000).find(is_free).expect("one of a thousand ports is free")
+}
+
+/// A process whose output goes to a file, which is printed if the test fails.
+/// It is killed when this is dropped.
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; appends to `NAME.log` in the folder.
+    pub fn spawn(name: &'static str, command: &mut Command, dir: &Path) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let file = OpenOptions::new().create(true).append(true).open(&log).expect("the log can be opened");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a descriptor is free"))
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Process { name, child, log }
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
+    }
+
+    /// Kills it at once.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is our child");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(mut self) {
+        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).expect("it is our child and has not been waited for");
+        }
+        self.child.wait().await.expect("it is our child");
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The end of what it has logged.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // By the macro, so that the test harness keeps it with the test.
+            println!("--- the last lines of {}:\n{}", self.name, self.log_tail());
+        }
+    }
+}
