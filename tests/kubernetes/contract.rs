@@ -17,7 +17,7 @@ macro_rules! contract {
 
         mod real {
             $(#[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs a real API server, see crates/testkit/README.md"]
+            #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
             async fn $name() {
                 super::$name(super::Cluster::real().await).await;
             })*
