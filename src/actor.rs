@@ -33,7 +33,7 @@ use crate::handle::{Attempt, AttemptError, Control, FlushError, Progress};
 use crate::leadership::{Leadership, Standing};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{AnySink, Effect, Sink as _};
+use crate::sink::{Advice, AnySink, Effect, Location, Sink as _};
 use crate::status::{Omitted, SizeLimit, Status, merge, trim, whole_seconds};
 use crate::update::{Change, Picture};
 
@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
     pub(crate) backoff: BackoffPolicy,
     pub(crate) derive: bool,
+    pub(crate) start_window: Duration,
     pub(crate) wall_clock: WallClock,
 }
 
@@ -67,6 +68,9 @@ pub(crate) struct Remains {
     pub(crate) stored: Option<Arc<Status>>,
     /// What is not stored, and why.
     pub(crate) unstored: Option<(Arc<Status>, String)>,
+    /// What the first round had found when the process ended inside it.
+    pub(crate) held_back: Option<Arc<Status>>,
+    pub(crate) location: Option<Location>,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
 }
@@ -86,8 +90,9 @@ pub(crate) struct Actor {
     work: Option<BoxFuture<'static, Finished>>,
     /// Ends the work in flight, so that the sink comes back.
     give_up: CancellationToken,
-    /// What the sink takes, as it said last.
+    /// What the sink takes, and what else it says of its store.
     limit: Option<SizeLimit>,
+    advice: Advice,
     leadership: Option<Leadership>,
     /// As the schedule was told last.
     standing: Standing,
@@ -118,13 +123,20 @@ enum Done {
 
 impl Actor {
     pub(crate) fn new(settings: Settings, channels: Channels, metrics: Arc<Metrics>, sink: AnySink) -> Self {
+        let mut schedule = Schedule::new(settings.write_interval);
+        let mut picture = Picture::new(settings.derive);
+        if !settings.start_window.is_zero() {
+            schedule.hold(Instant::now() + settings.start_window);
+            picture.hold();
+        }
         Actor {
-            schedule: Schedule::new(settings.write_interval),
+            schedule,
             pauses: Pauses::new(&settings.backoff),
             journal: Journal::default(),
-            picture: Picture::new(settings.derive),
+            picture,
             stored: None,
             limit: sink.size_limit(),
+            advice: Advice::default(),
             leadership: sink.leadership(),
             standing: Standing::default(),
             sink: Some(sink),
@@ -145,6 +157,7 @@ impl Actor {
         loop {
             self.plan_refresh();
             self.look_who_leads();
+            self.end_start_in_time();
             self.answer_flushes();
             match self.schedule.decide(Instant::now()) {
                 Step::Read => self.begin_read(),
@@ -174,6 +187,25 @@ impl Actor {
         }
     }
 
+    /// The window for the first round is over, or a snapshot has closed it.
+    fn end_start_in_time(&mut self) {
+        let over = !self.schedule.is_held(Instant::now());
+        if self.picture.is_held() && over {
+            self.end_start();
+        } else if !self.picture.is_held() {
+            self.schedule.release();
+        }
+    }
+
+    /// From now on what has been found is written, whatever has not been
+    /// checked.
+    fn end_start(&mut self) {
+        let was_held = self.schedule.release();
+        if self.picture.end_start() && (was_held || self.schedule.newest() > 0) {
+            self.changed();
+        }
+    }
+
     fn receive(&mut self) {
         let mut folded = Folded::at((self.settings.wall_clock)());
         folded.apply(&mut self.picture, self.channels.mailbox.take());
@@ -191,11 +223,7 @@ impl Actor {
         // what an earlier process left behind.
         let first = received > 0 && self.schedule.newest() == 0;
         if change == Change::Content || first {
-            let now = Instant::now();
-            self.schedule.changed();
-            self.ledger.changed(now);
-            let paced = self.shown_at.map_or(now, |shown| shown + self.settings.write_interval);
-            self.show_at.get_or_insert(paced);
+            self.changed();
         }
         if self.schedule.is_clean() {
             // Nothing but times: they ride along with the next write.
@@ -209,13 +237,24 @@ impl Actor {
         }
     }
 
+    fn changed(&mut self) {
+        let now = Instant::now();
+        self.schedule.changed();
+        self.ledger.changed(now);
+        let paced = self.shown_at.map_or(now, |shown| shown + self.settings.write_interval);
+        self.show_at.get_or_insert(paced);
+    }
+
     fn obey(&mut self, control: Control) {
         // What was sent before is in the mailbox by now.
         let mut folded = Folded::at((self.settings.wall_clock)());
         self.channels.mailbox.drain(|received| folded.apply(&mut self.picture, received));
         self.note(folded);
         match control {
+            Control::FirstRoundDone => self.end_start(),
             Control::Flush { by, reply } => {
+                // Whoever wants everything stored wants this too.
+                self.end_start();
                 self.flushes.push(Flush { revision: self.schedule.newest(), by, reply });
                 if !self.schedule.is_clean() {
                     self.schedule.hurry(Instant::now(), by);
@@ -233,6 +272,11 @@ impl Actor {
 
     /// Takes what was sent, accepts no more, and makes for the end.
     async fn stop(&mut self) {
+        // What was asked for before the end counts: that the first round is done
+        // decides whether there is anything to write.
+        while let Ok(control) = self.channels.control.try_recv() {
+            self.obey(control);
+        }
         let mut folded = Folded::at((self.settings.wall_clock)());
         self.channels.mailbox.close();
         // Waits only for senders that are just now at it.
@@ -289,6 +333,7 @@ impl Actor {
         let next = Arc::new(next);
         self.show(&next, omitted);
         if let Some(stored) = self.stored.clone()
+            && !self.advice.must_write
             && (if self.schedule.is_refreshing() { next == stored } else { next.same_but_for_times(&stored) })
         {
             self.metrics.saved.add(1);
@@ -315,7 +360,7 @@ impl Actor {
     /// what had to be left out.
     fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());
-        let mut wanted = self.picture.render(now);
+        let mut wanted = self.picture.render(self.stored.as_deref(), now);
         if self.schedule.is_refreshing() {
             wanted.timestamp = Some(now);
         }
@@ -353,15 +398,21 @@ impl Actor {
 
     fn finish(&mut self, Finished { sink, result }: Finished) {
         self.limit = sink.size_limit();
+        self.advice = sink.advice();
         self.sink = Some(sink);
         self.work = None;
         match result {
             Ok(Done::Read(stored)) => {
                 self.schedule.read_done();
                 self.stored = stored.map(Arc::new);
-                let stored = self.stored.clone();
+                let first = !self.stored.as_ref().is_some_and(|stored| stored.is_reported());
+                if first && !self.advice.no_early_pending {
+                    self.schedule.announce();
+                }
+                let (stored, location) = (self.stored.clone(), self.advice.location.clone());
                 self.progress(|progress| {
                     progress.stored = stored;
+                    progress.location = location;
                     true
                 });
             }
@@ -390,7 +441,12 @@ impl Actor {
         let pending = !self.schedule.is_clean();
         let pending_since = self.ledger.pending_since();
         let at = (self.settings.wall_clock)();
+        if let Some(pause) = self.advice.look_again.take() {
+            self.schedule.look_at(Instant::now() + pause);
+        }
+        let location = self.advice.location.clone();
         self.progress(|progress| {
+            progress.location = location;
             progress.stored = Some(stored);
             progress.pending = pending;
             progress.pending_since = pending_since;
@@ -462,15 +518,27 @@ impl Actor {
         self.close_sink().await;
         // What a replica on standby has seen is for the leader to store.
         let ours = !self.schedule.is_clean() && self.standing != Standing::Standby;
-        let unstored = ours.then(|| {
+        let left = ours.then(|| {
+            let now = (self.settings.wall_clock)();
+            let wanted = self.picture.render(self.stored.as_deref(), now);
+            Arc::new(merge(self.stored.as_deref(), wanted, self.picture.owned(), now))
+        });
+        let (unstored, held_back) = if self.picture.is_held() { (None, left) } else { (left, None) };
+        let unstored = unstored.map(|status| {
             let why = self.last_error.take().unwrap_or_else(|| match self.standing {
                 Standing::Undecided => "it was not decided in time which replica leads".into(),
                 _ => "the store did not answer in time".into(),
             });
-            let now = (self.settings.wall_clock)();
-            (Arc::new(merge(self.stored.as_deref(), self.picture.render(now), self.picture.owned(), now)), why)
+            (status, why)
         });
-        Remains { stored: self.stored, unstored, standing: self.standing, counts: self.metrics.counts() }
+        Remains {
+            stored: self.stored,
+            unstored,
+            held_back,
+            location: self.advice.location,
+            standing: self.standing,
+            counts: self.metrics.counts(),
+        }
     }
 
     async fn close_sink(&mut self) {

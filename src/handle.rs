@@ -13,7 +13,7 @@ use crate::error::Retry;
 use crate::leadership::{Leadership, Standing};
 use crate::mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::Effect;
+use crate::sink::{Effect, Location};
 use crate::status::{Condition, DiscoveredBackend, Omitted, Phase, Status};
 use crate::update::Update;
 
@@ -43,6 +43,7 @@ struct Inner {
 /// mailbox does not hold it back.
 pub(crate) enum Control {
     Flush { by: Instant, reply: oneshot::Sender<Result<(), FlushError>> },
+    FirstRoundDone,
     Current { reply: oneshot::Sender<Arc<Status>> },
 }
 
@@ -62,6 +63,8 @@ pub struct Progress {
     pub pending_since: Option<Instant>,
     /// How the last read or write went.
     pub last: Option<Attempt>,
+    /// Where in its store the status lives, for a store that has a choice.
+    pub location: Option<Location>,
     /// What is missing from `current` for size.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     pub(crate) omitted: Option<Omitted>,
@@ -164,6 +167,16 @@ impl StatusHandle {
     /// Sets the generation of the spec that the process has loaded.
     pub fn set_observed_generation(&self, generation: i64) -> bool {
         self.send(Update::SetObservedGeneration(generation))
+    }
+
+    /// Every backend known now has been checked once: what was sent before is
+    /// the whole, and is written. Ends what a
+    /// [`start_window`](crate::ReporterBuilder::start_window) holds back, and the
+    /// time in which a backend that has not been checked keeps the finding that
+    /// an earlier process has stored; so do a [`flush`](Self::flush) and a
+    /// [`report`](Self::report).
+    pub fn first_round_done(&self) -> bool {
+        self.0.view.control.send(Control::FirstRoundDone).is_ok()
     }
 
     /// Reports any update.

@@ -71,9 +71,11 @@ pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer}
 #[cfg(feature = "events")]
 pub use sink::kubernetes::EventOptions;
 #[cfg(feature = "kubernetes")]
-pub use sink::kubernetes::{ConnectError, ElectionOptions, KubernetesSink, NameError, check_name, connect, crd};
+pub use sink::kubernetes::{
+    ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
+};
 pub use sink::noop::NoOpSink;
-pub use sink::{AnySink, Effect, Sink};
+pub use sink::{Advice, AnySink, Effect, Location, Sink};
 pub use status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, Phase,
     SizeLimit, Status, condition_type, derive, reason,

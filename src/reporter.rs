@@ -16,7 +16,7 @@ use crate::handle::{Progress, StatusHandle};
 use crate::leadership::Standing;
 use crate::mailbox::mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{AnySink, Sink};
+use crate::sink::{AnySink, Location, Sink};
 use crate::status::Status;
 
 /// A running status actor, as its owner sees it: to end it, and to learn what
@@ -51,6 +51,13 @@ pub struct Outcome {
     pub stored: Option<Arc<Status>>,
     /// What was reported and is not stored; `None` when everything is.
     pub unstored: Option<Unstored>,
+    /// What had been found when the reporter ended before its first round of
+    /// checks was done. It was not written, and what an earlier process stored
+    /// stands.
+    pub held_back: Option<Arc<Status>>,
+    /// Where in its store the status lives and why, for a store that has a
+    /// choice.
+    pub location: Option<Location>,
     /// Whether this process was the one of several replicas that writes. On
     /// standby nothing is unstored: what it saw is for the leader to store.
     pub standing: Standing,
@@ -70,7 +77,7 @@ pub struct Unstored {
 
 impl Outcome {
     /// Whether everything that was accepted, and was this process's to store,
-    /// is stored.
+    /// is stored; what was [held back](Self::held_back) was not to be stored.
     pub fn is_complete(&self) -> bool {
         self.unstored.is_none()
     }
@@ -88,6 +95,7 @@ impl Reporter {
                 shutdown_grace: Duration::from_secs(5),
                 backoff: BackoffPolicy::default(),
                 derive: false,
+                start_window: Duration::ZERO,
                 wall_clock: Arc::new(Utc::now),
             },
             mailbox_size: 256,
@@ -188,6 +196,20 @@ impl ReporterBuilder {
         self
     }
 
+    /// How long the first round of checks may take, from the start of the
+    /// reporter. Until it is [done](StatusHandle::first_round_done) or this time
+    /// is over, nothing is written: a restart of a healthy gateway changes
+    /// nothing that is stored. Only where the store has no report yet it is
+    /// announced with [`Phase::Pending`](crate::Phase::Pending), unless the
+    /// [sink](crate::Advice::no_early_pending) objects. Default zero: no window.
+    ///
+    /// A reporter that ends inside the window leaves the store as it was, and
+    /// says so in [`Outcome::held_back`].
+    pub fn start_window(mut self, window: Duration) -> Self {
+        self.settings.start_window = window.min(LONGEST);
+        self
+    }
+
     /// Ends the reporter when this token is cancelled. Default: a new one, see
     /// [`Reporter::shutdown_token`].
     pub fn shutdown_token(mut self, token: CancellationToken) -> Self {
@@ -225,10 +247,9 @@ impl ReporterBuilder {
             Arc::new(match task.await {
                 Ok(remains) => Outcome::from(remains),
                 Err(error) => Outcome {
-                    stored: None,
                     unstored: Some(Unstored { status: None, why: format!("the reporter's task was lost: {error}") }),
-                    standing: Standing::default(),
                     counts: metrics.counts(),
+                    ..Outcome::default()
                 },
             })
         };
@@ -237,8 +258,8 @@ impl ReporterBuilder {
 }
 
 impl From<Remains> for Outcome {
-    fn from(Remains { stored, unstored, standing, counts }: Remains) -> Self {
+    fn from(Remains { stored, unstored, held_back, location, standing, counts }: Remains) -> Self {
         let unstored = unstored.map(|(status, why)| Unstored { status: Some(status), why });
-        Outcome { stored, unstored, standing, counts }
+        Outcome { stored, unstored, held_back, location, standing, counts }
     }
 }

@@ -7,7 +7,9 @@ pub(crate) mod kubernetes;
 pub(crate) mod noop;
 
 use std::future::Future;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tracing::Span;
 
 use crate::error::SinkError;
@@ -84,6 +86,12 @@ pub trait Sink: Send + 'static {
         None
     }
 
+    /// What the reporter should know of the store beside its content. Asked
+    /// after each read and each write that has succeeded.
+    fn advice(&self) -> Advice {
+        Advice::default()
+    }
+
     /// The span in which the reporter logs; its fields say what is reported to.
     /// By default the one in which it was started.
     fn span(&self) -> Span {
@@ -94,6 +102,44 @@ pub trait Sink: Send + 'static {
     /// replica. Has what is left of the shutdown grace, at least a second.
     fn close(&mut self) -> impl Future<Output = ()> + Send {
         async {}
+    }
+}
+
+/// What a sink tells the reporter beside what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advice {
+    /// What was read is not, or not in full, what a write would leave behind:
+    /// write even if the status read equals the reported one.
+    pub must_write: bool,
+    /// A first start, one that finds no report in the store, is not announced
+    /// with [`Phase::Pending`](crate::Phase::Pending) before the first round of
+    /// checks is done.
+    pub no_early_pending: bool,
+    /// Read again after this time and compare, although nothing changed: the
+    /// store has given reason to doubt that what was written stays.
+    pub look_again: Option<Duration>,
+    /// Where in the store the status lives, for a store that has a choice.
+    pub location: Option<Location>,
+}
+
+/// Where in its store a status lives, and why there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location {
+    /// The place, in the words of the store, such as `status.runtime`.
+    pub place: &'static str,
+    /// Why there, in a few words.
+    pub reason: String,
+    /// Since when what is stored there has not reached the readers it is meant
+    /// for; `None` while it has, or while that is not known.
+    pub unfollowed_since: Option<DateTime<Utc>>,
+}
+
+impl Location {
+    /// A place that its readers follow.
+    pub fn new(place: &'static str, reason: impl Into<String>) -> Self {
+        Location { place, reason: reason.into(), unfollowed_since: None }
     }
 }
 

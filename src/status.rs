@@ -31,6 +31,8 @@ pub(crate) use repair::{
 };
 #[cfg(feature = "events")]
 pub(crate) use trim::is_trimmed;
+#[cfg(feature = "kubernetes")]
+pub(crate) use trim::json_bytes;
 pub(crate) use trim::{Omitted, trim};
 pub(crate) use wire::{time, whole_seconds};
 
@@ -104,6 +106,12 @@ impl Status {
         let Derived { phase, message, backend_count, conditions } =
             derive(status.discovered_backends.iter().map(AsRef::as_ref));
         Status { phase, message, conditions, backend_count, ..status }
+    }
+
+    /// Whether a reporter has said something here, as opposed to an operator
+    /// that has filled in a phase: backends, or whether they were discovered.
+    pub(crate) fn is_reported(&self) -> bool {
+        !self.discovered_backends.is_empty() || self.condition(condition_type::BACKENDS_DISCOVERED).is_some()
     }
 
     /// The condition of this type.

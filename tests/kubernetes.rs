@@ -46,7 +46,7 @@ fn reporter(client: kube::Client, set: impl FnOnce(ReporterBuilder) -> ReporterB
 
 /// The double with one object.
 fn double() -> Api {
-    let api = Api::new();
+    let api = Api::with_old_crd();
     api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
     api
 }

@@ -27,6 +27,8 @@ mod law_7_periodic_refresh;
 mod law_8_conditions;
 #[path = "laws/replicas.rs"]
 mod replicas;
+#[path = "laws/start.rs"]
+mod start_window;
 #[path = "laws/watching.rs"]
 mod watching;
 

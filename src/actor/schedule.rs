@@ -50,6 +50,14 @@ pub(super) struct Schedule {
     /// When to compare with the store though nothing changed.
     refresh_at: Option<Instant>,
     refreshing: bool,
+    /// When to read again what a write has left behind, though nothing changed.
+    look_at: Option<Instant>,
+    looking: bool,
+    /// Nothing is written before this time, the first round of checks not being
+    /// done.
+    held_until: Option<Instant>,
+    /// One write is let through all the same: it says that the process starts.
+    announcing: bool,
     /// A flush or shutdown has asked to skip pace and back-off, once.
     hurry: bool,
     /// The nearest time by which somebody wants everything stored, and the last
@@ -99,11 +107,43 @@ impl Schedule {
             pause: None,
             refresh_at: None,
             refreshing: false,
+            look_at: None,
+            looking: false,
+            held_until: None,
+            announcing: false,
             hurry: false,
             deadline: None,
             stop_at: None,
             standing: Standing::default(),
         }
+    }
+
+    /// Holds writes back until [`release`](Self::release), and no longer than
+    /// until this time.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// The first round of checks is done, or has had its time: writes may go.
+    /// Whether they were held back.
+    pub(super) fn release(&mut self) -> bool {
+        self.announcing = false;
+        self.held_until.take().is_some()
+    }
+
+    /// Whether writes are held back at `now`.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
+    /// Lets the next write through although writes are held back.
+    pub(super) fn announce(&mut self) {
+        self.announcing = self.held_until.is_some();
+    }
+
+    /// Reads and compares at this time, or earlier if something else does.
+    pub(super) fn look_at(&mut self, at: Instant) {
+        self.look_at = Some(at);
     }
 
     /// Whether this process may write, among several replicas.
@@ -140,8 +180,24 @@ impl Schedule {
                 self.known = false;
             }
         }
+        if !stopping && self.look_at.is_some_and(|at| now >= at) {
+            self.look_at = None;
+            if self.refused != Some(self.newest) {
+                self.looking = true;
+                self.known = false;
+            }
+        }
         if !self.has_work() {
-            return if stopping { Step::Stop } else { Step::Wait(self.refresh_at) };
+            return if stopping { Step::Stop } else { Step::Wait(earlier(self.refresh_at, self.look_at)) };
+        }
+        if self.is_held(now) && !self.announcing {
+            if stopping {
+                // What it began to find out nobody may take for the truth.
+                return Step::Stop;
+            }
+            if self.known {
+                return Step::Wait(self.held_until);
+            }
         }
         match self.earliest() {
             Some(at) if now < at => Step::Wait(earlier(Some(at), self.stop_at)),
@@ -162,7 +218,7 @@ impl Schedule {
     }
 
     fn has_work(&self) -> bool {
-        self.refreshing || (self.newest != self.settled && self.refused != Some(self.newest))
+        self.refreshing || self.looking || (self.newest != self.settled && self.refused != Some(self.newest))
     }
 
     /// The picture has changed.
@@ -220,6 +276,7 @@ impl Schedule {
             self.stop_at = Some(by);
             // What somebody else overwrote is no longer our business.
             self.refreshing = false;
+            self.looking = false;
             self.hurry(now, by);
         }
     }
@@ -284,6 +341,8 @@ impl Schedule {
     fn settle(&mut self, revision: Revision) {
         self.settled = revision;
         self.refreshing = false;
+        self.looking = false;
+        self.announcing = false;
         self.refused = None;
         if self.is_clean() {
             self.hurry = false;
@@ -300,6 +359,7 @@ impl Schedule {
             Retry::Refused => {
                 self.refused = busy.map(|busy| busy.revision);
                 self.refreshing = false;
+                self.looking = false;
             }
             // Nothing was written: the pace has nothing to say about the retry.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,
@@ -554,6 +614,63 @@ mod tests {
         schedule.stop(now, now + ms(5000));
         assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(5000))));
         assert_eq!(schedule.decide(now + ms(5000)), Step::Stop);
+    }
+
+    /// A schedule that holds writes back for ten intervals, with one change.
+    fn held() -> (Schedule, Instant) {
+        let t0 = Instant::now();
+        let mut schedule = Schedule::new(INTERVAL);
+        schedule.hold(t0 + INTERVAL * 10);
+        schedule.changed();
+        assert_eq!(schedule.decide(t0), Step::Read, "what is stored is found out meanwhile");
+        schedule.begin(t0, false);
+        schedule.read_done();
+        (schedule, t0)
+    }
+
+    #[test]
+    fn hold_writes_nothing_until_it_is_released_or_over() {
+        let (mut schedule, t0) = held();
+        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL * 10)));
+        schedule.changed();
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
+        assert!(schedule.release());
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Write);
+
+        let (mut schedule, t0) = held();
+        assert_eq!(schedule.decide(t0 + INTERVAL * 10), Step::Write);
+    }
+
+    #[test]
+    fn hold_lets_one_announcement_through() {
+        let (mut schedule, t0) = held();
+        schedule.announce();
+        write(&mut schedule, t0);
+        schedule.changed();
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
+    }
+
+    #[test]
+    fn hold_ends_at_once_when_told_to_stop() {
+        let (mut schedule, t0) = held();
+        schedule.stop(t0, t0 + INTERVAL);
+        assert_eq!(schedule.decide(t0), Step::Stop);
+        assert!(!schedule.is_clean(), "what was held back is not stored");
+    }
+
+    #[test]
+    fn look_reads_and_compares_once() {
+        let (mut schedule, t0) = settled();
+        schedule.look_at(t0 + INTERVAL * 10);
+        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
+        let now = t0 + INTERVAL * 10;
+        assert_eq!(schedule.decide(now), Step::Read);
+        schedule.begin(now, false);
+        schedule.read_done();
+        assert_eq!(schedule.decide(now), Step::Write);
+        assert!(!schedule.is_refreshing(), "times are no difference");
+        schedule.verified();
+        assert_eq!(schedule.decide(now), Step::Wait(None));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
+use vmcp_status::StatusHandle;
 use vmcp_status::discovery::group::GroupDiscovery;
 use vmcp_status::discovery::probe::{Prober, ProberOptions};
 use vmcp_status::discovery::{CheckLimit, Checks};
-use vmcp_status::{Phase, StatusHandle};
 
 use self::group::Group;
 use super::config::Config;
@@ -86,25 +86,19 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     })?;
     let mut signals = EndSignals::new()?;
     let bound = args.health.bind().await?;
-    let (handle, reporter) = args.target.reporter(global, config.name.as_deref()).await?.start();
+    let window = if args.once { Duration::MAX } else { start_window(&config) };
+    let builder = args.target.reporter(global, config.name.as_deref()).await?;
+    let (handle, reporter) = builder.derive_phase(true).start_window(window).start();
     let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
     let limit = CheckLimit::new(config.max_concurrent_checks);
     let mut checks = Checks::new(prober.clone(), handle.source("config"), limit.clone());
     let discovery = group.map(|group| group.start(&config, prober, limit, &handle)).transpose()?;
 
-    if discovery.is_none() {
-        let count = config.backends.len();
-        // Until each has been looked at once the whole is neither good nor bad.
-        handle.set_phase(Phase::Pending, format!("Starting, checking {count} backends"));
-    }
     checks.set(config.backends).await;
     if args.once {
         tokio::select! {
-            () = first_round(&checks, discovery.as_ref()) => {}
+            () = first_round(&checks, discovery.as_ref()) => drop(handle.first_round_done()),
             signal = signals.wait() => tracing::info!(signal, "ending early"),
-        }
-        if discovery.is_none() {
-            handle.derive_phase();
         }
     } else {
         keep_checking(args.config.as_deref(), &mut checks, discovery.as_ref(), &handle, &mut signals).await?;
@@ -123,11 +117,22 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     Ok(exit_code(&outcome))
 }
 
+/// The time in which the first check of every backend ends, if they do not have
+/// to wait for each other; law 8 wants nothing written meanwhile that a restart
+/// would take back.
+fn start_window(config: &Config) -> Duration {
+    let longest = config.backends.iter().map(|backend| backend.timeout).chain([config.timeout]).max();
+    longest.unwrap_or_default().saturating_mul(2).saturating_add(Duration::from_secs(2))
+}
+
 /// Until every backend has been checked once.
-async fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) {
-    checks.first_round().await;
-    if let Some(discovery) = discovery {
-        discovery.first_round().await;
+fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) -> impl Future<Output = ()> + use<> {
+    let (checks, discovery) = (checks.first_round(), discovery.map(GroupDiscovery::first_round));
+    async move {
+        checks.await;
+        if let Some(discovery) = discovery {
+            discovery.await;
+        }
     }
 }
 
@@ -140,9 +145,8 @@ async fn keep_checking(
     signals: &mut EndSignals,
 ) -> std::io::Result<()> {
     let mut reload = signal(SignalKind::hangup())?;
-    // With a group the phase is that of its discovery.
-    let mut starting = discovery.is_none();
-    let mut first_round = Box::pin(checks.first_round());
+    let mut starting = true;
+    let mut first_round = Box::pin(self::first_round(checks, discovery));
     loop {
         tokio::select! {
             signal = signals.wait() => {
@@ -151,7 +155,7 @@ async fn keep_checking(
             }
             () = &mut first_round, if starting => {
                 starting = false;
-                handle.derive_phase();
+                handle.first_round_done();
             }
             _ = reload.recv() => match config.map(Config::load) {
                 None => tracing::info!("there is no configuration to be read again"),
@@ -161,7 +165,7 @@ async fn keep_checking(
                         discovery.reserve(new.names());
                     }
                     checks.set(new.backends).await;
-                    first_round = Box::pin(checks.first_round());
+                    first_round = Box::pin(self::first_round(checks, discovery));
                 }
                 Some(Err(error)) => {
                     tracing::error!(error = %error, "configuration not changed");

@@ -1,7 +1,7 @@
 use futures::future::BoxFuture;
 use tracing::Span;
 
-use super::{Effect, Sink};
+use super::{Advice, Effect, Sink};
 use crate::error::SinkError;
 use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
@@ -13,6 +13,7 @@ trait ErasedSink: Send {
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>>;
     fn size_limit(&self) -> Option<SizeLimit>;
     fn leadership(&self) -> Option<Leadership>;
+    fn advice(&self) -> Advice;
     fn span(&self) -> Span;
     fn close(&mut self) -> BoxFuture<'_, ()>;
 }
@@ -32,6 +33,10 @@ impl<S: Sink> ErasedSink for S {
 
     fn leadership(&self) -> Option<Leadership> {
         Sink::leadership(self)
+    }
+
+    fn advice(&self) -> Advice {
+        Sink::advice(self)
     }
 
     fn span(&self) -> Span {
@@ -74,6 +79,10 @@ impl Sink for AnySink {
 
     fn leadership(&self) -> Option<Leadership> {
         self.0.leadership()
+    }
+
+    fn advice(&self) -> Advice {
+        self.0.advice()
     }
 
     fn span(&self) -> Span {

@@ -4,43 +4,53 @@
 //! conditional on the version last seen.
 
 mod answer;
+mod budget;
 mod connect;
 mod crd;
 mod diff;
 #[cfg(feature = "events")]
 mod events;
 mod lease;
+mod location;
 mod name;
 #[cfg(test)]
 mod properties;
 mod seen;
+mod takeover;
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::Span;
 
 use self::answer::{Answer, Doing};
+use self::budget::Budget;
 use self::diff::Patch;
 use self::lease::Election;
+use self::location::{Home, Locator};
 use self::seen::Seen;
-use super::{Effect, Sink};
+use self::takeover::{Takeover, last_writer};
+use super::{Advice, Effect, Location, Sink};
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
-use crate::status::{SizeLimit, Status};
+use crate::status::{SizeLimit, Status, json_bytes};
 
 pub use connect::{ConnectError, connect};
 pub use crd::crd;
 #[cfg(feature = "events")]
 pub use events::EventOptions;
 pub use lease::ElectionOptions;
+pub use location::StatusLocation;
 pub use name::{NameError, check_name};
 
 const PLURAL: &str = "virtualmcpservers";
@@ -50,15 +60,13 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// An answer without the object: a small table whose metadata has the version.
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/json";
 
-/// What the whole object may have, managed fields included: etcd refuses what
-/// is over about 1.5 MiB.
-const BUDGET: usize = 1 << 20;
+/// An answer of metadata alone.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+
+/// How a server calls the field when it warns that its CRD does not have it.
+const RUNTIME_FIELD: &str = "status.runtime";
 /// No object comes near this. What answers with more is no API server.
 const MAX_ANSWER: usize = 16 << 20;
-/// A budget below this leaves no room for anything.
-const LEAST_BUDGET: usize = 8 << 10;
-/// Managed fields for one backend, its name aside, which counts once more.
-const MANAGED_PER_BACKEND: usize = 256;
 /// A patch that does not fit although the version does is explained by a fresh
 /// read. One that never fits must not be tried for ever at full speed.
 const QUICK_MISFITS: u32 = 3;
@@ -67,9 +75,12 @@ const QUICK_MISFITS: u32 = 3;
 ///
 /// # Guarantees
 ///
-/// * Writes `status.phase`, `message`, `conditions`, `discoveredBackends`,
-///   `backendCount` and `observedGeneration`, and nothing else. What others put
-///   into the object stays, unknown members of our own list items included.
+/// * Writes `phase`, `message`, `conditions`, `discoveredBackends` and
+///   `backendCount` in `status.runtime`, from which ToolHive's operator computes
+///   the top level of the status; or, on clusters older than that, the same and
+///   `observedGeneration` at the top level itself: see [`StatusLocation`].
+///   Nothing else. What others put into the object stays, unknown members of our
+///   own list items included.
 /// * Never overwrites what it has not seen: each write is refused by the server
 ///   if the object has changed since, and is then merged anew.
 /// * One changed backend of a thousand is one request of less than 1 KB.
@@ -103,11 +114,19 @@ pub struct KubernetesSink {
     field_manager: String,
     /// The way of reading that worked last.
     way: Option<Way>,
-    seen: Option<Seen>,
+    seen: Option<Arc<Seen>>,
     /// Members of a backend that the CRD does not know and the server drops.
     pruned: Vec<&'static str>,
-    budget: usize,
+    budget: Budget,
     misfits: u32,
+    locator: Locator,
+    takeover: Takeover,
+    /// What this process has left in the object, and when.
+    left: Option<(Instant, Arc<Seen>)>,
+    /// A `runtime` is to be removed, since the top level was chosen by hand.
+    runtime_to_remove: bool,
+    removed_runtime: bool,
+    look_again: Option<Duration>,
     #[cfg(feature = "events")]
     events: Option<events::Events>,
     election: Option<Election>,
@@ -176,8 +195,14 @@ impl KubernetesSink {
             way: None,
             seen: None,
             pruned: Vec::new(),
-            budget: BUDGET,
+            budget: Budget::default(),
             misfits: 0,
+            locator: Locator::new(StatusLocation::default()),
+            takeover: Takeover::default(),
+            left: None,
+            runtime_to_remove: false,
+            removed_runtime: false,
+            look_again: None,
             #[cfg(feature = "events")]
             events: None,
             election: None,
@@ -212,6 +237,13 @@ impl KubernetesSink {
         self.object.group = check_name("group", group)?;
         self.object.version = check_name("version", version)?;
         Ok(self)
+    }
+
+    /// Where in the object the status is written.
+    #[must_use]
+    pub fn location(mut self, location: StatusLocation) -> Self {
+        self.locator = Locator::new(location);
+        self
     }
 
     /// Another field manager.
@@ -257,7 +289,7 @@ impl KubernetesSink {
             SinkError::new(Retry::Transient, message).caused_by(error)
         };
         let sent = match doing {
-            Doing::Read(_) => self.client.send(request).await,
+            Doing::Read(_) | Doing::Ask => self.client.send(request).await,
             Doing::Write => self.while_leading(self.client.send(request)).await?,
         };
         let (head, body) = sent.map_err(|error| failed(error.into()))?.into_parts();
@@ -287,15 +319,71 @@ impl KubernetesSink {
             Way::Status => self.send(doing, Method::GET, self.object.uri("/status", ""), JSON, None).await,
             Way::Object => self.send(doing, Method::GET, self.object.uri("", ""), JSON, None).await,
             Way::EmptyPatch => {
-                let uri = self.object.uri("/status", &self.query(false));
+                let uri = self.object.uri("/status", &self.query(""));
                 self.send(doing, Method::PATCH, uri, JSON, Some((MERGE_PATCH, b"{}".to_vec()))).await
             }
         }
     }
 
-    fn query(&self, no_object: bool) -> String {
-        let table = if no_object { "&includeObject=None" } else { "" };
-        format!("?fieldManager={}{table}", self.field_manager)
+    fn query(&self, more: &str) -> String {
+        format!("?fieldManager={}{more}", self.field_manager)
+    }
+
+    /// Asks the server whether its CRD has `status.runtime`, by a patch that is
+    /// not carried out: it needs no other right than the one to write.
+    async fn ask_for_runtime(&self) -> Result<location::Answer, SinkError> {
+        let uri = self.object.uri("/status", &self.query("&dryRun=All&fieldValidation=Warn"));
+        let question = (MERGE_PATCH, br#"{"status":{"runtime":{}}}"#.to_vec());
+        let answer = self.send(Doing::Ask, Method::PATCH, uri, METADATA, Some(question)).await?;
+        Ok(match answer.code() {
+            code if code.is_success() && answer.warns_of(RUNTIME_FIELD) => location::Answer::Unknown,
+            code if code.is_success() => location::Answer::Known,
+            // A webhook that does not stand dry runs, or a policy.
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => {
+                location::Answer::Refused(answer.said())
+            }
+            _ => return answer.into_object(Doing::Ask, &self.display()).map(|_| location::Answer::Known),
+        })
+    }
+
+    /// Finds out, if it has to be, in which home the status lives.
+    async fn locate(&mut self, object: &Value) -> Result<(), SinkError> {
+        let runtime_seen = object.pointer(Home::Runtime.pointer()).is_some();
+        if self.locator.has_to_ask(runtime_seen, Instant::now()) {
+            let answer = self.ask_for_runtime().await?;
+            self.locator.answered(answer, Instant::now());
+        }
+        let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
+        if self.left.as_ref().is_some_and(|(_, left)| left.uid() != uid) {
+            self.left = None;
+            self.locator.object_replaced();
+        }
+        let writer = last_writer(object, takeover::STATUS, &self.field_manager);
+        self.locator.observed(runtime_seen, writer.as_deref(), Instant::now());
+        self.say_where();
+        Ok(())
+    }
+
+    fn say_where(&mut self) {
+        if let Some(Location { place, reason, .. }) = self.locator.take_news() {
+            tracing::info!(place, reason, "the status lives here");
+        }
+    }
+
+    /// Looks in what was read for others who write here, and for readers who do
+    /// not look here.
+    fn watch_others(&mut self, object: &Value, seen: &Seen) {
+        let now = Instant::now();
+        if self.locator.home() == Home::TopLevel {
+            // The operator's own words are at the top level too.
+            return;
+        }
+        let wrote_at = self.left.as_ref().map(|(at, _)| *at);
+        self.takeover.read(object, wrote_at, now);
+        if self.left.as_ref().is_some_and(|(_, left)| seen.is_exact() && seen.says_other_than(left)) {
+            let writer = last_writer(object, takeover::RUNTIME, &self.field_manager);
+            self.takeover.overwritten(writer.as_deref(), now);
+        }
     }
 
     /// Tries the way that worked last, then the others while rights are missing.
@@ -318,20 +406,46 @@ impl KubernetesSink {
         Err(SinkError::new(Retry::Blocked, message))
     }
 
-    async fn send_patch(&mut self, patch: &Patch) -> Result<String, SinkError> {
+    /// A write was taken.
+    fn stored(&mut self) {
+        let now = Instant::now();
+        self.locator.wrote(now);
+        self.say_where();
+        self.look_again = self.locator.take_look();
+        self.left = self.seen.clone().map(|seen| (now, seen));
+        if std::mem::take(&mut self.runtime_to_remove) {
+            self.removed_runtime = true;
+            tracing::warn!(
+                "status.runtime was removed, since the operator would overwrite from it what is reported to the top \
+                 level, the status location that was chosen"
+            );
+        }
+    }
+
+    async fn send_patch(&mut self, patch: &Patch, status: &Status) -> Result<String, SinkError> {
         let body = serde_json::to_vec(&patch.operations).expect("JSON values serialise");
-        let uri = self.object.uri("/status", &self.query(true));
+        // A CRD without `runtime` drops it without a word, unless it is asked
+        // to warn.
+        let uri = self.object.uri("/status", &self.query("&fieldValidation=Warn&includeObject=None"));
         let answer = self.send(Doing::Write, Method::PATCH, uri, TABLE, Some((JSON_PATCH, body))).await?;
         if answer.is_misfit() {
             self.misfits += 1;
             let retry = if self.misfits <= QUICK_MISFITS { Retry::Conflict } else { Retry::Transient };
             return Err(SinkError::new(retry, format!("{} is not as it was read, reading it again", self.display())));
         }
-        if answer.is_too_large() {
-            self.budget = (self.budget / 2).max(LEAST_BUDGET);
+        let now = Instant::now();
+        if answer.is_too_large() && !self.budget.refuse(json_bytes(status), now) {
+            let message = format!("{} does not even take the smallest status", self.display());
+            return Err(SinkError::new(Retry::Refused, message));
+        }
+        if answer.code().is_success() && answer.warns_of(RUNTIME_FIELD) {
+            return Err(self.runtime_was_dropped());
         }
         let object = answer.into_object(Doing::Write, &self.display())?;
         self.misfits = 0;
+        if self.budget.is_tight() {
+            self.budget.took(json_bytes(status), now);
+        }
         match object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
             Some(version) => Ok(version.to_owned()),
             None => Err(SinkError::new(
@@ -339,6 +453,21 @@ impl KubernetesSink {
                 format!("the answer to a write of {} has no version", self.display()),
             )),
         }
+    }
+
+    /// The server took a write to `runtime` and kept nothing of it.
+    fn runtime_was_dropped(&mut self) -> SinkError {
+        self.locator.answered(location::Answer::Unknown, Instant::now());
+        self.say_where();
+        if self.locator.home() == Home::TopLevel {
+            let message = format!("{} has no status.runtime, writing to the top level", self.display());
+            return SinkError::new(Retry::Conflict, message);
+        }
+        let message = format!(
+            "cannot write {}: its CRD has no status.runtime, update ToolHive's CRDs or choose another status location",
+            self.display()
+        );
+        SinkError::new(Retry::Blocked, message)
     }
 
     fn display(&self) -> String {
@@ -357,18 +486,22 @@ impl Sink for KubernetesSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
         let before = self.seen.take();
         let object = self.read_object().await?;
-        let seen = Seen::of_object(&object).ok_or_else(|| {
+        self.locate(&object).await?;
+        let home = self.locator.home();
+        let seen = Seen::of_object(&object, home).ok_or_else(|| {
             SinkError::new(Retry::Transient, format!("{} was answered without a version", self.display()))
         })?;
-        if let Some(before) = before {
-            for member in seen.dropped_since(&before) {
-                if !self.pruned.contains(&member) {
-                    tracing::warn!(
-                        member,
-                        "the CRD does not know this member of a backend, it is left out: update the CRD"
-                    );
-                    self.pruned.push(member);
-                }
+        self.watch_others(&object, &seen);
+        self.runtime_to_remove = self.locator.setting() == StatusLocation::TopLevel
+            && !self.removed_runtime
+            && object.pointer(Home::Runtime.pointer()).is_some();
+        for member in before.map(|before| seen.dropped_since(&before)).unwrap_or_default() {
+            if !self.pruned.contains(&member) {
+                tracing::warn!(
+                    member,
+                    "the CRD does not know this member of a backend, it is left out: update the CRD"
+                );
+                self.pruned.push(member);
             }
         }
         let status = seen.status();
@@ -376,15 +509,24 @@ impl Sink for KubernetesSink {
         if let Some(events) = &mut self.events {
             events.read(status.as_ref());
         }
-        self.seen = Some(seen);
+        self.seen = Some(Arc::new(seen));
         Ok(status)
     }
 
     async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+        if self.locator.home() == Home::TopLevel && self.locator.has_to_ask(false, Instant::now()) {
+            let answer = self.ask_for_runtime().await?;
+            self.locator.answered(answer, Instant::now());
+            self.say_where();
+            if self.locator.home() != Home::TopLevel {
+                self.seen = None;
+            }
+        }
         let Some(seen) = &self.seen else {
-            return Err(SinkError::new(Retry::Conflict, format!("{} has not been read", self.display())));
+            return Err(SinkError::new(Retry::Conflict, format!("{} is to be read first", self.display())));
         };
-        let Some((patch, after)) = seen.patch_to(status, &self.pruned) else {
+        let remove = self.runtime_to_remove.then_some(Home::Runtime);
+        let Some((patch, after)) = seen.patch_to(status, &self.pruned, remove) else {
             return Ok(Effect::Unchanged);
         };
         #[cfg(feature = "events")]
@@ -392,9 +534,9 @@ impl Sink for KubernetesSink {
             events.writing(&self.object, seen, status, leadership);
         }
         // Whatever comes of it, only an answer tells what is stored then.
-        let version = self.send_patch(&patch).await;
+        let version = self.send_patch(&patch, status).await;
         self.seen = match &version {
-            Ok(version) => Some(after.at_version(version.clone())),
+            Ok(version) => Some(Arc::new(after.at_version(version.clone()))),
             Err(error) if error.retry().leaves_doubt() => None,
             Err(_) => self.seen.take(),
         };
@@ -402,13 +544,24 @@ impl Sink for KubernetesSink {
         if let Some(events) = &mut self.events {
             events.wrote(version.as_ref().err());
         }
-        version.map(|_| Effect::Written)
+        version?;
+        self.stored();
+        Ok(Effect::Written)
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {
-        let others = self.seen.as_ref().map_or(0, Seen::bytes_of_others);
-        let bytes = self.budget.saturating_sub(others).max(LEAST_BUDGET);
-        Some(SizeLimit { bytes, per_backend: MANAGED_PER_BACKEND })
+        let others = self.seen.as_ref().map_or(0, |seen| seen.bytes_of_others());
+        let bytes = self.budget.bytes(self.locator.home(), others, Instant::now());
+        Some(SizeLimit { bytes, per_backend: 0 })
+    }
+
+    fn advice(&self) -> Advice {
+        Advice {
+            must_write: self.runtime_to_remove || self.seen.as_ref().is_some_and(|seen| !seen.is_exact()),
+            no_early_pending: !self.locator.may_announce(),
+            look_again: self.look_again,
+            location: Some(Location { unfollowed_since: self.takeover.unfollowed_since(), ..self.locator.location() }),
+        }
     }
 
     fn leadership(&self) -> Option<Leadership> {

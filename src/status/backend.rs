@@ -82,6 +82,23 @@ impl DiscoveredBackend {
         matches!(self.status, BackendStatus::Ready | BackendStatus::Unauthenticated)
     }
 
+    /// Whether no check has found anything yet.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.status == BackendStatus::Unknown && self.last_health_check.is_none()
+    }
+
+    /// This backend with what an earlier check of it has found.
+    pub(crate) fn with_finding_of(&self, earlier: &Self) -> Self {
+        let own = self.clone();
+        DiscoveredBackend {
+            name: own.name,
+            url: own.url,
+            auth_type: own.auth_type,
+            auth_config_ref: own.auth_config_ref,
+            ..earlier.clone()
+        }
+    }
+
     /// Checks what a store would refuse.
     ///
     /// # Errors

@@ -27,7 +27,8 @@ pub struct Derived {
 /// | none routable | `Failed` |
 /// | some routable | `Degraded` |
 ///
-/// Routable means ready or unauthenticated. A degraded gateway serves, so its
+/// Routable means ready or unauthenticated. Backends that are unknown, since
+/// they have not been checked, count in the first two rows alone. A degraded gateway serves, so its
 /// `Ready` condition holds, with the reason `ServerDegraded`. Messages carry
 /// counts only, never a word that a backend said.
 ///
@@ -96,11 +97,13 @@ impl Tally {
 
     fn phase(&self) -> Phase {
         let total = self.total();
+        // One that has not been checked says nothing of the whole.
+        let checked = total - self.count(BackendStatus::Unknown);
         match self.routable() {
             _ if total == 0 => Phase::Ready,
-            _ if self.count(BackendStatus::Unknown) == total => Phase::Pending,
+            _ if checked == 0 => Phase::Pending,
             0 => Phase::Failed,
-            routable if routable == total => Phase::Ready,
+            routable if routable == checked => Phase::Ready,
             _ => Phase::Degraded,
         }
     }
@@ -118,6 +121,7 @@ impl Tally {
             let count = self.count(status);
             if status != BackendStatus::Ready && count > 0 {
                 // Writing to a String cannot fail.
+                let status = if status == BackendStatus::Unknown { "not checked yet" } else { status.as_str() };
                 let _ = write!(message, ", {count} {status}");
             }
         }
@@ -151,11 +155,11 @@ mod tests {
             (
                 &[Degraded, Unavailable, Unknown],
                 Phase::Failed,
-                "0 of 3 backends routable, 1 degraded, 1 unavailable, 1 unknown",
+                "0 of 3 backends routable, 1 degraded, 1 unavailable, 1 not checked yet",
                 0,
             ),
             (&[Ready, Degraded], Phase::Degraded, "1 of 2 backends routable, 1 degraded", 1),
-            (&[Ready, Unknown], Phase::Degraded, "1 of 2 backends routable, 1 unknown", 1),
+            (&[Ready, Unknown], Phase::Ready, "1 of 2 backends routable, 1 not checked yet", 1),
         ];
         for (statuses, phase, message, count) in rows {
             let derived = derive(&backends(statuses));

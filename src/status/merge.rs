@@ -37,7 +37,7 @@ pub(crate) fn merge(stored: Option<&Status>, wanted: Status, owned: &OwnedTypes,
     let nothing = Status::default();
     let stored = stored.unwrap_or(&nothing);
     Status {
-        conditions: merge_conditions(&stored.conditions, wanted.conditions, owned, now),
+        conditions: merge_conditions(&stored.conditions, wanted.conditions, wanted.observed_generation, owned, now),
         discovered_backends: merge_backends(&stored.discovered_backends, wanted.discovered_backends),
         // None is less than any generation.
         observed_generation: stored.observed_generation.max(wanted.observed_generation),
@@ -48,14 +48,22 @@ pub(crate) fn merge(stored: Option<&Status>, wanted: Status, owned: &OwnedTypes,
 fn merge_conditions(
     stored: &[Condition],
     wanted: Vec<Condition>,
+    generation: Option<i64>,
     owned: &OwnedTypes,
     now: DateTime<Utc>,
 ) -> Vec<Condition> {
-    let mut wanted: BTreeMap<String, Condition> = wanted.into_iter().map(|c| (c.type_.clone(), c)).collect();
+    let of_generation = |condition: Condition| Condition {
+        // As with the status as a whole: it never goes back.
+        observed_generation: condition.observed_generation.max(generation),
+        ..condition
+    };
+    let mut wanted: BTreeMap<String, Condition> =
+        wanted.into_iter().map(|condition| (condition.type_.clone(), of_generation(condition))).collect();
     let mut merged = Vec::with_capacity(stored.len() + wanted.len());
     for old in stored {
         match wanted.remove(&old.type_) {
             Some(mut new) => {
+                new.observed_generation = new.observed_generation.max(old.observed_generation);
                 if new.status == old.status {
                     new.last_transition_time = old.last_transition_time.or(new.last_transition_time);
                 }
@@ -168,6 +176,18 @@ mod tests {
         ] {
             let got = merge(Some(&of(stored)), of(wanted), &OwnedTypes::default(), at(0));
             assert_eq!(got.observed_generation, merged);
+        }
+    }
+
+    #[test]
+    fn conditions_of_ours_carry_the_generation_and_never_take_it_back() {
+        let of = |generation| Condition { observed_generation: generation, ..condition("Ready", true, Some(1)) };
+        let foreign = condition("AuthConfigured", true, None);
+        let stored = with_conditions(vec![of(Some(3)), foreign.clone()]);
+        for (wanted, own, merged) in [(None, None, Some(3)), (Some(2), None, Some(3)), (Some(4), Some(1), Some(4))] {
+            let wanted = Status { observed_generation: wanted, ..with_conditions(vec![of(own)]) };
+            let got = merge(Some(&stored), wanted, &OwnedTypes::default(), at(5));
+            assert_eq!(got.conditions, [of(merged), foreign.clone()]);
         }
     }
 

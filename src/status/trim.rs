@@ -22,55 +22,120 @@ pub(crate) struct Omitted {
     pub(crate) by_status: [usize; BackendStatus::ALL.len()],
 }
 
-/// Room for the fixed members, their names and punctuation.
-const FRAME: usize = 512;
 /// Names of members, quotes and times of one list item, at the most.
 const ITEM_FRAME: usize = 320;
-/// The longest message that a status keeps when it has to be trimmed.
-const TRIMMED_MESSAGE: usize = 1024;
+/// Room for the fixed members, their names and punctuation.
+const FRAME: usize = 512;
+/// How far messages are shortened, step by step, before a backend is left out:
+/// in characters.
+const MESSAGE_STEPS: [usize; 3] = [1024, 256, 64];
 
-/// Leaves out backends until the status fits, the healthy ones first, and says
-/// in the message how many are missing. `backend_count` keeps counting all.
-/// Sizes are upper bounds: what is kept does fit.
+/// Makes the status fit: shortens messages first, then leaves out backends, the
+/// healthy ones first, and says in the message how many are missing.
+/// `backend_count` keeps counting all.
+///
+/// A shortened list still tells the truth to a reader who counts it: it keeps a
+/// backend that routes while any does, and one that does not while any does
+/// not.
 pub(crate) fn trim(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) -> Option<Omitted> {
-    let backend_size = |b: &DiscoveredBackend| backend_size(b) + limit.per_backend;
-    let fixed = |status: &Status| {
-        FRAME + json_size(&status.message) + status.conditions.iter().map(condition_size).sum::<usize>()
-    };
-    let listed = |status: &Status| status.discovered_backends.iter().map(|b| backend_size(b)).sum::<usize>();
-    if fixed(status) + listed(status) <= limit.bytes {
+    // Counting exactly means to serialise everything; most statuses are far
+    // from the limit.
+    if upper_bound(status, limit) <= limit.bytes || size(status, limit) <= limit.bytes {
         return None;
     }
-    // Long words cost room that backends need.
-    shorten(&mut status.message);
-    let ours = status.conditions.iter_mut().filter(|condition| owned.contains(&condition.type_));
-    ours.for_each(|condition| shorten(&mut condition.message));
-
-    let total = status.discovered_backends.len();
-    let mut room = limit.bytes.saturating_sub(fixed(status) + note(total, total).len());
-    let mut by_need: Vec<usize> = (0..total).collect();
-    by_need.sort_by_key(|&index| rank(status.discovered_backends[index].status));
-    let mut kept = vec![false; total];
-    for index in by_need {
-        let size = backend_size(&status.discovered_backends[index]);
-        if size <= room {
-            room -= size;
-            kept[index] = true;
+    for longest in MESSAGE_STEPS {
+        if shorten_messages(status, owned, longest) && size(status, limit) <= limit.bytes {
+            return None;
         }
     }
+
+    let total = status.discovered_backends.len();
+    let backends = std::mem::take(&mut status.discovered_backends);
+    let room = limit.bytes.saturating_sub(size(status, limit) + LIST_FRAME + note(total, total).len());
+    let kept = kept(&backends, limit, room);
     let mut by_status = [0; BackendStatus::ALL.len()];
-    let mut verdicts = kept.iter();
-    status.discovered_backends.retain(|backend: &Arc<DiscoveredBackend>| {
-        let keep = verdicts.next().copied().unwrap_or(false);
-        by_status[backend.status as usize] += usize::from(!keep);
-        keep
-    });
+    for (backend, kept) in backends.into_iter().zip(kept) {
+        if kept {
+            status.discovered_backends.push(backend);
+        } else {
+            by_status[backend.status as usize] += 1;
+        }
+    }
     let missing = total - status.discovered_backends.len();
     if missing == 0 {
         return None;
     }
     status.message.push_str(&note(missing, total));
     Some(Omitted { missing, total, by_status })
+}
+
+/// The name and brackets of the list of backends.
+const LIST_FRAME: usize = 32;
+
+/// Which backends stay in this much room: those that say most to somebody who
+/// looks for a fault. Nothing overtakes a backend that does not fit, so that no
+/// healthy one is listed while an unhealthy one is not.
+fn kept(backends: &[Arc<DiscoveredBackend>], limit: SizeLimit, mut room: usize) -> Vec<bool> {
+    let mut by_need: Vec<usize> = (0..backends.len()).collect();
+    by_need.sort_by_key(|&index| rank(backends[index].status));
+    let first = |routable| by_need.iter().copied().find(|&index| backends[index].is_routable() == routable);
+    let mut kept = vec![false; backends.len()];
+    for index in first(false).into_iter().chain(first(true)).chain(by_need.iter().copied()) {
+        if kept[index] {
+            continue;
+        }
+        let size = json_bytes(&*backends[index]) + 1 + limit.per_backend;
+        if size > room {
+            break;
+        }
+        room -= size;
+        kept[index] = true;
+    }
+    kept
+}
+
+/// Bytes of the status in JSON, with what the store adds.
+fn size(status: &Status, limit: SizeLimit) -> usize {
+    json_bytes(status) + limit.per_backend * status.discovered_backends.len()
+}
+
+/// What [`size`] is at the most, from the lengths of texts alone.
+fn upper_bound(status: &Status, limit: SizeLimit) -> usize {
+    let conditions: usize = status.conditions.iter().map(condition_bound).sum();
+    let backends: usize = status.discovered_backends.iter().map(|b| backend_bound(b) + limit.per_backend).sum();
+    FRAME + text_bound(&status.message) + conditions + backends
+}
+
+/// Shortens what is ours to say; whether anything became shorter.
+fn shorten_messages(status: &mut Status, owned: &OwnedTypes, longest: usize) -> bool {
+    let mut shortened = shorten(&mut status.message, longest);
+    for condition in status.conditions.iter_mut().filter(|condition| owned.contains(&condition.type_)) {
+        shortened |= shorten(&mut condition.message, longest);
+    }
+    for backend in &mut status.discovered_backends {
+        // Fewer bytes than that are fewer characters too.
+        if backend.message.len() > longest {
+            shortened |= shorten(&mut Arc::make_mut(backend).message, longest);
+        }
+    }
+    shortened
+}
+
+/// Bytes of a value of the model in JSON.
+pub(crate) fn json_bytes(value: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).expect("the model serialises");
+    count.0
 }
 
 /// How the message of a trimmed status ends.
@@ -86,11 +151,12 @@ pub(crate) fn is_trimmed(status: &Status) -> bool {
     status.message.ends_with(NOTE_END)
 }
 
-fn shorten(message: &mut String) {
-    if let Some((end, _)) = message.char_indices().nth(TRIMMED_MESSAGE) {
-        message.truncate(end);
-        message.push('…');
-    }
+/// Whether it became shorter.
+fn shorten(message: &mut String, longest: usize) -> bool {
+    let Some((end, _)) = message.char_indices().nth(longest) else { return false };
+    message.truncate(end);
+    message.push('…');
+    true
 }
 
 /// What somebody who looks for a fault must see comes first.
@@ -104,11 +170,11 @@ fn rank(status: BackendStatus) -> u8 {
     }
 }
 
-fn condition_size(condition: &Condition) -> usize {
-    ITEM_FRAME + json_size(&condition.type_) + json_size(&condition.reason) + json_size(&condition.message)
+fn condition_bound(condition: &Condition) -> usize {
+    ITEM_FRAME + text_bound(&condition.type_) + text_bound(&condition.reason) + text_bound(&condition.message)
 }
 
-fn backend_size(backend: &DiscoveredBackend) -> usize {
+fn backend_bound(backend: &DiscoveredBackend) -> usize {
     let texts = [
         &backend.name,
         &backend.url,
@@ -117,11 +183,11 @@ fn backend_size(backend: &DiscoveredBackend) -> usize {
         &backend.message,
         &backend.mcp_revision,
     ];
-    ITEM_FRAME + texts.into_iter().map(|text| json_size(text)).sum::<usize>()
+    ITEM_FRAME + texts.into_iter().map(|text| text_bound(text)).sum::<usize>()
 }
 
 /// Bytes of a text in JSON, without its quotes, at the most.
-fn json_size(text: &str) -> usize {
+fn text_bound(text: &str) -> usize {
     let escapes: usize = text
         .bytes()
         .map(|byte| match byte {
@@ -156,7 +222,7 @@ mod tests {
             if i % 10 == 7 { BackendStatus::Unavailable } else { BackendStatus::Ready }
         };
         let mut status = many(10_000, health);
-        let omitted = trim(&mut status, limit(1 << 20), &OwnedTypes::default()).expect("it does not fit");
+        let omitted = trim(&mut status, limit(1 << 19), &OwnedTypes::default()).expect("it does not fit");
         let unhealthy = status.discovered_backends.iter().filter(|b| !b.is_routable()).count();
         assert_eq!(unhealthy, 1000);
         assert_eq!(status.backend_count, 9000);
@@ -164,7 +230,37 @@ mod tests {
         assert_eq!(omitted.missing, 10_000 - status.discovered_backends.len());
         assert_eq!(omitted.by_status, [omitted.missing, 0, 0, 0, 0], "only ready ones are missing");
         assert!(status.message.contains(&omitted.missing.to_string()), "{}", status.message);
-        assert!(serde_json::to_vec(&status).expect("serialises").len() <= 1 << 20);
+        assert!(serde_json::to_vec(&status).expect("serialises").len() <= 1 << 19);
+    }
+
+    #[test]
+    fn messages_are_shortened_before_a_backend_is_left_out() {
+        let mut status = many(200, |_| BackendStatus::Unavailable);
+        for backend in &mut status.discovered_backends {
+            Arc::make_mut(backend).message = "why ".repeat(500);
+        }
+        assert_eq!(trim(&mut status, limit(100_000), &OwnedTypes::default()), None);
+        assert_eq!(status.discovered_backends.len(), 200);
+        let longest = status.discovered_backends.iter().map(|backend| backend.message.chars().count()).max();
+        assert_eq!(longest, Some(257), "no shorter than it has to be");
+    }
+
+    #[test]
+    fn no_healthy_backend_is_listed_while_an_unhealthy_one_is_not() {
+        let mut status = many(300, |i| if i < 200 { BackendStatus::Unavailable } else { BackendStatus::Ready });
+        for backend in status.discovered_backends.iter_mut().take(200) {
+            Arc::make_mut(backend).url = format!("http://{}/mcp", "long".repeat(100));
+        }
+        trim(&mut status, limit(20_000), &OwnedTypes::default()).expect("it does not fit");
+        let routable = status.discovered_backends.iter().filter(|backend| backend.is_routable()).count();
+        assert_eq!(routable, 1, "one alone, which tells that some route");
+    }
+
+    #[test]
+    fn five_thousand_ordinary_backends_fit_a_mebibyte() {
+        let mut status = many(5000, |_| BackendStatus::Ready);
+        assert_eq!(trim(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
+        assert_eq!(status.discovered_backends.len(), 5000);
     }
 
     #[test]
@@ -176,6 +272,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_cut_list_counts_to_the_same_phase(
+            statuses in proptest::collection::vec(0usize..5, 2..200), bytes in 1500usize..4000,
+        ) {
+            let mut status = many(statuses.len(), |i| BackendStatus::ALL[statuses[i]]);
+            let of = |status: &Status| {
+                let routable = status.discovered_backends.iter().filter(|b| b.is_routable()).count();
+                (routable > 0, routable < status.discovered_backends.len())
+            };
+            let before = of(&status);
+            trim(&mut status, limit(bytes), &OwnedTypes::default());
+            prop_assert_eq!(of(&status), before);
+        }
+
         #[test]
         fn what_is_kept_fits_always(
             names in proptest::collection::vec("\\PC{1,40}|[\u{0}-\u{1f}\"]{1,20}", 0..60),

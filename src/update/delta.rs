@@ -252,7 +252,7 @@ mod tests {
     /// Everything but the times of transitions, which a picture that skips
     /// states in between cannot know.
     fn rendered(picture: &mut Picture) -> (Status, Owners, String) {
-        let mut status = picture.render(DateTime::UNIX_EPOCH);
+        let mut status = picture.render(None, DateTime::UNIX_EPOCH);
         status.conditions.iter_mut().for_each(|c| c.last_transition_time = None);
         let owners = picture.backends().iter().map(|(name, entry)| (name.clone(), entry.source.clone())).collect();
         // A malformed type is nowhere in a store, so owning it means nothing.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -22,6 +22,19 @@ pub(crate) struct Picture {
     /// Since when each condition has had its status, set and derived ones.
     transitions: BTreeMap<String, (ConditionStatus, DateTime<Utc>)>,
     owned: OwnedTypes,
+    start: Start,
+}
+
+/// How far the process is with its first round of checks. Until that is done, a
+/// backend that has not been checked keeps what is stored of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Start {
+    /// Under way, and writes are held back meanwhile.
+    Held,
+    /// Under way, as far as is known.
+    Open,
+    #[default]
+    Done,
 }
 
 /// Where phase and message come from.
@@ -61,7 +74,24 @@ impl Change {
 impl Picture {
     pub(crate) fn new(derived: bool) -> Self {
         let verdict = if derived { Verdict::Derived } else { Verdict::default() };
-        Picture { verdict, ..Picture::default() }
+        let start = if derived { Start::Open } else { Start::Done };
+        Picture { verdict, start, ..Picture::default() }
+    }
+
+    /// The first round of checks is under way, and writes are held back.
+    pub(crate) fn hold(&mut self) {
+        self.start = Start::Held;
+    }
+
+    /// The first round is done, or has had its time: what has not been checked
+    /// is shown as that. Whether it was still under way.
+    pub(crate) fn end_start(&mut self) -> bool {
+        std::mem::replace(&mut self.start, Start::Done) != Start::Done
+    }
+
+    /// Whether writes are held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.start == Start::Held
     }
 
     /// Applies one update. What a store would refuse is mended or left out.
@@ -84,11 +114,15 @@ impl Picture {
         }
     }
 
-    /// The status as it shall be stored, backends sorted by name.
-    pub(crate) fn render(&mut self, now: DateTime<Utc>) -> Status {
-        let discovered_backends: Vec<_> = self.backends.values().map(|entry| Arc::clone(&entry.backend)).collect();
+    /// The status as it shall be stored in place of `stored`, backends sorted by
+    /// name.
+    pub(crate) fn render(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
+        let discovered_backends = self.listed(stored);
         let (phase, message, derived) = match &self.verdict {
             Verdict::Given { phase, message } => (*phase, message.clone(), Vec::new()),
+            Verdict::Derived if self.is_held() && discovered_backends.is_empty() => {
+                (Phase::Pending, "Starting, no backends known yet".into(), Vec::new())
+            }
             Verdict::Derived => {
                 let Derived { phase, message, conditions, .. } = derive(discovered_backends.iter().map(AsRef::as_ref));
                 (phase, message, conditions)
@@ -111,6 +145,18 @@ impl Picture {
     /// The types of condition that are ours, every one ever reported included.
     pub(crate) fn owned(&self) -> &OwnedTypes {
         &self.owned
+    }
+
+    fn listed(&self, stored: Option<&Status>) -> Vec<Arc<DiscoveredBackend>> {
+        let entries = self.backends.values().map(|entry| Arc::clone(&entry.backend));
+        let Some(stored) = stored.filter(|_| self.start != Start::Done) else { return entries.collect() };
+        let earlier: HashMap<&str, &DiscoveredBackend> =
+            stored.discovered_backends.iter().map(|backend| (backend.name.as_str(), backend.as_ref())).collect();
+        let kept = |backend: Arc<DiscoveredBackend>| match earlier.get(backend.name.as_str()) {
+            Some(earlier) if backend.is_unchecked() => Arc::new(backend.with_finding_of(earlier)),
+            _ => backend,
+        };
+        entries.map(kept).collect()
     }
 
     fn with_set_conditions(&mut self, derived: Vec<Condition>, now: DateTime<Utc>) -> Vec<Condition> {
@@ -139,6 +185,8 @@ impl Picture {
     fn replace_all(&mut self, status: Status, now: DateTime<Utc>, faults: &mut Faults) -> Change {
         let Status { phase, message, conditions, discovered_backends, observed_generation, mut timestamp, .. } = status;
         repair_time(&mut timestamp, || "the status".into(), faults);
+        // A caller's own snapshot is stored as it is.
+        self.start = Start::Done;
         self.timestamp = timestamp.or(self.timestamp);
         self.set_verdict(phase, message, faults);
         // A snapshot without a generation does not take back the one given.

@@ -38,10 +38,12 @@ fn listen() {
     lines();
 }
 
-/// The lines since the last call, those about phases aside.
+/// The lines since the last call, those about phases and where the status lives
+/// aside.
 fn lines() -> Vec<String> {
     let text = String::from_utf8(LOG.take()).expect("text");
-    text.lines().filter(|line| !line.contains("phase changed")).map(|line| line.trim().to_owned()).collect()
+    let of_others = |line: &&str| !line.contains("phase changed") && !line.contains("the status lives here");
+    text.lines().filter(of_others).map(|line| line.trim().to_owned()).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -229,7 +229,7 @@ async fn words_of_any_length_and_kind_are_told_in_what_the_api_server_takes() {
 async fn list_that_does_not_fit_tells_nothing_of_backends_that_were_left_out() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a"]).await;
-    let huge = |name: &str| DiscoveredBackend { message: "x".repeat(30_000), ..is(name, Ready) };
+    let huge = |name: &str| DiscoveredBackend { url: format!("http://a/{}", "x".repeat(30_000)), ..is(name, Ready) };
     let names: Vec<_> = (0..60).map(|i| format!("b{i}")).collect();
     handle.report(Status::derived_from(names.iter().map(|name| huge(name)).chain([is("a", Ready)])));
     handle.derive_phase();

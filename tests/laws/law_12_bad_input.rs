@@ -60,7 +60,7 @@ async fn status_that_is_too_large_is_trimmed_and_counts_all() {
 #[tokio::test(start_paused = true)]
 async fn store_that_finds_it_too_large_gets_less_and_less_until_it_fits() {
     let store = Store::failing([Fate::Fails(Retry::TooLarge), Fate::Fails(Retry::TooLarge)]);
-    store.state().limit = Some(SizeLimit { bytes: 1 << 20, per_backend: 0 });
+    store.state().limit = Some(SizeLimit { bytes: 1 << 17, per_backend: 0 });
     let (handle, _reporter) = start(&store);
     handle.report(Status::of_backends((0..1000).map(|i| ready(format!("b{i}")))));
     handle.flush().await.expect("stored");

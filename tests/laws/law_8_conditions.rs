@@ -19,7 +19,7 @@ async fn transition_times_survive_a_restart_and_move_only_with_the_status() {
     clock.store(200, Ordering::Relaxed);
     let (handle, reporter) = begin();
     handle.upsert_backend(ready("a"));
-    handle.upsert_backend(DiscoveredBackend::named("b"));
+    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") });
     handle.flush().await.expect("stored");
     assert_eq!((since("Ready"), since("Degraded")), (Some(100), Some(200)));
 

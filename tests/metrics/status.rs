@@ -74,7 +74,7 @@ async fn series_of_backends_are_capped_with_those_that_are_not_routable_first() 
 #[tokio::test(start_paused = true)]
 async fn backends_left_out_for_size_are_counted() {
     let store = Store::default();
-    store.state().limit = Some(SizeLimit { bytes: 6000, per_backend: 0 });
+    store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
     let health = |i| if i < 3 { BackendStatus::Degraded } else { BackendStatus::Ready };
     handle.report(Status::of_backends((0..100).map(|i| backend(format!("b{i}"), health(i)))));

@@ -75,7 +75,7 @@ async fn write_that_shutdown_cuts_short_is_counted_too() {
 #[tokio::test(start_paused = true)]
 async fn needless_writes_mended_faults_and_trims_are_counted() {
     let store = Store::default();
-    store.state().limit = Some(SizeLimit { bytes: 6000, per_backend: 0 });
+    store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store).start();
     let many = |count| Status::of_backends((0..count).map(|i| backend(format!("b{i}"), BackendStatus::Ready)));
     handle.report(many(3));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vmcp_status::{Effect, Leadership, Retry, Sink, SinkError, SizeLimit, Status};
+use vmcp_status::{Advice, Effect, Leadership, Retry, Sink, SinkError, SizeLimit, Status};
 
 /// What happens to one write.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,8 @@ pub struct State {
     pub latency: Duration,
     pub limit: Option<SizeLimit>,
     pub leadership: Option<Leadership>,
+    /// What it tells beside what is stored. A look is asked for once.
+    pub advice: Advice,
     /// When it was closed, and how many writes had been tried by then.
     pub closed: Vec<(Instant, usize)>,
     pub close_hangs: bool,
@@ -141,6 +143,13 @@ impl Sink for Store {
 
     fn size_limit(&self) -> Option<SizeLimit> {
         self.state().limit
+    }
+
+    fn advice(&self) -> Advice {
+        let mut state = self.state();
+        let advice = state.advice.clone();
+        state.advice.look_again = None;
+        advice
     }
 
     fn leadership(&self) -> Option<Leadership> {

@@ -67,11 +67,11 @@ impl Coordinator {
                 let world = self.world.borrow_and_update();
                 Plan::of(&world, &self.group, &self.timing, Instant::now())
             };
-            let (next, settled, to_check) = (plan.next, plan.settled, plan.to_check());
-            if settled && to_check == 0 {
+            let (next, settled) = (plan.next, plan.settled);
+            if settled && plan.to_check() == 0 {
                 self.settled.send_replace(true);
             }
-            self.say(&plan, to_check);
+            self.say(&plan);
             self.carry_out(plan).await;
             if settled && first_round.is_none() {
                 let rounds: Vec<_> = self.kinds.iter().map(|kind| kind.checks.first_round()).collect();
@@ -114,7 +114,7 @@ impl Coordinator {
         }
     }
 
-    fn say(&mut self, plan: &Plan, to_check: usize) {
+    fn say(&mut self, plan: &Plan) {
         self.log(&plan.troubles);
         if self.said.failure != plan.failure {
             let type_ = condition_type::BACKENDS_DISCOVERED;
@@ -127,7 +127,7 @@ impl Coordinator {
             }
             self.said.failure.clone_from(&plan.failure);
         }
-        let verdict = self.verdict(plan, to_check);
+        let verdict = self.verdict(plan);
         if self.said.phase.as_ref() != Some(&verdict) {
             match &verdict {
                 Verdict::Pending(message) => self.handle.set_phase(Phase::Pending, message.as_str()),
@@ -137,7 +137,7 @@ impl Coordinator {
         }
     }
 
-    fn verdict(&self, plan: &Plan, to_check: usize) -> Verdict {
+    fn verdict(&self, plan: &Plan) -> Verdict {
         let Coordinator { group, namespace, .. } = self;
         let starting = !*self.settled.borrow();
         match &plan.failure {
@@ -147,10 +147,6 @@ impl Coordinator {
             Some(failure) if !plan.listed => Verdict::Pending(failure.clone()),
             _ if !plan.settled && starting => {
                 Verdict::Pending(format!("Starting, looking for the backends of group {group:?}"))
-            }
-            _ if starting => {
-                let s = if to_check == 1 { "" } else { "s" };
-                Verdict::Pending(format!("Starting, checking {to_check} backend{s}"))
             }
             _ => Verdict::Derived,
         }

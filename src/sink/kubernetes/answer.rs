@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::header::RETRY_AFTER;
+use http::header::{RETRY_AFTER, WARNING};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +20,8 @@ const MAX_WORDS: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Doing {
     Read(Way),
+    /// Whether the server knows a field, by a write that is not carried out.
+    Ask,
     Write,
 }
 
@@ -29,7 +31,7 @@ impl Doing {
         match self {
             Doing::Read(Way::Status) => format!("get on {PLURAL}/status"),
             Doing::Read(Way::Object) => format!("get on {PLURAL}"),
-            Doing::Read(Way::EmptyPatch) | Doing::Write => format!("patch on {PLURAL}/status"),
+            Doing::Read(Way::EmptyPatch) | Doing::Ask | Doing::Write => format!("patch on {PLURAL}/status"),
         }
     }
 }
@@ -37,7 +39,7 @@ impl Doing {
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Doing::Read(_) => "read",
+            Doing::Read(_) | Doing::Ask => "read",
             Doing::Write => "write",
         })
     }
@@ -47,6 +49,8 @@ impl fmt::Display for Doing {
 pub(super) struct Answer {
     code: StatusCode,
     retry_after: Option<Duration>,
+    /// The texts of the `Warning` headers (RFC 7234, 5.5).
+    warnings: Vec<String>,
     body: Bytes,
     /// The body of a refusal, where it is a `metav1.Status`.
     refusal: Refusal,
@@ -74,12 +78,21 @@ impl Answer {
     pub(super) fn new(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Self {
         let retry_after =
             headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| pause(text, Utc::now()));
+        let warnings = headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from));
         let refusal = if code.is_success() { Refusal::default() } else { Refusal::of(&body) };
-        Answer { code, retry_after, body, refusal }
+        Answer { code, retry_after, warnings: warnings.collect(), body, refusal }
     }
 
     pub(super) fn code(&self) -> StatusCode {
         self.code
+    }
+
+    /// Whether the server says that it does not know this field, and has
+    /// dropped it.
+    pub(super) fn warns_of(&self, field: &str) -> bool {
+        // `299 - "unknown field \"status.runtime\""`
+        let quoted = format!("unknown field \\\"{field}\\\"");
+        self.warnings.iter().any(|warning| warning.contains(&quoted))
     }
 
     pub(super) fn json(&self) -> Option<Value> {

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
+use super::location::Home;
 use super::seen::Seen;
 use crate::status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, OwnedTypes, Phase, Status, merge,
@@ -89,6 +90,29 @@ fn stored_backend() -> BoxedStrategy<Value> {
 
 fn list(item: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     vec(item, 0..5).prop_map(Value::from).boxed()
+}
+
+fn home() -> impl Strategy<Value = Home> {
+    select(vec![Home::TopLevel, Home::Runtime])
+}
+
+/// The object with its status moved to this home, in which others have their
+/// say at the top level.
+fn moved(mut object: Value, home: Home) -> Value {
+    if home == Home::Runtime
+        && let Some(status) = object.get_mut("status")
+    {
+        let backends = json!([{"name": "theirs", "status": "ready"}]);
+        *status =
+            json!({"runtime": status.take(), "phase": "Pending", "url": "http://x", "discoveredBackends": backends});
+    }
+    object
+}
+
+/// What a home without a generation of its own cannot tell.
+fn told_in(home: Home, status: Status) -> Status {
+    let observed_generation = status.observed_generation.filter(|_| home.has_generation());
+    Status { observed_generation, ..status }
 }
 
 fn stored() -> impl Strategy<Value = Value> {
@@ -187,13 +211,14 @@ fn has_doubles(object: &Value) -> bool {
 
 /// What is not ours: all but our members of the status, and of the items of
 /// lists that stay, all but the model's.
-fn theirs(object: &Value, kept: &Status) -> Value {
+fn theirs(object: &Value, kept: &Status, home: Home) -> Value {
     let mut object = object.clone();
     let mut foreign = Vec::new();
-    if let Some(Value::Object(status)) = object.get_mut("status") {
+    if let Some(Value::Object(status)) = object.pointer_mut(home.pointer()) {
         for (list, key) in [("conditions", "type"), ("discoveredBackends", "name")] {
             let is_kept = |name: &str| match list {
-                "conditions" => kept.condition(name).is_some(),
+                // What becomes of one that is dropped is a matter of the home.
+                "conditions" => kept.condition(name).is_some() || !home.removes(name),
                 _ => kept.backend(name).is_some(),
             };
             for item in status.get(list).and_then(Value::as_array).into_iter().flatten() {
@@ -203,12 +228,20 @@ fn theirs(object: &Value, kept: &Status) -> Value {
                 }
             }
         }
-        for ours in ["phase", "message", "conditions", "discoveredBackends", "backendCount", "observedGeneration"] {
+        for ours in ["phase", "message", "conditions", "discoveredBackends", "backendCount"] {
             status.remove(ours);
         }
+        if home.has_generation() {
+            status.remove("observedGeneration");
+        }
     } else {
-        // Made by the patch.
-        object["status"] = json!({});
+        // Made by the patch, with what is around it.
+        for parent in home.parents() {
+            if !object.pointer(parent).is_some_and(Value::is_object) {
+                let (around, name) = parent.rsplit_once('/').expect("a pointer");
+                object.pointer_mut(around).expect("made before")[name] = json!({});
+            }
+        }
     }
     foreign.sort_by_key(Value::to_string);
     json!([object, foreign])
@@ -219,45 +252,47 @@ proptest! {
 
     #[test]
     fn any_object_is_read_or_not_and_a_patch_of_it_fits(
-        object in any_json(), is_object in any::<bool>(), wanted in wanted(),
+        object in any_json(), is_object in any::<bool>(), wanted in wanted(), home in home(),
     ) {
         let object = if is_object { json!({"metadata": {"resourceVersion": "7"}, "status": object}) } else { object };
-        if let Some(seen) = Seen::of_object(&object)
-            && let Some((patch, _)) = seen.patch_to(&merged(&seen, wanted), &[])
+        if let Some(seen) = Seen::of_object(&object, home)
+            && let Some((patch, _)) = seen.patch_to(&merged(&seen, wanted), &[], None)
         {
             patched(&object, &patch.operations)?;
         }
     }
 
     #[test]
-    fn a_patch_brings_the_object_to_what_is_wanted(object in stored(), said in wanted()) {
-        let seen = Seen::of_object(&object).expect("it has a version");
+    fn a_patch_brings_the_object_to_what_is_wanted(object in stored(), said in wanted(), home in home()) {
+        let object = moved(object, home);
+        let seen = Seen::of_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, said.clone());
-        let Some((patch, after)) = seen.patch_to(&wanted, &[]) else {
-            prop_assert_eq!(seen.status(), Some(wanted));
+        let Some((patch, after)) = seen.patch_to(&wanted, &[], None) else {
+            prop_assert_eq!(seen.status().map(|seen| told_in(home, seen)), Some(told_in(home, wanted)));
             return Ok(());
         };
         let object = patched(&object, &patch.operations)?;
-        let found = Seen::of_object(&object).and_then(|seen| seen.status()).expect("it has a status");
+        let found = Seen::of_object(&object, home).and_then(|seen| seen.status()).expect("it has a status");
         prop_assert_eq!(after.status(), Some(found.clone()), "what is remembered is there: {}", object);
         prop_assert!(
-            sorted(found.clone()).same_but_for_times(&sorted(wanted.clone())),
+            sorted(told_in(home, found.clone())).same_but_for_times(&sorted(told_in(home, wanted.clone()))),
             "{found:?}\n{wanted:?}\n{:?}", patch.operations
         );
         // And there is nothing left to say but times.
-        prop_assert!(merged(&after, said).same_but_for_times(&found));
+        prop_assert!(told_in(home, merged(&after, said)).same_but_for_times(&told_in(home, found)));
     }
 
     #[test]
     fn a_patch_touches_nothing_of_others(
         object in stored().prop_filter("each key once", |object| !has_doubles(object)),
-        wanted in wanted(),
+        wanted in wanted(), home in home(),
     ) {
-        let seen = Seen::of_object(&object).expect("it has a version");
+        let object = moved(object, home);
+        let seen = Seen::of_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, wanted);
-        if let Some((patch, _)) = seen.patch_to(&wanted, &[]) {
+        if let Some((patch, _)) = seen.patch_to(&wanted, &[], None) {
             let after = patched(&object, &patch.operations)?;
-            prop_assert_eq!(theirs(&after, &wanted), theirs(&object, &wanted), "{:?}", patch.operations);
+            prop_assert_eq!(theirs(&after, &wanted, home), theirs(&object, &wanted, home), "{:?}", patch.operations);
         }
     }
 }

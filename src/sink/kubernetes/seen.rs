@@ -4,30 +4,36 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::Utc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::diff::{Members, Patch};
+use super::location::Home;
 use super::only_at;
-use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+use crate::status::{Condition, ConditionStatus, DiscoveredBackend, Phase, Status, condition_type, whole_seconds};
 
 /// Times of checks alone ride along with a change as far as the patch stays
 /// below this.
 const SMALL_PATCH: usize = 900;
 /// The API server takes 10,000 operations in one patch.
 const MAX_OPERATIONS: usize = 9_000;
+/// What a condition says that was reported and is not any more, where it cannot
+/// be removed.
+const NOT_REPORTED: &str = "NotReported";
 /// Of a backend: what changes with each check.
 const CHECK_TIME: &str = "lastHealthCheck";
 
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
+    home: Home,
     version: String,
-    #[cfg(feature = "events")]
     uid: Option<String>,
-    /// Whether the object has a status, and in it the two lists, to which items
-    /// can be added only then.
-    has_status: bool,
+    /// The objects around our fields that are not there yet, the outermost
+    /// first, and whether the two lists are, to which items can be added only
+    /// then.
+    missing: Vec<&'static str>,
     has_conditions: bool,
     has_backends: bool,
     phase: Option<Phase>,
@@ -36,6 +42,8 @@ pub(super) struct Seen {
     observed_generation: Option<i64>,
     conditions: Vec<Item<Condition>>,
     backends: Vec<Item<DiscoveredBackend>>,
+    /// What a reporter has left in the other home, while this one is empty.
+    inherited: Option<Box<Status>>,
     bytes_of_others: usize,
 }
 
@@ -128,22 +136,26 @@ fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
 }
 
 impl Seen {
-    /// `None` where the object has no version.
-    pub(super) fn of_object(object: &Value) -> Option<Self> {
+    /// What the object has in this home. `None` where it has no version.
+    pub(super) fn of_object(object: &Value, home: Home) -> Option<Self> {
+        let mut seen = Self::of_home(object, home)?;
+        if home == Home::Runtime && !seen.missing.is_empty() {
+            seen.inherited = Self::of_home(object, Home::TopLevel).and_then(|top| top.as_inheritance()).map(Box::new);
+        }
+        Some(seen)
+    }
+
+    fn of_home(object: &Value, home: Home) -> Option<Self> {
         let metadata = object.get("metadata")?;
         let version = metadata.get("resourceVersion")?.as_str()?.to_owned();
-        let status = object.get("status").filter(|status| status.is_object());
-        let member = |name: &str| status.and_then(|status| status.get(name));
-        let size = |value: Option<&Value>| value.map_or(0, |value| value.to_string().len());
-        let ours = ["conditions", "discoveredBackends", "message"];
-        let bytes_of_others = object.to_string().len()
-            - size(metadata.get("managedFields"))
-            - ours.into_iter().map(|name| size(member(name))).sum::<usize>();
+        let ours = object.pointer(home.pointer()).filter(|ours| ours.is_object());
+        let member = |name: &str| ours.and_then(|ours| ours.get(name));
+        let is_missing = |parent: &&str| !object.pointer(parent).is_some_and(Value::is_object);
         Some(Seen {
+            home,
             version,
-            #[cfg(feature = "events")]
             uid: metadata.get("uid").and_then(Value::as_str).map(String::from),
-            has_status: status.is_some(),
+            missing: home.parents().iter().copied().filter(is_missing).collect(),
             has_conditions: member("conditions").is_some_and(Value::is_array),
             has_backends: member("discoveredBackends").is_some_and(Value::is_array),
             phase: member("phase")
@@ -151,46 +163,87 @@ impl Seen {
                 .and_then(|text| Phase::ALL.into_iter().find(|phase| phase.as_str() == text)),
             message: member("message").and_then(Value::as_str).map(String::from),
             backend_count: member("backendCount").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok()),
-            observed_generation: member("observedGeneration").and_then(Value::as_i64),
+            observed_generation: member("observedGeneration").and_then(Value::as_i64).filter(|_| home.has_generation()),
             conditions: items(member("conditions")),
             backends: items(member("discoveredBackends")),
-            bytes_of_others,
+            inherited: None,
+            bytes_of_others: bytes_of_others(object, home),
         })
+    }
+
+    /// What a reporter in the other home may take over from this one: findings,
+    /// and since when our own conditions hold. Generations are left out, since
+    /// the operator has stamped its own on them.
+    fn as_inheritance(&self) -> Option<Status> {
+        let mut status = self.status().filter(Status::is_reported)?;
+        status.observed_generation = None;
+        status.conditions.retain(|condition| condition_type::OWNED.contains(&condition.type_.as_str()));
+        status.conditions.iter_mut().for_each(|condition| condition.observed_generation = None);
+        Some(status)
     }
 
     /// What is stored, as far as our model can say it. `None` where there is
     /// nothing at all.
     pub(super) fn status(&self) -> Option<Status> {
-        if !self.has_status {
-            return None;
+        if !self.missing.is_empty() {
+            return self.inherited.as_deref().cloned();
         }
-        let conditions = self.conditions.iter().filter_map(Item::ours).map(|ours| Condition::clone(ours)).collect();
-        let discovered_backends: Vec<_> = self.backends.iter().filter_map(Item::ours).cloned().collect();
-        let complete = discovered_backends.len() == self.backends.len();
+        let conditions: Vec<Condition> = self
+            .conditions
+            .iter()
+            .filter_map(Item::ours)
+            .filter(|ours| !self.is_dropped(ours))
+            .map(|ours| Condition::clone(ours))
+            .collect();
+        let of_conditions = || {
+            let ours = conditions.iter().filter(|ours| condition_type::OWNED.contains(&ours.type_.as_str()));
+            ours.filter_map(|ours| ours.observed_generation).max()
+        };
         Some(Status {
             phase: self.phase.unwrap_or_default(),
             message: self.message.clone().unwrap_or_default(),
+            backend_count: self.backend_count.unwrap_or_default(),
+            observed_generation: if self.home.has_generation() { self.observed_generation } else { of_conditions() },
+            discovered_backends: self.backends.iter().filter_map(Item::ours).cloned().collect(),
             conditions,
-            discovered_backends,
-            // A count that no status has: what our model cannot say in full
-            // equals nothing that we want.
-            backend_count: self.backend_count.filter(|_| complete && self.phase.is_some()).unwrap_or(u32::MAX),
-            observed_generation: self.observed_generation,
             timestamp: None,
         })
+    }
+
+    /// Whether [`status`](Self::status) is all that is stored here.
+    pub(super) fn is_exact(&self) -> bool {
+        self.missing.is_empty()
+            && self.phase.is_some()
+            && self.backend_count.is_some()
+            && self.backends.iter().all(|item| item.ours().is_some())
+    }
+
+    /// Whether this is a condition that a reporter has dropped, in the only way
+    /// in which the home lets it go.
+    fn is_dropped(&self, condition: &Condition) -> bool {
+        condition.status == ConditionStatus::Unknown
+            && condition.reason == NOT_REPORTED
+            && !self.home.removes(&condition.type_)
     }
 
     /// What a reporter has stored; `None` where none has yet, though others may
     /// have put something into the status.
     #[cfg(feature = "events")]
     pub(super) fn reported(&self) -> Option<Status> {
-        self.status().filter(|_| self.phase.is_some() && self.backend_count.is_some())
+        self.status().filter(|_| self.inherited.is_some() || (self.phase.is_some() && self.backend_count.is_some()))
     }
 
     /// What tells the object from an earlier one of its name.
-    #[cfg(feature = "events")]
     pub(super) fn uid(&self) -> Option<&str> {
         self.uid.as_deref()
+    }
+
+    /// Whether the two differ in what a reporter writes, times and counts aside.
+    pub(super) fn says_other_than(&self, other: &Self) -> bool {
+        match (self.status(), other.status()) {
+            (Some(ours), Some(theirs)) => !ours.same_but_for_times(&theirs),
+            (ours, theirs) => ours.is_some() != theirs.is_some(),
+        }
     }
 
     /// Bytes of the object that are neither ours nor grow with what is ours.
@@ -225,12 +278,13 @@ impl Seen {
     /// The patch to what we want, and what is stored after it; `None` where
     /// there is nothing to send. `wanted` has been merged with
     /// [`status`](Self::status): what it lacks of that shall go.
-    pub(super) fn patch_to(&self, wanted: &Status, pruned: &[&str]) -> Option<(Patch, Seen)> {
+    /// The other home goes with it, where it is to be removed.
+    pub(super) fn patch_to(&self, wanted: &Status, pruned: &[&str], remove: Option<Home>) -> Option<(Patch, Seen)> {
         let mut after = self.clone();
+        after.inherited = None;
         let mut patch = Patch::default();
-        if !self.has_status {
-            patch.add("/status".into(), json!({}));
-            after.has_status = true;
+        for parent in after.missing.drain(..) {
+            patch.add(parent.into(), json!({}));
         }
         self.scalars(wanted, &mut patch, &mut after);
         self.patch_conditions(wanted, &mut patch, &mut after);
@@ -245,6 +299,9 @@ impl Seen {
                 after.backends[index] = Item::Ours(backend);
             }
         }
+        if let Some(home) = remove {
+            patch.remove(home.pointer().into());
+        }
         if patch.is_empty() {
             return None;
         }
@@ -254,40 +311,63 @@ impl Seen {
 
     fn scalars(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
         if self.phase != Some(wanted.phase) {
-            patch.add("/status/phase".into(), json!(wanted.phase));
+            patch.add(self.path("phase"), json!(wanted.phase));
             after.phase = Some(wanted.phase);
         }
         if self.message.as_deref().unwrap_or_default() != wanted.message {
-            patch.add("/status/message".into(), json!(wanted.message));
+            patch.add(self.path("message"), json!(wanted.message));
             after.message = Some(wanted.message.clone());
         }
         if self.backend_count != Some(wanted.backend_count) {
-            patch.add("/status/backendCount".into(), json!(wanted.backend_count));
+            patch.add(self.path("backendCount"), json!(wanted.backend_count));
             after.backend_count = Some(wanted.backend_count);
         }
-        if wanted.observed_generation.is_some() && self.observed_generation != wanted.observed_generation {
-            patch.add("/status/observedGeneration".into(), json!(wanted.observed_generation));
+        if self.home.has_generation()
+            && wanted.observed_generation.is_some()
+            && self.observed_generation != wanted.observed_generation
+        {
+            patch.add(self.path("observedGeneration"), json!(wanted.observed_generation));
             after.observed_generation = wanted.observed_generation;
         }
     }
 
+    fn path(&self, member: &str) -> String {
+        format!("{}/{member}", self.home.pointer())
+    }
+
     fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
-        const LIST: &str = "/status/conditions";
+        let list = self.path("conditions");
         let mut places = Places::of(&self.conditions);
         let (mut edits, mut new) = (Patch::default(), Vec::new());
         for condition in &wanted.conditions {
             match places.find(condition) {
                 Some(at) => {
-                    edit(&mut edits, &format!("{LIST}/{at}"), &self.conditions[at], condition, &[]);
+                    edit(&mut edits, &format!("{list}/{at}"), &self.conditions[at], condition, &[]);
                     after.conditions[at] = Item::Ours(Arc::new(condition.clone()));
                 }
                 None => new.push(Arc::new(condition.clone())),
             }
         }
-        patch.append(edits);
         // One that our model could not say is not missing from what we want.
-        remove(patch, LIST, &mut after.conditions, |at, item| item.ours().is_some() && !places.found[at]);
-        append(patch, LIST, &mut after.has_conditions, &mut after.conditions, new, &[]);
+        let is_missing = |at: usize, item: &Item<Condition>| {
+            item.ours().is_some_and(|ours| !places.found[at] && !self.is_dropped(ours))
+        };
+        for (at, item) in self.conditions.iter().enumerate() {
+            if let Some(ours) = item.ours()
+                && is_missing(at, item)
+                && !self.home.removes(&ours.type_)
+            {
+                let unknown = not_reported(ours);
+                edit(&mut edits, &format!("{list}/{at}"), item, &unknown, &[]);
+                after.conditions[at] = Item::Ours(Arc::new(unknown));
+            }
+        }
+        patch.append(edits);
+        remove(patch, &list, &mut after.conditions, |at, _| {
+            let item = &self.conditions[at];
+            is_missing(at, item) && self.home.removes(item.key())
+        });
+        append(patch, &list, &mut after.has_conditions, &mut after.conditions, new, &[]);
     }
 
     /// Adds what differs in more than the time of a check, and returns what
@@ -299,7 +379,7 @@ impl Seen {
         patch: &mut Patch,
         after: &mut Seen,
     ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
-        const LIST: &str = "/status/discoveredBackends";
+        let list = self.path("discoveredBackends");
         let mut places = Places::of(&self.backends);
         let (mut times, mut new) = (Vec::new(), Vec::new());
         let begin = patch.operations.len();
@@ -318,7 +398,7 @@ impl Seen {
                 continue;
             }
             let mut edits = Patch::default();
-            edit(&mut edits, &format!("{LIST}/{at}"), &self.backends[at], &**backend, pruned);
+            edit(&mut edits, &format!("{list}/{at}"), &self.backends[at], &**backend, pruned);
             if old.is_some_and(|old| old.same_but_for_times(backend)) {
                 times.push((at, Arc::clone(backend), edits));
             } else {
@@ -334,8 +414,8 @@ impl Seen {
                 after.backends[at] = Item::Ours(backend);
             }
         }
-        remove(patch, LIST, &mut after.backends, |at, _| !places.found[at]);
-        append(patch, LIST, &mut after.has_backends, &mut after.backends, new, pruned);
+        remove(patch, &list, &mut after.backends, |at, _| !places.found[at]);
+        append(patch, &list, &mut after.has_backends, &mut after.backends, new, pruned);
         if patch.operations.len() > MAX_OPERATIONS {
             // More changes than one patch can hold: the list as a whole. Only
             // here do members go that somebody else put into our items.
@@ -344,7 +424,7 @@ impl Seen {
             after.has_backends = false;
             append(
                 patch,
-                LIST,
+                &list,
                 &mut after.has_backends,
                 &mut after.backends,
                 wanted.discovered_backends.clone(),
@@ -354,6 +434,35 @@ impl Seen {
         }
         times
     }
+}
+
+/// What a condition becomes that is not reported any more.
+fn not_reported(condition: &Condition) -> Condition {
+    Condition {
+        observed_generation: condition.observed_generation,
+        last_transition_time: Some(whole_seconds(Utc::now())),
+        ..Condition::unchecked(
+            condition.type_.clone(),
+            ConditionStatus::Unknown,
+            NOT_REPORTED,
+            "Not reported any more by the running process",
+        )
+    }
+}
+
+/// Bytes of the object that are neither ours nor grow with what is ours.
+fn bytes_of_others(object: &Value, home: Home) -> usize {
+    let size = |pointer: &str| object.pointer(pointer).map_or(0, |value| value.to_string().len());
+    let mut ours = size("/metadata/managedFields");
+    if home == Home::Runtime {
+        // What is at the top level is a copy of it, and has its own half.
+        ours += size("/status/runtime");
+    }
+    ours += ["conditions", "discoveredBackends", "message"]
+        .map(|name| size(&format!("/status/{name}")))
+        .iter()
+        .sum::<usize>();
+    object.to_string().len().saturating_sub(ours)
 }
 
 /// Finds the items of a list one after the other, none twice. What we want is

@@ -1,0 +1,174 @@
+//! Whether the operator shows what the reporter wrote, and who else writes.
+//!
+//! In `status.runtime` a status is seen by nobody until ToolHive's operator has
+//! copied it to the top level. If it does not, or if another process writes
+//! `runtime` too, every write of ours succeeds and users see something else.
+//! Both are looked for in the objects that are read anyway.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::gaps::Gaps;
+
+/// A reconcile of the operator takes less, even on a busy cluster.
+const RECONCILE: Duration = Duration::from_secs(5);
+
+/// Parts of the status, in the form of managed fields.
+pub(super) const STATUS: &str = "/f:status";
+pub(super) const RUNTIME: &str = "/f:status/f:runtime";
+/// How much of the name of another writer is repeated.
+const MAX_NAME: usize = 128;
+
+/// What is known of the readers and the other writers of `runtime`.
+#[derive(Debug, Default)]
+pub(super) struct Takeover {
+    unfollowed: Option<Lasting>,
+    overwritten: Option<Lasting>,
+}
+
+/// Something that is not as it should be, and how often it has been said.
+#[derive(Debug)]
+struct Lasting {
+    since: DateTime<Utc>,
+    began: Instant,
+    gaps: Gaps,
+}
+
+impl Lasting {
+    fn new(now: Instant) -> Self {
+        Lasting { since: Utc::now(), began: now, gaps: Gaps::from(now) }
+    }
+}
+
+impl Takeover {
+    /// The object was read; `wrote_at` is when this process last wrote to it.
+    pub(super) fn read(&mut self, object: &Value, wrote_at: Option<Instant>, now: Instant) {
+        if is_followed(object) {
+            if self.unfollowed.take().is_some() {
+                tracing::info!("the operator shows status.runtime again");
+            }
+            return;
+        }
+        // It may be at it just now.
+        let busy = wrote_at.is_some_and(|at| now < at + RECONCILE);
+        if busy {
+            return;
+        }
+        let lasting = self.unfollowed.get_or_insert_with(|| Lasting::new(now));
+        if lasting.gaps.is_due(now) {
+            let lasting = humane(now - lasting.began);
+            tracing::warn!(
+                lasting,
+                "what users see is not what was reported: ToolHive's operator has not copied status.runtime \
+                 to the top level of the status; is it running?"
+            );
+        }
+    }
+
+    /// Since when users see something else.
+    pub(super) fn unfollowed_since(&self) -> Option<DateTime<Utc>> {
+        self.unfollowed.as_ref().map(|lasting| lasting.since)
+    }
+
+    /// Something else was read than was written, and `writer` wrote it.
+    pub(super) fn overwritten(&mut self, writer: Option<&str>, now: Instant) {
+        let lasting = self.overwritten.get_or_insert_with(|| Lasting::new(now));
+        if lasting.gaps.is_due(now) {
+            tracing::warn!(
+                writer = writer.unwrap_or("unknown"),
+                "another process writes status.runtime too: end it, or let the two elect a leader, \
+                 for each overwrites what the other reports"
+            );
+        }
+    }
+}
+
+fn humane(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}
+
+/// Whether the top level lists the same backends in the same states as
+/// `runtime`. Phase, message and count are the operator's own there.
+pub(super) fn is_followed(object: &Value) -> bool {
+    let listed = |pointer: &str| -> Vec<(&str, &str)> {
+        let list = object.pointer(pointer).and_then(Value::as_array);
+        list.into_iter()
+            .flatten()
+            .map(|item| {
+                let text = |member: &str| item.get(member).and_then(Value::as_str).unwrap_or_default();
+                (text("name"), text("status"))
+            })
+            .collect()
+    };
+    listed("/status/discoveredBackends") == listed("/status/runtime/discoveredBackends")
+}
+
+/// Who, other than `us`, wrote last to this part of the status, as the server
+/// has noted it in the managed fields.
+pub(super) fn last_writer(object: &Value, part: &str, us: &str) -> Option<String> {
+    let entries = object.pointer("/metadata/managedFields")?.as_array()?;
+    let text = |entry: &Value, member: &str| entry.get(member).and_then(Value::as_str).map(String::from);
+    let writers = entries
+        .iter()
+        .filter(|entry| entry.get("fieldsV1").is_some_and(|fields| fields.pointer(part).is_some()))
+        .filter_map(|entry| Some((text(entry, "time")?, text(entry, "manager")?)))
+        .filter(|(_, manager)| manager != us);
+    // Times of one form sort as texts.
+    let (_, manager) = writers.max()?;
+    Some(manager.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(top: &Value, runtime: &Value) -> Value {
+        json!({"status": {"discoveredBackends": top, "runtime": {"discoveredBackends": runtime}}})
+    }
+
+    #[test]
+    fn following_is_told_by_names_and_states_alone() {
+        let runtime = json!([{"name": "a", "status": "ready", "message": "new"}, {"name": "b", "status": "ready"}]);
+        let same = json!([{"name": "a", "status": "ready"}, {"name": "b", "status": "ready"}]);
+        assert!(is_followed(&object(&same, &runtime)));
+        for other in [json!([]), json!([{"name": "a", "status": "ready"}]), json!(null)] {
+            assert!(!is_followed(&object(&other, &runtime)), "{other}");
+        }
+        assert!(is_followed(&object(&json!(null), &json!([]))), "none here and none there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn operator_that_is_still_at_it_is_given_time() {
+        let mut takeover = Takeover::default();
+        let object = object(&json!([]), &json!([{"name": "a", "status": "ready"}]));
+        let wrote = Instant::now();
+        takeover.read(&object, Some(wrote), wrote + RECONCILE / 2);
+        assert_eq!(takeover.unfollowed_since(), None);
+        takeover.read(&object, Some(wrote), wrote + RECONCILE);
+        assert!(takeover.unfollowed_since().is_some());
+        takeover.read(&json!({}), Some(wrote), wrote + RECONCILE);
+        assert_eq!(takeover.unfollowed_since(), None);
+    }
+
+    #[test]
+    fn last_writer_is_the_newest_of_the_others() {
+        let entry = |manager: &str, second: u8, fields: Value| {
+            let time = format!("2026-11-24T10:00:{second:02}Z");
+            json!({"manager": manager, "time": time, "subresource": "status", "fieldsV1": {"f:status": fields}})
+        };
+        let object = json!({"metadata": {"managedFields": [
+            entry("vmcp", 5, json!({"f:runtime": {"f:phase": {}}})),
+            entry("older", 1, json!({"f:runtime": {}})),
+            entry("thv-operator", 7, json!({"f:phase": {}})),
+            entry("us", 9, json!({"f:runtime": {}})),
+        ]}});
+        assert_eq!(last_writer(&object, RUNTIME, "us").as_deref(), Some("vmcp"));
+        assert_eq!(last_writer(&object, STATUS, "us").as_deref(), Some("thv-operator"));
+        assert_eq!(last_writer(&json!({}), STATUS, "us"), None);
+    }
+}
