@@ -161,4 +161,11 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
     }
     println!("8 reporters for a minute: 480 reports, {written} writes, {conflicts} conflicts, none given up");
     assert_eq!(written, 480, "each was another status and was stored");
+    let requests = server.audit("seed");
+    let writes = |code| requests.iter().filter(|it| it.writes_status() && it.code == code).count();
+    assert_eq!(
+        (writes(200), writes(409)),
+        (480, usize::try_from(conflicts).expect("it fits")),
+        "the server says so too"
+    );
 }

@@ -70,6 +70,8 @@ async fn peer_reports_to_the_runtime_and_says_when_it_may_not() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     cluster.create(NAME).await;
     let mut peer = cluster.peer("operator", NAME);
+    // The first report also asks which resources there are.
+    assert!(peer.report(&json!({"phase": "Pending", "message": "the first"})).await.ok);
     let mark = cluster.audit_mark();
     let answer = peer.report(&json!({"phase": "Ready", "message": "by the peer"})).await;
     assert!(answer.ok && answer.millis > 0.0, "{answer:?}");
