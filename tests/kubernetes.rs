@@ -10,13 +10,15 @@ mod cluster;
 mod contract;
 #[path = "kubernetes/faults.rs"]
 mod faults;
+#[path = "kubernetes/homes.rs"]
+mod homes;
 #[path = "kubernetes/outages.rs"]
 mod outages;
 
 use std::time::Duration;
 
 use api::{Api, Role};
-use cluster::{RealCluster, client};
+use cluster::{Definitions, RealCluster, client};
 use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
@@ -84,6 +86,19 @@ impl Cluster {
 
     async fn real() -> Self {
         let server = cluster::start().await;
+        server.create(NAME).await;
+        Cluster::Real(Box::new(server))
+    }
+
+    /// As today's ToolHive defines the object, with `status.runtime`.
+    fn double_of_today() -> Self {
+        let api = Api::new();
+        api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
+        Cluster::Double(api)
+    }
+
+    async fn real_of_today() -> Self {
+        let server = RealCluster::start_with(Definitions::ToolHive).await;
         server.create(NAME).await;
         Cluster::Real(Box::new(server))
     }

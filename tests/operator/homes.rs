@@ -4,7 +4,8 @@ use super::*;
 
 /// Where the object has what we reported.
 async fn until_reported_at_top(cluster: &RealCluster) {
-    let wanted = |object: &Value| Seen::of(object).backends == one_down().backends && object["status"]["runtime"].is_null();
+    let wanted =
+        |object: &Value| Seen::of(object).backends == one_down().backends && object["status"]["runtime"].is_null();
     cluster.until_object(NAME, "reported at the top level", wanted).await;
 }
 
@@ -15,11 +16,15 @@ async fn first_status_is_seen_within_a_second_whatever_was_there_before() {
     let old = json!([backend("gone", "ready")]);
     let before: [(&str, Value); 4] = [
         ("nothing", json!({"runtime": null})),
-        ("a runtime of ToolHive's vMCP", json!({"runtime": {"phase": "Ready", "discoveredBackends": old, "backendCount": 1}})),
+        (
+            "a runtime of ToolHive's vMCP",
+            json!({"runtime": {"phase": "Ready", "discoveredBackends": old, "backendCount": 1}}),
+        ),
         ("a top level of an older vMCP", json!({"runtime": null, "discoveredBackends": old, "backendCount": 1})),
         ("an empty runtime", json!({"runtime": {}})),
     ];
     for (what, status) in before {
+        cluster.merge_status(NAME, &json!({"runtime": null})).await;
         cluster.merge_status(NAME, &status).await;
         cluster.reconciled(NAME).await;
         let mut ours = Ours::start(&cluster, &[]);
@@ -111,7 +116,9 @@ async fn upgrade_from_a_reporter_at_the_top_level_loses_nothing() {
 #[ignore = "needs a real API server and ToolHive's operator"]
 async fn top_level_chosen_by_hand_removes_a_runtime_and_says_so() {
     let (cluster, _operator) = toolhive().await;
-    cluster.merge_status(NAME, &json!({"runtime": {"phase": "Ready", "discoveredBackends": [backend("gone", "ready")]}})).await;
+    cluster
+        .merge_status(NAME, &json!({"runtime": {"phase": "Ready", "discoveredBackends": [backend("gone", "ready")]}}))
+        .await;
     cluster.reconciled(NAME).await;
     let mut ours = Ours::start(&cluster, &["--status-location", "top-level"]);
     ours.both("ready", "unavailable").await;

@@ -181,6 +181,11 @@ impl Api {
         self.with(|state| change(state.crd.get_or_insert_with(crd::definition)));
     }
 
+    /// ToolHive is updated: from now on its definition is today's.
+    pub fn update_crd(&self) {
+        self.edit_crd(|crd| *crd = crd::definition());
+    }
+
     /// From now on every request must carry `Authorization: Bearer <token>`;
     /// with none given, who asks is not asked.
     pub fn set_token(&self, token: Option<String>) {
