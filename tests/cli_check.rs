@@ -102,7 +102,7 @@ async fn usage_is_told_apart_from_a_failure() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn each_role_is_enough_and_nothing_is_written() {
     const ALL: [(&str, &str); 7] = [
         ("cluster", "ok"),
@@ -158,7 +158,7 @@ async fn location_and_operator_are_those_of_todays_toolhive() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn what_is_missing_is_named_with_what_to_do() {
     let server = RealCluster::start(vmcp_status::crd()).await;
     server.create(NAME).await;

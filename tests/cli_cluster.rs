@@ -87,7 +87,7 @@ fn ended(child: Child) -> Said {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn objects_are_listed_as_kubectl_lists_them() {
     let cluster = Cluster::start().await;
     let Said { code, out, err } = cluster.get(&["-n", "default"]);
@@ -111,7 +111,7 @@ async fn objects_are_listed_as_kubectl_lists_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
     let cluster = Cluster::start().await;
     let Said { code, out, err } = cluster.get(&["-n", "default", "tools"]);
@@ -132,7 +132,7 @@ async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn programs_get_the_objects_as_the_server_has_them() {
     let cluster = Cluster::start().await;
     let mut stored = cluster.server.object("tools").await.expect("it is there");
@@ -145,7 +145,7 @@ async fn programs_get_the_objects_as_the_server_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn errors_say_what_to_do() {
     let mut cluster = Cluster::start().await;
     for (args, right) in [
@@ -171,7 +171,7 @@ async fn errors_say_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn watch_shows_changes_and_deletions_and_outlives_the_server() {
     let mut cluster = Cluster::start().await;
     let watch = cluster.watch(&["-n", "default", "-w"]);
@@ -199,7 +199,7 @@ async fn watch_shows_changes_and_deletions_and_outlives_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn report_stores_in_the_object_that_arguments_or_environment_name() {
     let cluster = Cluster::start().await;
     let status = tempfile::NamedTempFile::new().expect("a file");
@@ -231,7 +231,7 @@ async fn report_stores_in_the_object_that_arguments_or_environment_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_stores_what_it_finds() {
     let cluster = Cluster::start().await;
     let config = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
@@ -251,7 +251,7 @@ async fn run_stores_what_it_finds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() {
     let cluster = Cluster::start().await;
     let kubeconfig = cluster.kubeconfig("least");

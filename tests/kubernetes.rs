@@ -60,6 +60,17 @@ fn names(status: &Value) -> Vec<&str> {
     backends.into_iter().flatten().filter_map(|backend| backend["name"].as_str()).collect()
 }
 
+/// The user of the real server that has this role.
+fn user(role: Role) -> &'static str {
+    match role {
+        Role::Seed => "seed",
+        Role::Operator => "operator",
+        Role::Least => "least",
+        Role::Admin => "admin",
+        Role::None => "nobody",
+    }
+}
+
 /// Both servers under one roof, for the contract.
 enum Cluster {
     Double(Api),
@@ -80,16 +91,7 @@ impl Cluster {
     async fn client(&self, role: Role) -> kube::Client {
         match self {
             Cluster::Double(api) => api.client(role),
-            Cluster::Real(server) => {
-                let user = match role {
-                    Role::Seed => "seed",
-                    Role::Operator => "operator",
-                    Role::Least => "least",
-                    Role::Admin => "admin",
-                    Role::None => "nobody",
-                };
-                client(server, user).await
-            }
+            Cluster::Real(server) => client(server, user(role)).await,
         }
     }
 
@@ -117,6 +119,14 @@ impl Cluster {
                 }
             }),
             Cluster::Real(server) => server.merge_status(NAME, &patch).await,
+        }
+    }
+
+    /// How many requests a role has made. On the real server its audit log tells.
+    fn requests(&self, role: Role) -> usize {
+        match self {
+            Cluster::Double(api) => api.requests().len(),
+            Cluster::Real(server) => server.audit(user(role)).len(),
         }
     }
 
