@@ -1,5 +1,9 @@
 //! The program against a cluster: `get`, `report` and `run`, as others run them.
 
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "support/served.rs"]
+mod served;
 #[path = "support/states.rs"]
 mod states;
 
@@ -7,8 +11,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use api::{Api, Role};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use served::Served;
 use states::{Said, States, Watch, next, said};
 use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
@@ -273,18 +279,18 @@ async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() 
     }
 }
 
-/// The managed object whose status the program reports.
-async fn report_to_managed(cluster: &Cluster, second: &str) {
-    let status = tempfile::NamedTempFile::new().expect("a file");
+/// Lets the program report two backends, of which the second has this status.
+fn report_two_backends(cluster: &Cluster, second: &str) {
+    let input = tempfile::NamedTempFile::new().expect("a file");
     let backends = json!([
         {"name": "files", "status": "ready", "url": "http://files:8080/mcp"},
         {"name": "mail", "status": second, "url": "http://mail:8080/mcp"},
     ]);
     let updates = json!({"replaceBackends": {"source": "test", "backends": backends}});
-    std::fs::write(status.path(), updates.to_string()).expect("written");
+    std::fs::write(input.path(), updates.to_string()).expect("written");
     let mut command = program();
     command.args(["report", "--derive", "--kubernetes", "tools", "-n", "default", "--kubeconfig"]);
-    command.arg(cluster.kubeconfig("least")).stdin(status.reopen().expect("it is there"));
+    command.arg(cluster.kubeconfig("least")).stdin(input.reopen().expect("it is there"));
     let Said { code, err, .. } = said(command.output().expect("it runs"));
     assert_eq!(code, Some(0), "{err}");
 }
@@ -296,7 +302,7 @@ async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see(
     let mut operator = server.operator().await;
     server.create_managed("tools").await;
     let cluster = Cluster { server, states: States::new() };
-    report_to_managed(&cluster, "ready").await;
+    report_two_backends(&cluster, "ready");
     let shown = async |words: &str| {
         let out = cluster.get(&["-n", "default", "tools"]).out;
         out.contains(words).then_some(out)
@@ -305,7 +311,7 @@ async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see(
     assert!(!out.contains("Reported:"), "{out}");
 
     operator.stop().await;
-    report_to_managed(&cluster, "unavailable").await;
+    report_two_backends(&cluster, "unavailable");
     let out = until("the operator is late", async || shown("not taken over by the operator").await).await;
     println!("$ vmcp-status get -n default tools\n{out}");
     assert!(out.contains("Phase:       Ready (behind)\nReported:    "), "{out}");
@@ -315,4 +321,31 @@ async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see(
     operator.start().await;
     let out = until("the operator has caught up", async || shown("Backends:    1/2 routable").await).await;
     assert!(!out.contains("Reported:"), "{out}");
+}
+
+#[test]
+fn report_writes_where_the_option_or_the_variable_says() {
+    for (option, variable, runtime, top_level) in [
+        (None, None, true, false),
+        (Some("auto"), Some("top-level"), true, false),
+        (Some("runtime"), None, true, false),
+        (Some("top-level"), None, false, true),
+        (None, Some("top-level"), false, true),
+    ] {
+        let api = Api::new();
+        api.create("default", "tools", json!({}));
+        let served = Served::new(&api, Role::Least);
+        let status = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(status.path(), json!({"phase": "Ready", "message": "here"}).to_string()).expect("written");
+        let mut command = program();
+        command.args(["report", "--kubernetes", "tools", "-n", "default", "-f"]).arg(status.path());
+        command.arg("--kubeconfig").arg(served.kubeconfig());
+        command.args(option.map(|option| ["--status-location", option]).into_iter().flatten());
+        command.envs(variable.map(|variable| ("VMCP_STATUS_LOCATION", variable)));
+        let Said { code, err, .. } = said(command.output().expect("it runs"));
+        assert_eq!(code, Some(0), "{err}");
+        let object = api.object("default", "tools").expect("it is there");
+        let written = (object["status"]["runtime"]["message"] == "here", object["status"]["message"] == "here");
+        assert_eq!(written, (runtime, top_level), "{option:?} {variable:?}: {}", object["status"]);
+    }
 }
