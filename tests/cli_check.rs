@@ -136,7 +136,7 @@ async fn each_role_is_enough_and_nothing_is_written() {
 #[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
 async fn location_and_operator_are_those_of_todays_toolhive() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
-    cluster.create(NAME).await;
+    cluster.create_managed(NAME).await;
     let least = cluster.kubeconfig("least");
     let checked = check(Some(&least), &[NAME]).await;
     checked.assert(0, &[("location", "ok")], &["status.runtime: the CRD has it"]);

@@ -1,5 +1,9 @@
 //! The program against a cluster: `get`, `report` and `run`, as others run them.
 
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "support/served.rs"]
+mod served;
 #[path = "support/states.rs"]
 mod states;
 
@@ -7,10 +11,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use api::{Api, Role};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use served::Served;
 use states::{Said, States, Watch, next, said};
-use vmcp_status_testkit::cluster::RealCluster;
+use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -270,5 +276,76 @@ async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() 
         assert_eq!(code, Some(0), "{err}");
         assert_eq!(err.matches("no Kubernetes Events").count(), wanted, "{said_now}: {err}");
         assert_eq!(cluster.status("bare").await["message"], said_now);
+    }
+}
+
+/// Lets the program report two backends, of which the second has this status.
+fn report_two_backends(cluster: &Cluster, second: &str) {
+    let input = tempfile::NamedTempFile::new().expect("a file");
+    let backends = json!([
+        {"name": "files", "status": "ready", "url": "http://files:8080/mcp"},
+        {"name": "mail", "status": second, "url": "http://mail:8080/mcp"},
+    ]);
+    let updates = json!({"replaceBackends": {"source": "test", "backends": backends}});
+    std::fs::write(input.path(), updates.to_string()).expect("written");
+    let mut command = program();
+    command.args(["report", "--derive", "--kubernetes", "tools", "-n", "default", "--kubeconfig"]);
+    command.arg(cluster.kubeconfig("least")).stdin(input.reopen().expect("it is there"));
+    let Said { code, err, .. } = said(command.output().expect("it runs"));
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
+async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see() {
+    let server = RealCluster::start_with(Definitions::ToolHive).await;
+    let mut operator = server.operator().await;
+    server.create_managed("tools").await;
+    let cluster = Cluster { server, states: States::new() };
+    report_two_backends(&cluster, "ready");
+    let shown = async |words: &str| {
+        let out = cluster.get(&["-n", "default", "tools"]).out;
+        out.contains(words).then_some(out)
+    };
+    let out = until("the operator shows both backends", async || shown("Backends:    2/2 routable").await).await;
+    assert!(!out.contains("Reported:"), "{out}");
+
+    operator.stop().await;
+    report_two_backends(&cluster, "unavailable");
+    let out = until("the operator is late", async || shown("not taken over by the operator").await).await;
+    println!("$ vmcp-status get -n default tools\n{out}");
+    assert!(out.contains("Phase:       Ready (behind)\nReported:    "), "{out}");
+    assert!(out.contains(" ago: Degraded, 1 of 2 routable; not taken over by the operator\n"), "{out}");
+    assert!(out.contains("Backends:    2/2 routable"), "what users see: {out}");
+
+    operator.start().await;
+    let out = until("the operator has caught up", async || shown("Backends:    1/2 routable").await).await;
+    assert!(!out.contains("Reported:"), "{out}");
+}
+
+#[test]
+fn report_writes_where_the_option_or_the_variable_says() {
+    for (option, variable, runtime, top_level) in [
+        (None, None, true, false),
+        (Some("auto"), Some("top-level"), true, false),
+        (Some("runtime"), None, true, false),
+        (Some("top-level"), None, false, true),
+        (None, Some("top-level"), false, true),
+    ] {
+        let api = Api::new();
+        api.create("default", "tools", json!({}));
+        let served = Served::new(&api, Role::Least);
+        let status = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(status.path(), json!({"phase": "Ready", "message": "here"}).to_string()).expect("written");
+        let mut command = program();
+        command.args(["report", "--kubernetes", "tools", "-n", "default", "-f"]).arg(status.path());
+        command.arg("--kubeconfig").arg(served.kubeconfig());
+        command.args(option.map(|option| ["--status-location", option]).into_iter().flatten());
+        command.envs(variable.map(|variable| ("VMCP_STATUS_LOCATION", variable)));
+        let Said { code, err, .. } = said(command.output().expect("it runs"));
+        assert_eq!(code, Some(0), "{err}");
+        let object = api.object("default", "tools").expect("it is there");
+        let written = (object["status"]["runtime"]["message"] == "here", object["status"]["message"] == "here");
+        assert_eq!(written, (runtime, top_level), "{option:?} {variable:?}: {}", object["status"]);
     }
 }
