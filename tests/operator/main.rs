@@ -1,10 +1,15 @@
 //! Beside ToolHive's own programs: its operator, which shows what we report, and
 //! its reporter, which we replace. What users see is what is asserted.
 
+#[path = "../support/api/mod.rs"]
+mod api;
 mod homes;
 mod life;
 mod others;
 mod ours;
+mod projection;
+#[path = "../support/projection.rs"]
+mod projection_table;
 mod size;
 
 use std::sync::{Arc, Mutex};

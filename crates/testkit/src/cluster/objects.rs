@@ -135,7 +135,8 @@ impl RealCluster {
         self.create_in_group(name, "g").await;
     }
 
-    pub(super) async fn create_in_group(&self, name: &str, group: &str) {
+    /// Creates a `VirtualMCPServer` that refers to this group.
+    pub async fn create_in_group(&self, name: &str, group: &str) {
         let object = to_object(json!({
             "apiVersion": format!("{TOOLHIVE_GROUP}/v1beta1"), "kind": VMCP, "metadata": {"name": name},
             "spec": {"groupRef": {"name": group}, "incomingAuth": {"type": "anonymous"}},
