@@ -133,7 +133,7 @@ async fn each_role_is_enough_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
 async fn location_and_operator_are_those_of_todays_toolhive() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     cluster.create_managed(NAME).await;

@@ -296,7 +296,7 @@ fn report_two_backends(cluster: &Cluster, second: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
 async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see() {
     let server = RealCluster::start_with(Definitions::ToolHive).await;
     let mut operator = server.operator().await;
