@@ -18,11 +18,12 @@ mod outages;
 use std::time::Duration;
 
 use api::{Api, Role};
-use cluster::{Definitions, RealCluster, client};
+use cluster::{RealCluster, client};
 use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
 };
+use vmcp_status_testkit::cluster::Definitions;
 
 const NAME: &str = "demo";
 const NAMESPACE: &str = "default";

@@ -1,5 +1,7 @@
 //! Which home is lived in, whatever was there before.
 
+use tokio::time::Instant;
+
 use super::*;
 
 /// Where the object has what we reported.
@@ -31,7 +33,7 @@ async fn first_status_is_seen_within_a_second_whatever_was_there_before() {
         ours.both("ready", "unavailable").await;
         let stored = |object: &Value| object["status"]["runtime"]["discoveredBackends"][1]["status"] == "unavailable";
         cluster.until_object(NAME, "stored", stored).await;
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         until_seen(&cluster, &one_down()).await;
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(1), "{what}: {took:?}");

@@ -50,6 +50,7 @@ async fn genuine_operator_does_what_the_table_of_the_double_says() {
         let (name, group) = (format!("s{index}"), format!("group-{index}"));
         cluster.create_group(&group).await;
         cluster.create_in_group(&name, &group).await;
+        cluster.until_object(&name, "seen by the operator", |object| object["status"]["phase"].is_string()).await;
         for (at, step) in scenario.steps.iter().enumerate() {
             if step.group == Group::Missing {
                 let groups = cluster.toolhive("MCPGroup");

@@ -1,6 +1,6 @@
 //! A real cluster, with the clients that the product makes.
 
-pub use vmcp_status_testkit::cluster::{Definitions, RealCluster};
+pub use vmcp_status_testkit::cluster::RealCluster;
 
 /// Starts one that serves the definition that the program prints.
 pub async fn start() -> RealCluster {
