@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use http::request::Parts;
@@ -140,7 +140,7 @@ impl Proxy {
     pub fn hold(&self, which: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Hold {
         let (open, closed) = watch::channel(());
         let (sender, held) = watch::channel(0);
-        self.shared.gates().push(Gate { which: Box::new(which), closed, held: sender });
+        lock(&self.shared.gates).push(Gate { which: Box::new(which), closed, held: sender });
         Hold { _open: open, held }
     }
 }
@@ -161,15 +161,10 @@ impl Hold {
 }
 
 impl Shared {
-    fn gates(&self) -> std::sync::MutexGuard<'_, Vec<Gate>> {
-        // A panic of a test's own closure leaves the list whole.
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns when nothing holds this request back any more.
     async fn pass_gates(&self, request: &Parts) {
         let mut closed = {
-            let mut gates = self.gates();
+            let mut gates = lock(&self.gates);
             gates.retain(|gate| gate.closed.has_changed().is_ok());
             let Some(gate) = gates.iter().find(|gate| (gate.which)(request)) else { return };
             gate.held.send_modify(|held| *held += 1);
@@ -192,20 +187,21 @@ impl Shared {
     async fn pass_on(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        server: &tokio::sync::Mutex<Option<SendRequest<Body>>>,
+        server: &Mutex<Option<SendRequest<Body>>>,
     ) -> Result<Response<Body>, Error> {
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
         self.pass_gates(&head).await;
         let request = Request::from_parts(head, self.counting(body, |counts| &counts.body_up));
-        let mut server = server.lock().await;
-        let mut sender = match server.take().filter(|sender| !sender.is_closed()) {
+        // A connection has one request at a time, so nobody else wants it.
+        let kept = lock(server).take().filter(|sender| !sender.is_closed());
+        let mut sender = match kept {
             Some(sender) => sender,
             None => self.connect().await?,
         };
         sender.ready().await?;
         let (head, body) = sender.send_request(request).await?.into_parts();
-        *server = Some(sender);
+        *lock(server) = Some(sender);
         Ok(Response::from_parts(head, self.counting(body, |counts| &counts.body_down)))
     }
 
@@ -218,6 +214,11 @@ impl Shared {
         });
         counted.boxed_unsync()
     }
+}
+
+/// A panic while it was held (of a test's own closure) leaves the value whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves each connection of a client with a connection of its own to the server.
@@ -233,7 +234,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             // Without it small answers wait for more to come.
             let _ = stream.set_nodelay(true);
             let stream = TokioIo::new(Counted { stream, shared: Arc::clone(&shared) });
-            let server = tokio::sync::Mutex::new(None);
+            let server = Mutex::new(None);
             let service = service_fn(|request| shared.pass_on(request, &server));
             // What breaks between the proxy and the server breaks between the
             // client and the proxy.
