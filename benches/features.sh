@@ -25,7 +25,7 @@ flags() {
 crates() {
   local tree
   # shellcheck disable=SC2046 # flags are words
-  tree=$(cargo tree --locked $(flags "$1") -e normal --prefix none --format '{p}')
+  tree=$(cargo tree --locked -p vmcp-status $(flags "$1") -e normal --prefix none --format '{p}')
   sed 's/ (\*)$//' <<<"$tree" | sort -u | cut -d' ' -f1
 }
 

@@ -32,7 +32,7 @@ fn main() {
     for backends in SIZES {
         let ready = status(backends);
         let forms = [with_one_changed(&ready, backends / 2, BackendStatus::Unavailable), ready];
-        let api = Api::new();
+        let api = Api::with_old_crd();
         api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "group"}}));
         let client = {
             let _inside = runtime.enter();

@@ -8,6 +8,7 @@ mod config;
 mod crd;
 mod get;
 mod health;
+mod homes;
 pub(crate) mod logging;
 mod rbac;
 mod report;

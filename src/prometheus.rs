@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::handle::{StatusHandle, View};
 use crate::leadership::Standing;
 use crate::metrics::{Counts, Metrics};
+use crate::sink::Location;
 use crate::status::{BackendStatus, DiscoveredBackend, Omitted, Phase, Status};
 
 /// How a reporter's metrics are made.
@@ -61,6 +62,8 @@ impl MetricsOptions {
 /// | `vmcp_status_oldest_pending_age_seconds` | gauge | age of the oldest change that is not stored; 0 if there is none, and on standby |
 /// | `vmcp_status_last_write_timestamp_seconds` | gauge | when a write last stored something; absent before the first |
 /// | `vmcp_status_is_leader` | gauge | 1 if this process may write: it leads, or there is no election |
+/// | `vmcp_status_location{location,reason}` | gauge | 1 for the place in the store where the status lives, and why there; absent for a store without a choice |
+/// | `vmcp_status_unfollowed_seconds` | gauge | for how long what is stored there has not reached the readers it is meant for; 0 while it has; absent for a store without a choice |
 /// | `vmcp_status_phase{phase}` | gauge | 1 for the phase it has, 0 for the others; all 0 until something is reported |
 /// | `vmcp_status_backends{status}` | gauge | backends in each status, those left out for size included |
 /// | `vmcp_status_backend_up{backend}` | gauge | 1 if it can be routed to, else 0 |
@@ -167,10 +170,17 @@ fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
         |look| one(look.age.as_secs_f64()),
     )?;
     families.seconds("last_write_timestamp", "When a write last stored something.", |look| {
-        look.stored_at.map(|at| (None, seconds_since_1970(at))).into_iter().collect()
+        look.stored_at.map(|at| (Vec::new(), seconds_since_1970(at))).into_iter().collect()
     })?;
     families.gauge("is_leader", "1 if this process may write: it leads, or there is no election.", |look| {
         one(i64::from(look.standing.may_write()))
+    })?;
+    families.gauge("location", "1 for the place in the store where the status lives, and why there.", |look| {
+        let located = look.location.iter();
+        located.map(|at| (vec![("location", at.place), ("reason", at.reason.as_str())], 1)).collect()
+    })?;
+    families.seconds("unfollowed", "For how long what is stored has not reached its readers; 0 while it has.", |look| {
+        look.location.iter().map(|location| (Vec::new(), unfollowed_for(location, Utc::now()))).collect()
     })
 }
 
@@ -205,6 +215,7 @@ struct Look<'a> {
     stored_at: Option<DateTime<Utc>>,
     status: Option<Arc<Status>>,
     omitted: Option<Omitted>,
+    location: Option<Location>,
     metrics: &'a Metrics,
 }
 
@@ -213,9 +224,10 @@ impl Observed {
         let View { mailbox, progress, metrics, .. } = &self.view;
         let standing = self.view.standing();
         // Not held for longer than it takes: the reporter waits for it.
-        let (status, omitted, since) = {
+        let (status, omitted, location, since) = {
             let progress = progress.borrow();
-            (progress.current.clone(), progress.omitted, progress.pending_since.filter(|_| progress.pending))
+            let since = progress.pending_since.filter(|_| progress.pending);
+            (progress.current.clone(), progress.omitted, progress.location.clone(), since)
         };
         // What a replica on standby has not stored is not its to store.
         let since = since.filter(|_| standing != Standing::Standby);
@@ -229,6 +241,7 @@ impl Observed {
             stored_at: metrics.stored_at.get(),
             status,
             omitted,
+            location,
             metrics,
         }
     }
@@ -259,15 +272,15 @@ impl Look<'_> {
 }
 
 type Label<'a> = (&'static str, &'a str);
-/// The values of one metric, each with the label that tells it from the others.
-type Samples<'a, V> = Vec<(Option<Label<'a>>, V)>;
+/// The values of one metric, each with the labels that tell it from the others.
+type Samples<'a, V> = Vec<(Vec<Label<'a>>, V)>;
 
 fn one<V>(value: V) -> Samples<'static, V> {
-    vec![(None, value)]
+    vec![(Vec::new(), value)]
 }
 
 fn by<'a, V>(label: &'static str, values: impl IntoIterator<Item = (&'a str, V)>) -> Samples<'a, V> {
-    values.into_iter().map(|(name, value)| (Some((label, name)), value)).collect()
+    values.into_iter().map(|(name, value)| (vec![(label, name)], value)).collect()
 }
 
 fn number(count: usize) -> i64 {
@@ -278,6 +291,12 @@ fn number(count: usize) -> i64 {
 #[allow(clippy::cast_precision_loss)]
 fn seconds_since_1970(at: DateTime<Utc>) -> f64 {
     at.timestamp_millis() as f64 / 1000.0
+}
+
+/// In seconds.
+fn unfollowed_for(location: &Location, now: DateTime<Utc>) -> f64 {
+    let lasting = location.unfollowed_since.and_then(|since| (now - since).to_std().ok());
+    lasting.unwrap_or_default().as_secs_f64()
 }
 
 /// Writes one metric after the other, each for all reporters.
@@ -324,8 +343,8 @@ impl<'a> Families<'_, 'a> {
         let name = format!("vmcp_status_{name}");
         let mut encoder = self.encoder.encode_descriptor(&name, help, unit.as_ref(), type_)?;
         for (look, samples) in all {
-            for (label, value) in samples {
-                let labels: Vec<Label<'_>> = look.name.map(|name| ("vmcp", name)).into_iter().chain(label).collect();
+            for (labels, value) in samples {
+                let labels: Vec<Label<'_>> = look.name.map(|name| ("vmcp", name)).into_iter().chain(labels).collect();
                 if labels.is_empty() {
                     // Nothing tells it from another one, so that it is the only one.
                     return put(encoder, value);

@@ -1,4 +1,11 @@
-//! The doctor: without a cluster, and with a real API server.
+//! The doctor: without a cluster, on the double, and with a real API server.
+
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "cli_check/homes.rs"]
+mod homes;
+#[path = "support/served.rs"]
+mod served;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,7 +14,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
-use vmcp_status_testkit::cluster::RealCluster;
+use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
 const NAME: &str = "demo";
 
@@ -39,8 +46,12 @@ impl Checked {
 
 /// Runs it with a kubeconfig, and with nothing else that would name a cluster.
 async fn check(kubeconfig: Option<&Path>, args: &[&str]) -> Checked {
+    check_with(kubeconfig, args, &[]).await
+}
+
+async fn check_with(kubeconfig: Option<&Path>, args: &[&str], variables: &[(&str, &str)]) -> Checked {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
-    command.env_clear().arg("check").args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command.env_clear().envs(variables.iter().copied()).arg("check").args(args).stdin(Stdio::null()).kill_on_drop(true);
     if let Some(file) = kubeconfig {
         command.arg("--kubeconfig").arg(file);
     }
@@ -91,10 +102,17 @@ async fn usage_is_told_apart_from_a_failure() {
 }
 
 #[tokio::test]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn each_role_is_enough_and_nothing_is_written() {
-    const ALL: [(&str, &str); 6] =
-        [("cluster", "ok"), ("credentials", "ok"), ("CRD", "ok"), ("object", "ok"), ("rights", "ok"), ("write", "ok")];
+    const ALL: [(&str, &str); 7] = [
+        ("cluster", "ok"),
+        ("credentials", "ok"),
+        ("CRD", "ok"),
+        ("object", "ok"),
+        ("rights", "ok"),
+        ("write", "ok"),
+        ("location", "ok"),
+    ];
     let server = RealCluster::start(vmcp_status::crd()).await;
     server.create(NAME).await;
     for status in [None, Some(json!({"phase": "Degraded", "message": "not ours"}))] {
@@ -114,8 +132,33 @@ async fn each_role_is_enough_and_nothing_is_written() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
+async fn location_and_operator_are_those_of_todays_toolhive() {
+    let cluster = RealCluster::start_with(Definitions::ToolHive).await;
+    cluster.create_managed(NAME).await;
+    let least = cluster.kubeconfig("least");
+    let checked = check(Some(&least), &[NAME]).await;
+    checked.assert(0, &[("location", "ok")], &["status.runtime: the CRD has it"]);
+    assert!(!checked.text.contains("ok   operator"), "nothing is reported yet: {}", checked.text);
+
+    let backends = json!([{"name": "a", "status": "ready", "url": "http://a:8080/mcp"}]);
+    let runtime = json!({"phase": "Ready", "message": "", "backendCount": 1, "discoveredBackends": backends});
+    cluster.merge_status(NAME, &json!({"runtime": runtime})).await;
+    let late = async || {
+        let checked = check(Some(&least), &[NAME]).await;
+        (checked.mark("operator") == "warn").then_some(checked)
+    };
+    let checked = until("the operator is late, for it does not run", late).await;
+    checked.assert(0, &[("location", "ok")], &["ago: Ready, 1 of 1 routable; not taken over by the operator"]);
+
+    let _operator = cluster.operator().await;
+    let followed = async || (check(Some(&least), &[NAME]).await.mark("operator") == "ok").then_some(());
+    until("the operator shows what was reported", followed).await;
+}
+
 #[tokio::test]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn what_is_missing_is_named_with_what_to_do() {
     let server = RealCluster::start(vmcp_status::crd()).await;
     server.create(NAME).await;

@@ -1,5 +1,9 @@
 //! The program against a cluster: `get`, `report` and `run`, as others run them.
 
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "support/served.rs"]
+mod served;
 #[path = "support/states.rs"]
 mod states;
 
@@ -7,10 +11,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use api::{Api, Role};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use served::Served;
 use states::{Said, States, Watch, next, said};
-use vmcp_status_testkit::cluster::RealCluster;
+use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -87,7 +93,7 @@ fn ended(child: Child) -> Said {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn objects_are_listed_as_kubectl_lists_them() {
     let cluster = Cluster::start().await;
     let Said { code, out, err } = cluster.get(&["-n", "default"]);
@@ -111,7 +117,7 @@ async fn objects_are_listed_as_kubectl_lists_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
     let cluster = Cluster::start().await;
     let Said { code, out, err } = cluster.get(&["-n", "default", "tools"]);
@@ -132,7 +138,7 @@ async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn programs_get_the_objects_as_the_server_has_them() {
     let cluster = Cluster::start().await;
     let mut stored = cluster.server.object("tools").await.expect("it is there");
@@ -145,7 +151,7 @@ async fn programs_get_the_objects_as_the_server_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn errors_say_what_to_do() {
     let mut cluster = Cluster::start().await;
     for (args, right) in [
@@ -171,7 +177,7 @@ async fn errors_say_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn watch_shows_changes_and_deletions_and_outlives_the_server() {
     let mut cluster = Cluster::start().await;
     let watch = cluster.watch(&["-n", "default", "-w"]);
@@ -199,7 +205,7 @@ async fn watch_shows_changes_and_deletions_and_outlives_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn report_stores_in_the_object_that_arguments_or_environment_name() {
     let cluster = Cluster::start().await;
     let status = tempfile::NamedTempFile::new().expect("a file");
@@ -231,7 +237,7 @@ async fn report_stores_in_the_object_that_arguments_or_environment_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_stores_what_it_finds() {
     let cluster = Cluster::start().await;
     let config = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
@@ -251,7 +257,7 @@ async fn run_stores_what_it_finds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() {
     let cluster = Cluster::start().await;
     let kubeconfig = cluster.kubeconfig("least");
@@ -270,5 +276,76 @@ async fn events_are_made_only_when_asked_for_and_missing_rights_are_said_once() 
         assert_eq!(code, Some(0), "{err}");
         assert_eq!(err.matches("no Kubernetes Events").count(), wanted, "{said_now}: {err}");
         assert_eq!(cluster.status("bare").await["message"], said_now);
+    }
+}
+
+/// Lets the program report two backends, of which the second has this status.
+fn report_two_backends(cluster: &Cluster, second: &str) {
+    let input = tempfile::NamedTempFile::new().expect("a file");
+    let backends = json!([
+        {"name": "files", "status": "ready", "url": "http://files:8080/mcp"},
+        {"name": "mail", "status": second, "url": "http://mail:8080/mcp"},
+    ]);
+    let updates = json!({"replaceBackends": {"source": "test", "backends": backends}});
+    std::fs::write(input.path(), updates.to_string()).expect("written");
+    let mut command = program();
+    command.args(["report", "--derive", "--kubernetes", "tools", "-n", "default", "--kubeconfig"]);
+    command.arg(cluster.kubeconfig("least")).stdin(input.reopen().expect("it is there"));
+    let Said { code, err, .. } = said(command.output().expect("it runs"));
+    assert_eq!(code, Some(0), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
+async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see() {
+    let server = RealCluster::start_with(Definitions::ToolHive).await;
+    let mut operator = server.operator().await;
+    server.create_managed("tools").await;
+    let cluster = Cluster { server, states: States::new() };
+    report_two_backends(&cluster, "ready");
+    let shown = async |words: &str| {
+        let out = cluster.get(&["-n", "default", "tools"]).out;
+        out.contains(words).then_some(out)
+    };
+    let out = until("the operator shows both backends", async || shown("Backends:    2/2 routable").await).await;
+    assert!(!out.contains("Reported:"), "{out}");
+
+    operator.stop().await;
+    report_two_backends(&cluster, "unavailable");
+    let out = until("the operator is late", async || shown("not taken over by the operator").await).await;
+    println!("$ vmcp-status get -n default tools\n{out}");
+    assert!(out.contains("Phase:       Ready (behind)\nReported:    "), "{out}");
+    assert!(out.contains(" ago: Degraded, 1 of 2 routable; not taken over by the operator\n"), "{out}");
+    assert!(out.contains("Backends:    2/2 routable"), "what users see: {out}");
+
+    operator.start().await;
+    let out = until("the operator has caught up", async || shown("Backends:    1/2 routable").await).await;
+    assert!(!out.contains("Reported:"), "{out}");
+}
+
+#[test]
+fn report_writes_where_the_option_or_the_variable_says() {
+    for (option, variable, runtime, top_level) in [
+        (None, None, true, false),
+        (Some("auto"), Some("top-level"), true, false),
+        (Some("runtime"), None, true, false),
+        (Some("top-level"), None, false, true),
+        (None, Some("top-level"), false, true),
+    ] {
+        let api = Api::new();
+        api.create("default", "tools", json!({}));
+        let served = Served::new(&api, Role::Least);
+        let status = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(status.path(), json!({"phase": "Ready", "message": "here"}).to_string()).expect("written");
+        let mut command = program();
+        command.args(["report", "--kubernetes", "tools", "-n", "default", "-f"]).arg(status.path());
+        command.arg("--kubeconfig").arg(served.kubeconfig());
+        command.args(option.map(|option| ["--status-location", option]).into_iter().flatten());
+        command.envs(variable.map(|variable| ("VMCP_STATUS_LOCATION", variable)));
+        let Said { code, err, .. } = said(command.output().expect("it runs"));
+        assert_eq!(code, Some(0), "{err}");
+        let object = api.object("default", "tools").expect("it is there");
+        let written = (object["status"]["runtime"]["message"] == "here", object["status"]["message"] == "here");
+        assert_eq!(written, (runtime, top_level), "{option:?} {variable:?}: {}", object["status"]);
     }
 }

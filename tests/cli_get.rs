@@ -1,5 +1,11 @@
 //! The program `vmcp-status get`, run as others run it.
 
+#[path = "support/api/mod.rs"]
+mod api;
+#[path = "cli_get/homes.rs"]
+mod homes;
+#[path = "support/served.rs"]
+mod served;
 #[path = "support/states.rs"]
 mod states;
 

@@ -133,7 +133,7 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn process_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     let cluster = Cluster::start().await;
     let mut first = cluster.report("first", "electing");
@@ -178,7 +178,7 @@ async fn process_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn rolling_update_leaves_no_gap() {
     let cluster = Cluster::start().await;
     let mut old = cluster.report("old", "electing");
@@ -204,7 +204,7 @@ async fn rolling_update_leaves_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn process_on_standby_ends_well_at_sigterm() {
     let cluster = Cluster::start().await;
     let mut leader = cluster.report("leader", "electing");
@@ -218,7 +218,7 @@ async fn process_on_standby_ends_well_at_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn without_the_verbs_every_process_writes_and_says_once_what_is_missing() {
     let cluster = Cluster::start().await;
     let (mut one, mut two) = (cluster.report("one", "least"), cluster.report("two", "least"));

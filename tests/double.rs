@@ -3,11 +3,19 @@
 
 #[path = "support/api/mod.rs"]
 mod api;
+#[path = "support/projection.rs"]
+mod projection;
 
 #[path = "double/answers.rs"]
 mod answers;
 #[path = "double/faults.rs"]
 mod faults;
+#[path = "double/home.rs"]
+mod home;
+#[path = "double/operations.rs"]
+mod operations;
+#[path = "double/operator.rs"]
+mod operator;
 #[path = "double/roles.rs"]
 mod roles;
 #[path = "double/schema.rs"]

@@ -31,7 +31,7 @@ const DURATION: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(2200);
 
 fn cluster() -> Cluster {
-    let api = Api::new();
+    let api = Api::with_old_crd();
     api.create("default", NAME, json!({"groupRef": {"name": "g"}}));
     Cluster::of(api)
 }

@@ -40,7 +40,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let api = Api::new();
+        let api = Api::with_old_crd();
         api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
         Cluster { api, events: Events::default() }
     }

@@ -10,6 +10,8 @@ mod cluster;
 mod contract;
 #[path = "kubernetes/faults.rs"]
 mod faults;
+#[path = "kubernetes/homes.rs"]
+mod homes;
 #[path = "kubernetes/outages.rs"]
 mod outages;
 
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
 };
+use vmcp_status_testkit::cluster::Definitions;
 
 const NAME: &str = "demo";
 const NAMESPACE: &str = "default";
@@ -46,7 +49,7 @@ fn reporter(client: kube::Client, set: impl FnOnce(ReporterBuilder) -> ReporterB
 
 /// The double with one object.
 fn double() -> Api {
-    let api = Api::new();
+    let api = Api::with_old_crd();
     api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
     api
 }
@@ -58,6 +61,17 @@ fn status(api: &Api) -> Value {
 fn names(status: &Value) -> Vec<&str> {
     let backends = status["discoveredBackends"].as_array();
     backends.into_iter().flatten().filter_map(|backend| backend["name"].as_str()).collect()
+}
+
+/// The user of the real server that has this role.
+fn user(role: Role) -> &'static str {
+    match role {
+        Role::Seed => "seed",
+        Role::Operator => "operator",
+        Role::Least => "least",
+        Role::Admin => "admin",
+        Role::None => "nobody",
+    }
 }
 
 /// Both servers under one roof, for the contract.
@@ -77,19 +91,23 @@ impl Cluster {
         Cluster::Real(Box::new(server))
     }
 
+    /// As today's ToolHive defines the object, with `status.runtime`.
+    fn double_of_today() -> Self {
+        let api = Api::new();
+        api.create(NAMESPACE, NAME, json!({"groupRef": {"name": "g"}}));
+        Cluster::Double(api)
+    }
+
+    async fn real_of_today() -> Self {
+        let server = RealCluster::start_with(Definitions::ToolHive).await;
+        server.create(NAME).await;
+        Cluster::Real(Box::new(server))
+    }
+
     async fn client(&self, role: Role) -> kube::Client {
         match self {
             Cluster::Double(api) => api.client(role),
-            Cluster::Real(server) => {
-                let user = match role {
-                    Role::Seed => "seed",
-                    Role::Operator => "operator",
-                    Role::Least => "least",
-                    Role::Admin => "admin",
-                    Role::None => "nobody",
-                };
-                client(server, user).await
-            }
+            Cluster::Real(server) => client(server, user(role)).await,
         }
     }
 
@@ -117,6 +135,15 @@ impl Cluster {
                 }
             }),
             Cluster::Real(server) => server.merge_status(NAME, &patch).await,
+        }
+    }
+
+    /// How many requests a role has made, where that is known: on a real server
+    /// its audit log tells, and a cluster that others run shows us none.
+    fn requests(&self, role: Role) -> Option<usize> {
+        match self {
+            Cluster::Double(api) => Some(api.requests().len()),
+            Cluster::Real(server) => server.has_audit_log().then(|| server.audit(user(role)).len()),
         }
     }
 

@@ -16,6 +16,7 @@ mod work;
 
 use std::time::Duration;
 
+use chrono::Utc;
 use openmetrics::Scrape;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -23,8 +24,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, Effect, Leadership, MetricsOptions, Phase, Reporter, Retry, Sink, SinkError,
-    SizeLimit, Status, StatusHandle, StatusMetrics,
+    BackendStatus, DiscoveredBackend, Effect, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, Sink,
+    SinkError, SizeLimit, Status, StatusHandle, StatusMetrics,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -49,10 +49,10 @@ pub(super) struct Schedule {
     pause: Option<Pause>,
     /// When to compare with the store though nothing changed.
     refresh_at: Option<Instant>,
-    refreshing: bool,
     /// When to read again what a write has left behind, though nothing changed.
     look_at: Option<Instant>,
-    looking: bool,
+    /// The store is compared though nothing changed.
+    verifying: Option<Verify>,
     /// Nothing is written before this time, the first round of checks not being
     /// done.
     held_until: Option<Instant>,
@@ -65,6 +65,15 @@ pub(super) struct Schedule {
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
     standing: Standing,
+}
+
+/// Why the store is compared though nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verify {
+    /// To see whether a write has stayed.
+    Look,
+    /// To bring times up to date too.
+    Refresh,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +115,8 @@ impl Schedule {
             paced_until: None,
             pause: None,
             refresh_at: None,
-            refreshing: false,
             look_at: None,
-            looking: false,
+            verifying: None,
             held_until: None,
             announcing: false,
             hurry: false,
@@ -153,7 +161,7 @@ impl Schedule {
             // Whoever led before has written what it saw.
             self.known = false;
             self.pause = None;
-            self.refreshing = !self.is_stopping();
+            self.verifying = (!self.is_stopping()).then_some(Verify::Refresh);
         }
     }
 
@@ -176,14 +184,14 @@ impl Schedule {
             // What the store refused is not sent again for the clock's sake,
             // not even if it took the same once.
             if self.refused != Some(self.newest) {
-                self.refreshing = true;
+                self.verifying = Some(Verify::Refresh);
                 self.known = false;
             }
         }
         if !stopping && self.look_at.is_some_and(|at| now >= at) {
             self.look_at = None;
             if self.refused != Some(self.newest) {
-                self.looking = true;
+                self.verifying = self.verifying.or(Some(Verify::Look));
                 self.known = false;
             }
         }
@@ -218,7 +226,7 @@ impl Schedule {
     }
 
     fn has_work(&self) -> bool {
-        self.refreshing || self.looking || (self.newest != self.settled && self.refused != Some(self.newest))
+        self.verifying.is_some() || (self.newest != self.settled && self.refused != Some(self.newest))
     }
 
     /// The picture has changed.
@@ -247,7 +255,7 @@ impl Schedule {
 
     /// Whether times count as changes in this comparison.
     pub(super) fn is_refreshing(&self) -> bool {
-        self.refreshing
+        self.verifying == Some(Verify::Refresh)
     }
 
     /// Somebody wants everything stored by this time: skips pace and back-off
@@ -275,8 +283,7 @@ impl Schedule {
         if self.stop_at.is_none() {
             self.stop_at = Some(by);
             // What somebody else overwrote is no longer our business.
-            self.refreshing = false;
-            self.looking = false;
+            self.verifying = None;
             self.hurry(now, by);
         }
     }
@@ -291,7 +298,7 @@ impl Schedule {
     }
 
     pub(super) fn has_refresh(&self) -> bool {
-        self.refresh_at.is_some() || self.refreshing
+        self.refresh_at.is_some() || self.is_refreshing()
     }
 
     /// A read or a write of the newest revision begins.
@@ -340,8 +347,7 @@ impl Schedule {
 
     fn settle(&mut self, revision: Revision) {
         self.settled = revision;
-        self.refreshing = false;
-        self.looking = false;
+        self.verifying = None;
         self.announcing = false;
         self.refused = None;
         if self.is_clean() {
@@ -358,8 +364,7 @@ impl Schedule {
         match retry {
             Retry::Refused => {
                 self.refused = busy.map(|busy| busy.revision);
-                self.refreshing = false;
-                self.looking = false;
+                self.verifying = None;
             }
             // Nothing was written: the pace has nothing to say about the retry.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,

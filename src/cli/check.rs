@@ -3,21 +3,27 @@
 
 mod ask;
 mod judge;
+mod locate;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use chrono::Utc;
 use clap::Args;
 use vmcp_status::{KubernetesSink, connect};
 
 use self::ask::{Target, ask, causes};
 use self::judge::{Finding, Verdict, judge};
-use super::target::{ClusterArgs, group_version};
+use super::target::{ClusterArgs, LocationArgs, group_version};
 use super::words::plain;
 use super::{Failure, get};
 
 const EXAMPLES: &str = "Nothing is written: reads change nothing, and writes are dry runs.
+
+location tells where a reporter with this --status-location would write, and
+operator, where the object has a status.runtime, whether ToolHive's operator shows
+at the top level, which users see, the backends that are reported there.
 
 Examples:
   vmcp-status check my-vmcp -n my-namespace
@@ -41,6 +47,8 @@ pub(crate) struct CheckArgs {
     /// API version of the CRD
     #[arg(long, value_name = "GROUP/VERSION", default_value = "toolhive.stacklok.dev/v1beta1")]
     api_version: String,
+    #[command(flatten)]
+    location: LocationArgs,
 }
 
 pub(crate) async fn check(args: CheckArgs) -> Result<ExitCode, Failure> {
@@ -62,7 +70,8 @@ async fn findings(args: &CheckArgs) -> Result<Vec<Finding>, Failure> {
     // The sink knows what names are.
     let _ = KubernetesSink::new(client.clone(), &namespace, &args.name)?.group_version(group, version)?;
     let target = Target { group: group.into(), version: version.into(), namespace, name: args.name.clone() };
-    Ok(judge(&target, &ask(&client, &target).await))
+    let answers = ask(&client, &target).await;
+    Ok(judge(&target, args.location.location(), &answers, Utc::now()))
 }
 
 /// A finding, with what to do under it.

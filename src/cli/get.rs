@@ -35,7 +35,13 @@ the status of its condition Ready.
 
 A phase marked (stale) is the last word of a writer that is gone, or that has
 been silent for three times as long as it promised. JSON and YAML show the state
-as it is stored, without that mark. There are no such marks in a cluster.
+as it is stored, without that mark. No phase is marked so in a cluster.
+
+In a cluster, what is shown is what users see: the top level of the status. Where
+the vMCP reports to status.runtime, ToolHive's operator copies it from there. A
+phase marked (behind) belongs to a report that the operator has not copied within
+5 seconds; with a NAME, the line Reported says when it was made and what it
+says. JSON and YAML have both, without that mark.
 
 With -w, tables are printed again when more than times changed, or redrawn
 every second on a terminal; JSON and YAML print each object that changed.
@@ -132,6 +138,7 @@ pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
         written: status.timestamp,
         writer: format!("pid {}, this process", std::process::id()),
         stale: None,
+        unfollowed: None,
         stored: Value::Null,
     };
     let view = View { format: Format::Table, columns: Columns::Files, headers: true, single: true };

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::http::Readiness;
 use vmcp_status::{
     AnySink, ElectionOptions, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder,
-    StateFile, StateFileError, connect,
+    StateFile, StateFileError, StatusLocation, connect,
 };
 
 use super::{Failure, Global, say};
@@ -37,6 +37,8 @@ pub(crate) struct TargetArgs {
     /// API version of the CRD
     #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
     api_version: String,
+    #[command(flatten)]
+    location: LocationArgs,
     /// Of several replicas let one write, elected by a Lease
     #[arg(long, env = "VMCP_LEADER_ELECT", hide_env_values = true, value_parser = FalseyValueParser::new())]
     leader_elect: bool,
@@ -69,6 +71,46 @@ pub(crate) struct ClusterArgs {
     /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// In which of its two homes the status of a `VirtualMCPServer` lives.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LocationArgs {
+    /// Where in the object the status is written
+    #[arg(
+        long,
+        value_name = "WHERE",
+        value_enum,
+        env = "VMCP_STATUS_LOCATION",
+        hide_env_values = true,
+        default_value_t
+    )]
+    status_location: LocationName,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LocationName {
+    /// status.runtime where the CRD has it and what is written there stays, else
+    /// the top level.
+    // A variable that is set to nothing is not set.
+    #[default]
+    #[value(alias = "")]
+    Auto,
+    /// status.runtime, from which ToolHive's operator fills the top level.
+    Runtime,
+    /// The top level of the status. A status.runtime that is there is removed,
+    /// for the operator would overwrite the top level from it.
+    TopLevel,
+}
+
+impl LocationArgs {
+    pub(crate) fn location(self) -> StatusLocation {
+        match self.status_location {
+            LocationName::Auto => StatusLocation::Auto,
+            LocationName::Runtime => StatusLocation::Runtime,
+            LocationName::TopLevel => StatusLocation::TopLevel,
+        }
+    }
 }
 
 /// A place in a cluster.
@@ -174,7 +216,9 @@ impl TargetArgs {
                 let Cluster { client, namespace, .. } = self.cluster(configured).await?;
                 let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
-                let mut sink = KubernetesSink::new(client, &namespace, &name)?.group_version(group, version)?;
+                let mut sink = KubernetesSink::new(client, &namespace, &name)?
+                    .group_version(group, version)?
+                    .location(self.location.location());
                 if self.events {
                     sink = sink.with_events(EventOptions::default());
                 }

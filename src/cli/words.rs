@@ -1,6 +1,7 @@
 //! Single values for a person.
 
 use chrono::{DateTime, Utc};
+use vmcp_status::Status;
 
 /// What stands for a value that is empty.
 pub(crate) const NONE: &str = "<none>";
@@ -52,6 +53,20 @@ pub(crate) fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
 
 fn two(large: i64, unit: &str, small: i64, smaller_unit: &str) -> String {
     if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{smaller_unit}") }
+}
+
+/// How many backends there are: those listed, and those that were left out for
+/// size, of which the end of the message tells.
+pub(crate) fn total(status: &Status) -> usize {
+    let listed = status.discovered_backends.len();
+    let left_out = || {
+        let (_, counts) = status.message.strip_suffix(" backends not listed: too large)")?.rsplit_once('(')?;
+        let (missing, total) = counts.split_once(" of ")?;
+        let (missing, total): (usize, usize) = (missing.parse().ok()?, total.parse().ok()?);
+        // Else somebody else's words only look like it.
+        (missing.checked_add(listed) == Some(total)).then_some(total)
+    };
+    left_out().unwrap_or(listed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Checks a list of backends side by side and reports each finding.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -230,6 +230,9 @@ impl Checks {
 
     /// Reports and checks what is not checked yet.
     pub(crate) fn begin(&mut self, wanted: HashMap<String, Wanted>, mut past: HashMap<String, Past>) {
+        // In the order in which they are listed, so that a store that keeps the
+        // order of arrival has the same one after each start.
+        let wanted: BTreeMap<String, Wanted> = wanted.into_iter().collect();
         for (name, wanted) in wanted {
             if !self.running.contains_key(&name) {
                 let last = past.remove(&name).and_then(|past| past.for_now(&wanted));

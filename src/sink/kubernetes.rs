@@ -380,7 +380,7 @@ impl KubernetesSink {
         }
         let wrote_at = self.left.as_ref().map(|(at, _)| *at);
         self.takeover.read(object, wrote_at, now);
-        if self.left.as_ref().is_some_and(|(_, left)| seen.is_exact() && seen.says_other_than(left)) {
+        if self.left.as_ref().is_some_and(|(_, left)| seen.is_there() && seen.says_other_than(left)) {
             let writer = last_writer(object, takeover::RUNTIME, &self.field_manager);
             self.takeover.overwritten(writer.as_deref(), now);
         }
@@ -485,6 +485,8 @@ impl std::fmt::Debug for KubernetesSink {
 impl Sink for KubernetesSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
         let before = self.seen.take();
+        // What it was asked for has been done with this.
+        self.look_again = None;
         let object = self.read_object().await?;
         self.locate(&object).await?;
         let home = self.locator.home();
@@ -525,6 +527,8 @@ impl Sink for KubernetesSink {
         let Some(seen) = &self.seen else {
             return Err(SinkError::new(Retry::Conflict, format!("{} is to be read first", self.display())));
         };
+        let allowed = without_operators_conditions(status, self.locator.home());
+        let status = allowed.as_ref().unwrap_or(status);
         let remove = self.runtime_to_remove.then_some(Home::Runtime);
         let Some((patch, after)) = seen.patch_to(status, &self.pruned, remove) else {
             return Ok(Effect::Unchanged);
@@ -589,6 +593,24 @@ impl Sink for KubernetesSink {
         });
         hand_over.await;
     }
+}
+
+/// The status without conditions that the operator would fight over; `None`
+/// where there are none of them.
+fn without_operators_conditions(status: &Status, home: Home) -> Option<Status> {
+    if !status.conditions.iter().any(|condition| home.forbids(&condition.type_)) {
+        return None;
+    }
+    let mut status = status.clone();
+    status.conditions.retain(|condition| {
+        let forbidden = home.forbids(&condition.type_);
+        if forbidden {
+            let type_ = condition.type_.as_str();
+            tracing::debug!(type_, "conditions of this type are the operator's own and are left out of status.runtime");
+        }
+        !forbidden
+    });
+    Some(status)
 }
 
 /// The first operation of a patch: refuse it unless the object is as it was

@@ -32,7 +32,6 @@ async fn each_broken_rule_is_named_with_its_field() {
         (json!({"message": 1}), "FieldValueTypeInvalid", "status.message"),
         (json!("x"), "FieldValueTypeInvalid", "status"),
         (json!({"backendCount": "two"}), "FieldValueTypeInvalid", "status.backendCount"),
-        (json!({"backendCount": -1}), "FieldValueInvalid", "status.backendCount"),
         (json!({"backendCount": 1.5}), "FieldValueTypeInvalid", "status.backendCount"),
         (json!({"conditions": {}}), "FieldValueTypeInvalid", "status.conditions"),
         (json!({"conditions": [null]}), "FieldValueTypeInvalid", "status.conditions[0]"),
@@ -46,7 +45,7 @@ async fn each_broken_rule_is_named_with_its_field() {
         (condition("reason", &long(1025)), "FieldValueTooLong", "status.conditions[0].reason"),
         (condition("message", &long(32769)), "FieldValueTooLong", "status.conditions[0].message"),
         (condition("message", &Value::Null), "FieldValueRequired", "status.conditions[0].message"),
-        (backend("status", &json!("Ready")), "FieldValueNotSupported", "status.discoveredBackends[0].status"),
+        (backend("status", &json!(1)), "FieldValueTypeInvalid", "status.discoveredBackends[0].status"),
         (
             backend("circuitBreakerState", &json!("ajar")),
             "FieldValueNotSupported",
@@ -65,6 +64,29 @@ async fn each_broken_rule_is_named_with_its_field() {
         assert!(reply.message().starts_with("VirtualMCPServer.toolhive.stacklok.dev \"demo\" is invalid: "));
     }
     assert_eq!(demo(&api), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_could_not_be_checked_are_mentioned_last() {
+    let api = server();
+    for (status, fields) in [
+        (json!({"phase": "Bogus"}), vec!["status.phase", "<nil>"]),
+        (backend("name", &json!(1)), vec!["status.discoveredBackends[0].name", "<nil>"]),
+        (condition("reason", &json!("not good")), vec!["status.conditions[0].reason"]),
+        (json!({"discoveredBackends": [{"name": "a"}, {"name": "a"}]}), vec!["status.discoveredBackends[1]"]),
+    ] {
+        let causes = merge_patch(&api, json!({"status": status})).await.json()["details"]["causes"].take();
+        let found: Vec<_> = causes.as_array().into_iter().flatten().map(|cause| cause["field"].clone()).collect();
+        assert_eq!(found, fields, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_of_a_backend_is_any_word_and_a_count_any_number() {
+    let api = server();
+    for status in [backend("status", &json!("Ready")), json!({"backendCount": -1})] {
+        assert_eq!(merge_patch(&api, json!({"status": status})).await.code, 200, "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

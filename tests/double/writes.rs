@@ -159,7 +159,7 @@ async fn a_json_patch_that_does_not_fit_is_refused_without_details() {
     let api = server();
     let before = demo(&api);
     for operation in [
-        json!({"op": "replace", "path": "/status/url", "value": "x"}),
+        json!({"op": "replace", "path": "/status/conditions/0/status", "value": "x"}),
         json!({"op": "remove", "path": "/status/url"}),
         json!({"op": "test", "path": "/status/phase", "value": "Failed"}),
         json!({"op": "add", "path": "/status/conditions/0", "value": {}}),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let cluster = Cluster::start("life").await;
     let (handle, reporter) = cluster.reporter().await;
@@ -94,7 +94,7 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
     let cluster = Cluster::start("names").await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;

@@ -22,7 +22,7 @@ fn ended(child: Child) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_follows_the_group_that_its_object_names() {
     let cluster = Cluster::start("program").await;
     let files = McpServer::start(Behaviour::Modern).await;
@@ -48,7 +48,7 @@ async fn run_follows_the_group_that_its_object_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_once_shows_a_group_beside_the_backends_of_a_file() {
     let cluster = Cluster::start("once").await;
     let files = McpServer::start(Behaviour::Modern).await;
@@ -69,7 +69,7 @@ async fn run_once_shows_a_group_beside_the_backends_of_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_says_what_it_may_not_do_once() {
     let cluster = Cluster::start("rights").await;
     let output = program(&cluster, "least", &["--kubernetes", "rights", "-n", NAMESPACE]).output().expect("it runs");

@@ -17,7 +17,7 @@ macro_rules! contract {
 
         mod real {
             $(#[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs a real API server, see crates/testkit/README.md"]
+            #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
             async fn $name() {
                 super::$name(super::Cluster::real().await).await;
             })*
@@ -153,9 +153,11 @@ async fn equal_status_writes_nothing(cluster: Cluster) {
     handle.report(Status::of_backends([at(1_700_000_000)]));
     handle.flush().await.expect("stored");
     let version = cluster.object().await["metadata"]["resourceVersion"].clone();
+    let requests = cluster.requests(Role::Least);
     handle.report(Status::of_backends([at(1_700_000_001)]));
     handle.flush().await.expect("verified");
     assert_eq!(cluster.object().await["metadata"]["resourceVersion"], version);
+    assert_eq!(cluster.requests(Role::Least), requests, "nothing is asked either");
     assert_eq!(handle.counts().attempts, 1);
 }
 

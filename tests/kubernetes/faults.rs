@@ -197,7 +197,7 @@ async fn no_request_is_repeated_underneath_with_an_old_body() {
 
 #[tokio::test(start_paused = true)]
 async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
-    let api = Api::new();
+    let api = Api::with_old_crd();
     let (handle, _reporter) = reporter(api.client(Role::Operator), |b| b);
     handle.report(said("waiting"));
     sleep(Duration::from_secs(600)).await;

@@ -45,7 +45,7 @@ async fn stored_equals_last_reported(server: &RealCluster, handle: &StatusHandle
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn api_server_and_etcd_that_are_killed_in_a_storm_lose_nothing() {
     let mut server = server().await;
     server.merge_status(NAME, &json!({"url": "http://theirs"})).await;
@@ -72,7 +72,7 @@ async fn api_server_and_etcd_that_are_killed_in_a_storm_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn competing_writer_keeps_its_fields_and_so_do_we() {
     let server = server().await;
     let (handle, _reporter) = reporter(client(&server, "least").await, patient);
@@ -102,7 +102,7 @@ async fn competing_writer_keeps_its_fields_and_so_do_we() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
     let server = server().await;
     let (handle, _reporter) = reporter(client(&server, "seed").await, patient);
@@ -121,7 +121,7 @@ async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
     let server = server().await;
     let (handle, _reporter) = reporter(client(&server, "least").await, patient);
@@ -137,7 +137,7 @@ async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
     let server = server().await;
     let mut tasks = Vec::new();
@@ -161,4 +161,11 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
     }
     println!("8 reporters for a minute: 480 reports, {written} writes, {conflicts} conflicts, none given up");
     assert_eq!(written, 480, "each was another status and was stored");
+    let requests = server.audit("seed");
+    let writes = |code| requests.iter().filter(|it| it.writes_status() && it.code == code).count();
+    assert_eq!(
+        (writes(200), writes(409)),
+        (480, usize::try_from(conflicts).expect("it fits")),
+        "the server says so too"
+    );
 }

@@ -186,3 +186,36 @@ async fn metrics_do_not_keep_a_reporter_alive_and_outlive_it() {
     assert_eq!(scrape.value("vmcp_status_writes_total{result=\"stored\"}"), 1.0);
     assert_eq!(scrape.value("vmcp_status_phase{phase=\"Ready\"}"), 1.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed() {
+    let store = Store::default();
+    store.state().advice.location = Some(Location::new("status.runtime", "the CRD has \"it\""));
+    let (handle, _reporter) = Reporter::builder(store.clone()).start();
+    handle.set_phase(Phase::Ready, "");
+    handle.flush().await.expect("stored");
+    let scrape = scraped(&handle);
+    assert_eq!(scrape.labels("vmcp_status_location", "location"), ["status.runtime"]);
+    assert_eq!(scrape.labels("vmcp_status_location", "reason"), ["the CRD has \"it\""]);
+    assert_eq!(scrape.sum("vmcp_status_location"), 1.0);
+    assert_eq!(scrape.value("vmcp_status_unfollowed_seconds"), 0.0);
+
+    let mut location = Location::new("status.runtime", "the CRD has it");
+    location.unfollowed_since = Some(Utc::now() - Duration::from_secs(240));
+    store.state().advice.location = Some(location);
+    handle.set_phase(Phase::Failed, "");
+    handle.flush().await.expect("stored");
+    let unfollowed = scraped(&handle).value("vmcp_status_unfollowed_seconds");
+    assert!((240.0..300.0).contains(&unfollowed), "{unfollowed}");
+    assert_eq!(scraped(&handle).labels("vmcp_status_location", "reason"), ["the CRD has it"], "one at a time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_without_a_choice_has_no_location() {
+    let (handle, _reporter) = Reporter::builder(Store::default()).start();
+    handle.set_phase(Phase::Ready, "");
+    handle.flush().await.expect("stored");
+    let scrape = scraped(&handle);
+    assert_eq!(scrape.series("vmcp_status_location").count(), 0);
+    assert_eq!(scrape.series("vmcp_status_unfollowed_seconds").count(), 0);
+}

@@ -3,4 +3,6 @@
 //! [`cluster`] starts a whole Kubernetes control plane, with ToolHive's own
 //! operator and reporter if a test asks for them.
 
+#![allow(clippy::missing_panics_doc, reason = "whatever goes wrong here ends the test by a panic")]
+
 pub mod cluster;

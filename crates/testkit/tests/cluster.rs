@@ -52,7 +52,7 @@ fn refused(answer: Result<Value, kube::Error>) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn user_may_do_what_its_role_says_and_nothing_else() {
     let cluster = cluster().await;
     let (least, nobody) = (cluster.client("least").await, cluster.client("nobody").await);
@@ -72,7 +72,7 @@ async fn user_may_do_what_its_role_says_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn audit_log_counts_the_requests_of_a_user_exactly() {
     let cluster = cluster().await;
     let least = cluster.client("least").await;
@@ -93,7 +93,7 @@ async fn audit_log_counts_the_requests_of_a_user_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn token_that_is_rotated_is_another_one_and_those_of_a_replaced_account_are_refused() {
     let cluster = cluster().await;
     let read = || std::fs::read_to_string(cluster.token_file("least")).expect("there is a token");
@@ -110,7 +110,7 @@ async fn token_that_is_rotated_is_another_one_and_those_of_a_replaced_account_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn policy_denies_in_both_forms_and_names_itself() {
     let cluster = cluster().await;
     let least = cluster.client("least").await;
@@ -128,7 +128,7 @@ async fn policy_denies_in_both_forms_and_names_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn rejected_user_gets_a_plain_429_with_retry_after_and_others_do_not() {
     let cluster = cluster().await;
     let (least, seed) = (cluster.client("least").await, cluster.client("seed").await);
@@ -150,7 +150,7 @@ async fn rejected_user_gets_a_plain_429_with_retry_after_and_others_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server, see crates/testkit/README.md"]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn server_and_etcd_come_back_with_what_they_had() {
     let mut cluster = cluster().await;
     let least = cluster.client("least").await;

@@ -23,7 +23,7 @@ async fn shown(cluster: &RealCluster) -> (Value, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
 async fn operator_projects_the_runtime_as_its_pods_and_backends_say() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     let mut operator = cluster.operator().await;
@@ -52,7 +52,7 @@ async fn operator_projects_the_runtime_as_its_pods_and_backends_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/README.md"]
+#[ignore = "needs a real API server and ToolHive's operator, see crates/testkit/cluster/README.md"]
 async fn vmcp_that_is_deleted_and_made_again_is_taken_up_by_the_operator() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     let _operator = cluster.operator().await;
@@ -65,11 +65,13 @@ async fn vmcp_that_is_deleted_and_made_again_is_taken_up_by_the_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a real API server and ToolHive's reporter, see crates/testkit/README.md"]
+#[ignore = "needs a real API server and ToolHive's reporter, see crates/testkit/cluster/README.md"]
 async fn peer_reports_to_the_runtime_and_says_when_it_may_not() {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     cluster.create(NAME).await;
     let mut peer = cluster.peer("operator", NAME);
+    // The first report also asks which resources there are.
+    assert!(peer.report(&json!({"phase": "Pending", "message": "the first"})).await.ok);
     let mark = cluster.audit_mark();
     let answer = peer.report(&json!({"phase": "Ready", "message": "by the peer"})).await;
     assert!(answer.ok && answer.millis > 0.0, "{answer:?}");

@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request};
+use http::Request;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, WARNING};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
@@ -16,6 +16,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(5);
 const DRY_RUN: &str = "?dryRun=All&fieldManager=vmcp-status";
 const JSON: &str = "application/json";
+/// An answer of metadata alone: the object may be large.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 
@@ -33,7 +35,12 @@ pub(super) struct Target {
 pub(super) enum Answer {
     /// An answer. What is not JSON is null: it is not the API server's, and may
     /// repeat what was sent.
-    Got { code: u16, body: Value },
+    Got {
+        code: u16,
+        /// The texts of the `Warning` headers (RFC 7234, 5.5).
+        warnings: Vec<String>,
+        body: Value,
+    },
     /// None, and why.
     Nothing(String),
 }
@@ -49,9 +56,17 @@ impl Answer {
     /// What a success brought.
     pub(super) fn success(&self) -> Option<&Value> {
         match self {
-            Answer::Got { code: 200..=299, body } if body.is_object() => Some(body),
+            Answer::Got { code: 200..=299, body, .. } if body.is_object() => Some(body),
             _ => None,
         }
+    }
+
+    /// Whether the server says that it does not know this field, and would drop
+    /// it.
+    pub(super) fn warns_of(&self, field: &str) -> bool {
+        // `299 - "unknown field \"status.runtime\""`
+        let quoted = format!("unknown field \\\"{field}\\\"");
+        matches!(self, Answer::Got { warnings, .. } if warnings.iter().any(|warning| warning.contains(&quoted)))
     }
 }
 
@@ -69,6 +84,8 @@ pub(super) struct Rest {
     pub(super) get_status: Answer,
     pub(super) get_object: Answer,
     pub(super) empty_patch: Answer,
+    /// To a `status.runtime` with nothing in it.
+    pub(super) runtime: Answer,
     /// Only for an object that was read.
     pub(super) write: Option<Answer>,
 }
@@ -91,13 +108,20 @@ pub(super) async fn ask(client: &Client, target: &Target) -> Answers {
         return Answers { version: server_version, rest: None };
     }
     let discovery = format!("/apis/{group}");
-    let empty_patch = send(client, Method::PATCH, &dry_run, Some((MERGE_PATCH, json!({}))));
+    // Without being asked to warn, a CRD that lacks a field drops it silently.
+    let warned = format!("{dry_run}&fieldValidation=Warn");
+    let runtime = json!({"status": {"runtime": {}}});
     // At once, so that a server that falls silent is waited for only once.
-    let (discovery, get_status, get_object, empty_patch) =
-        tokio::join!(get(client, &discovery), get(client, &status), get(client, &object), empty_patch);
-    let mut rest = Rest { discovery, get_status, get_object, empty_patch, write: None };
-    if let Some(patch) = rest.object().and_then(harmless) {
-        rest.write = Some(send(client, Method::PATCH, &dry_run, Some((JSON_PATCH, patch))).await);
+    let (discovery, get_status, get_object, empty_patch, runtime) = tokio::join!(
+        get(client, &discovery),
+        get(client, &status),
+        get(client, &object),
+        patch(client, &dry_run, JSON, (MERGE_PATCH, json!({}))),
+        patch(client, &warned, METADATA, (MERGE_PATCH, runtime)),
+    );
+    let mut rest = Rest { discovery, get_status, get_object, empty_patch, runtime, write: None };
+    if let Some(change) = rest.object().and_then(harmless) {
+        rest.write = Some(patch(client, &dry_run, JSON, (JSON_PATCH, change)).await);
     }
     Answers { version: server_version, rest: Some(rest) }
 }
@@ -114,27 +138,32 @@ fn harmless(object: &Value) -> Option<Value> {
 }
 
 async fn get(client: &Client, uri: &str) -> Answer {
-    send(client, Method::GET, uri, None).await
+    let request = Request::get(uri).header(ACCEPT, JSON).body(Body::empty());
+    send(client, request).await
 }
 
-async fn send(client: &Client, method: Method, uri: &str, patch: Option<(&str, Value)>) -> Answer {
-    let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, JSON);
-    if let Some((kind, _)) = &patch {
-        request = request.header(CONTENT_TYPE, *kind);
-    }
-    let body = patch.map(|(_, patch)| patch.to_string().into_bytes()).unwrap_or_default();
-    let request = request.body(Body::from(body)).expect("checked names make a valid request");
+async fn patch(client: &Client, uri: &str, accept: &str, (kind, patch): (&str, Value)) -> Answer {
+    let request = Request::patch(uri).header(ACCEPT, accept).header(CONTENT_TYPE, kind);
+    send(client, request.body(Body::from(patch.to_string().into_bytes()))).await
+}
+
+async fn send(client: &Client, request: http::Result<Request<Body>>) -> Answer {
+    let request = request.expect("checked names make a valid request");
     let answer = async {
         let (head, body) = client.send(request).await.map_err(|error| causes(&error))?.into_parts();
         let body = body.collect().await.map_err(|error| causes(&error))?.to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(Answer::Got { code: head.status.as_u16(), body })
+        Ok(Answer::Got { code: head.status.as_u16(), warnings: warnings(&head.headers), body })
     };
     match timeout(PATIENCE, answer).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => Answer::Nothing(why),
         Err(_) => Answer::Nothing(format!("nothing within {} s", PATIENCE.as_secs())),
     }
+}
+
+fn warnings(headers: &HeaderMap) -> Vec<String> {
+    headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from)).collect()
 }
 
 /// An error with what is behind it, each once: some repeat their cause.
@@ -155,6 +184,21 @@ pub(super) fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warning_of_a_field_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            WARNING,
+            "299 - \"toolhive.stacklok.dev/v1alpha1 VirtualMCPServer is deprecated\"".parse().expect("a header"),
+        );
+        let answer = |headers: &HeaderMap| Answer::Got { code: 200, warnings: warnings(headers), body: json!({}) };
+        assert!(!answer(&headers).warns_of("status.runtime"));
+        headers.append(WARNING, r#"299 - "unknown field \"status.runtime\"""#.parse().expect("a header"));
+        assert!(answer(&headers).warns_of("status.runtime"));
+        assert!(!answer(&headers).warns_of("status.run"));
+        assert!(!Answer::Nothing(String::new()).warns_of("status.runtime"));
+    }
 
     #[test]
     fn the_write_is_conditional_and_keeps_the_phase() {

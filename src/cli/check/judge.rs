@@ -1,12 +1,15 @@
 //! What answers mean, and what to do about it. Pure.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
+use vmcp_status::StatusLocation;
 
 use super::ask::{Answer, Answers, Rest, Target};
+use super::locate::{location, operator};
 
 /// How much of a server's words is repeated.
 const MAX_WORDS: usize = 300;
-const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
+pub(super) const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
 const GET_STATUS: &str = "get on virtualmcpservers/status";
 const GET_OBJECT: &str = "get on virtualmcpservers";
 
@@ -30,15 +33,15 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    fn new(verdict: Verdict, question: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn new(verdict: Verdict, question: &'static str, found: impl Into<String>) -> Self {
         Finding { verdict, question, found: found.into(), advice: None }
     }
 
-    fn ok(question: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn ok(question: &'static str, found: impl Into<String>) -> Self {
         Self::new(Verdict::Ok, question, found)
     }
 
-    fn warn(question: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn warn(question: &'static str, found: impl Into<String>) -> Self {
         Self::new(Verdict::Warn, question, found)
     }
 
@@ -46,24 +49,28 @@ impl Finding {
         Self::new(Verdict::Fail, question, found)
     }
 
-    fn advise(self, advice: impl Into<String>) -> Self {
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
         Finding { advice: Some(advice.into()), ..self }
     }
 }
 
-pub(super) fn judge(target: &Target, answers: &Answers) -> Vec<Finding> {
+pub(super) fn judge(target: &Target, setting: StatusLocation, answers: &Answers, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![cluster(&answers.version)];
     match &answers.rest {
         None if answers.version.code() == Some(401) => findings.push(refused_credentials()),
         None => {}
         Some(rest) if all(rest).iter().any(|answer| answer.code() == Some(401)) => findings.push(refused_credentials()),
-        Some(rest) => findings.extend([
-            credentials(rest),
-            crd(target, rest),
-            object(target, rest),
-            rights(target, rest),
-            write(rest),
-        ]),
+        Some(rest) => {
+            findings.extend([
+                credentials(rest),
+                crd(target, rest),
+                object(target, rest),
+                rights(target, rest),
+                write(rest),
+                location(setting, rest),
+            ]);
+            findings.extend(operator(rest, now));
+        }
     }
     findings
 }
@@ -75,7 +82,7 @@ fn cluster(version: &Answer) -> Finding {
             .advise("is the address right, is the network open, and can the credentials be got at?"),
         // Who may not know the version has found a cluster all the same.
         Answer::Got { code: 401 | 403, .. } => Finding::ok(QUESTION, "answers, but does not tell its version"),
-        Answer::Got { code: 200..=299, body } if body["gitVersion"].is_string() => {
+        Answer::Got { code: 200..=299, body, .. } if body["gitVersion"].is_string() => {
             Finding::ok(QUESTION, format!("answers, Kubernetes {}", body["gitVersion"].as_str().unwrap_or_default()))
         }
         Answer::Got { .. } => Finding::warn(QUESTION, format!("has no version: {}", described(version)))
@@ -232,7 +239,7 @@ fn looks(rest: &Rest) -> [&Answer; 3] {
 }
 
 fn all(rest: &Rest) -> Vec<&Answer> {
-    [&rest.discovery].into_iter().chain(looks(rest)).chain(&rest.write).collect()
+    [&rest.discovery].into_iter().chain(looks(rest)).chain([&rest.runtime]).chain(&rest.write).collect()
 }
 
 /// Whether the right that an answer needs is held. Rights are looked at before
@@ -248,13 +255,13 @@ fn is_held(answer: &Answer) -> Option<bool> {
 
 /// Refused for want of a right. Admission refuses with the same code, after the
 /// rights were found to be enough.
-fn is_forbidden(answer: &Answer) -> bool {
+pub(super) fn is_forbidden(answer: &Answer) -> bool {
     answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
 }
 
 /// A 404 for the object, not for the whole resource.
 fn is_missing_object(answer: &Answer, target: &Target) -> bool {
-    matches!(answer, Answer::Got { code: 404, body } if body["details"]["name"] == *target.name)
+    matches!(answer, Answer::Got { code: 404, body, .. } if body["details"]["name"] == *target.name)
 }
 
 /// As whom the server sees us, as far as a refusal tells.
@@ -278,7 +285,7 @@ fn message(answer: &Answer) -> &str {
 }
 
 /// An answer in words.
-fn described(answer: &Answer) -> String {
+pub(super) fn described(answer: &Answer) -> String {
     let words: String = message(answer).chars().take(MAX_WORDS).collect();
     match answer.code() {
         Some(code) if words.is_empty() => format!("the server answered {code}"),
@@ -298,7 +305,7 @@ mod tests {
     }
 
     fn got(code: u16, body: Value) -> Answer {
-        Answer::Got { code, body }
+        Answer::Got { code, warnings: Vec::new(), body }
     }
 
     fn object_in(phase: &str) -> Answer {
@@ -321,21 +328,27 @@ mod tests {
     /// The answers to GET `/status`, GET of the object and the empty patch.
     fn rest(looks: [Answer; 3]) -> Rest {
         let [get_status, get_object, empty_patch] = looks;
-        Rest { discovery: served(&["v2", "v1"]), get_status, get_object, empty_patch, write: None }
+        // The same right, asked in the same way.
+        let runtime = empty_patch.clone();
+        Rest { discovery: served(&["v2", "v1"]), get_status, get_object, empty_patch, runtime, write: None }
     }
 
     fn least() -> Rest {
         Rest { write: Some(object_in("Ready")), ..rest([forbidden(), forbidden(), object_in("Ready")]) }
     }
 
+    fn judged(answers: &Answers) -> Vec<Finding> {
+        judge(&target(), StatusLocation::Auto, answers, DateTime::UNIX_EPOCH)
+    }
+
     fn verdicts(rest: Rest) -> Vec<Verdict> {
         let version = got(200, json!({"gitVersion": "v1.36.0"}));
-        judge(&target(), &Answers { version, rest: Some(rest) }).iter().map(|finding| finding.verdict).collect()
+        judged(&Answers { version, rest: Some(rest) }).iter().map(|finding| finding.verdict).collect()
     }
 
     #[test]
     fn the_least_role_is_enough() {
-        assert_eq!(verdicts(least()), [Ok; 6]);
+        assert_eq!(verdicts(least()), [Ok; 7]);
     }
 
     #[test]
@@ -373,7 +386,7 @@ mod tests {
     fn what_is_missing_was_not_forbidden() {
         let rest = rest([forbidden(), forbidden(), missing()]);
         assert_eq!(rights(&target(), &rest).verdict, Ok);
-        assert_eq!(verdicts(rest), [Ok, Ok, Ok, Fail, Ok, Warn]);
+        assert_eq!(verdicts(rest), [Ok, Ok, Ok, Fail, Ok, Warn, Warn]);
     }
 
     #[test]
@@ -397,13 +410,13 @@ mod tests {
         let served = Rest { discovery: forbidden(), ..least() };
         assert_eq!(crd(&target(), &served).verdict, Ok);
         let unknown = Rest { discovery: forbidden(), ..rest([forbidden(), forbidden(), forbidden()]) };
-        assert_eq!(verdicts(unknown), [Ok, Ok, Warn, Warn, Fail, Warn]);
+        assert_eq!(verdicts(unknown), [Ok, Ok, Warn, Warn, Fail, Warn, Warn]);
     }
 
     #[test]
     fn bad_credentials_end_it() {
         let answers = Answers { version: got(401, json!({})), rest: None };
-        let found = judge(&target(), &answers);
+        let found = judged(&answers);
         assert_eq!(found.iter().map(|finding| finding.verdict).collect::<Vec<_>>(), [Ok, Fail]);
         // The version is often told to anybody, whatever the token.
         assert_eq!(verdicts(Rest { discovery: got(401, json!({})), ..least() }), [Ok, Fail]);
@@ -414,7 +427,7 @@ mod tests {
     #[test]
     fn no_answer_is_the_end_and_a_strange_one_is_not() {
         let silent = Answers { version: Answer::Nothing("connection refused".into()), rest: None };
-        let found = judge(&target(), &silent);
+        let found = judged(&silent);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].verdict, Fail);
         assert!(found[0].found.contains("connection refused"));
@@ -427,7 +440,7 @@ mod tests {
     fn a_cluster_in_trouble_is_no_lack_of_rights() {
         let busy = || got(503, json!({"message": "etcd is away"}));
         let rest = Rest { discovery: busy(), ..rest([busy(), busy(), busy()]) };
-        assert_eq!(verdicts(rest), [Ok, Warn, Warn, Fail, Fail, Warn]);
+        assert_eq!(verdicts(rest), [Ok, Warn, Warn, Fail, Fail, Warn, Warn]);
     }
 
     #[test]

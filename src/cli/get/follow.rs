@@ -96,7 +96,9 @@ fn differs(before: &Object, now: &Object, view: View) -> bool {
     if matches!(view.format, Format::Json | Format::Yaml) {
         return before.stored != now.stored;
     }
+    let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
     !before.status.same_but_for_times(&now.status)
+        || reported(before) != reported(now)
         || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
 }
 

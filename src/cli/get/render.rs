@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use vmcp_status::{
-    BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, Phase, Status, condition_type,
+    BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, Phase, condition_type,
 };
 
 use super::super::Failure;
-use super::super::words::age;
+use super::super::words::{age, total};
 use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 
@@ -157,7 +157,7 @@ const CONDITIONS: &[Column<Condition>] = &[
 ];
 
 fn summary(object: &Object, now: DateTime<Utc>) -> String {
-    let Object { name, namespace, status, url, written, writer, stale, stored: _ } = object;
+    let Object { name, namespace, status, url, written, writer, stale, unfollowed, stored: _ } = object;
     let in_cluster = !namespace.is_empty();
     let mut lines = vec![("Name:", Cell::new(name))];
     if in_cluster {
@@ -166,6 +166,10 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     lines.push(("Phase:", phase(object)));
     if let Some(why) = stale {
         lines.push(("Stale:", Cell::styled(why, WARNING)));
+    }
+    if let Some(unfollowed) = unfollowed {
+        let report = format!("{}; not taken over by the operator", unfollowed.report(now));
+        lines.push(("Reported:", Cell::styled(&report, WARNING)));
     }
     if in_cluster {
         lines.push(("URL:", Cell::new(url)));
@@ -191,20 +195,6 @@ fn ready(object: &Object) -> Cell {
     condition.map_or_else(|| Cell::new(""), condition_status)
 }
 
-/// How many backends there are: those listed, and those that were left out for
-/// size, of which the end of the message tells.
-fn total(status: &Status) -> usize {
-    let listed = status.discovered_backends.len();
-    let left_out = || {
-        let (_, counts) = status.message.strip_suffix(" backends not listed: too large)")?.rsplit_once('(')?;
-        let (missing, total) = counts.split_once(" of ")?;
-        let (missing, total): (usize, usize) = (missing.parse().ok()?, total.parse().ok()?);
-        // Else somebody else's words only look like it.
-        (missing.checked_add(listed) == Some(total)).then_some(total)
-    };
-    left_out().unwrap_or(listed)
-}
-
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -214,6 +204,9 @@ fn phase(object: &Object) -> Cell {
     let phase = object.status.phase;
     if object.stale.is_some() {
         return Cell::styled(&format!("{phase} (stale)"), DIM);
+    }
+    if object.unfollowed.is_some() {
+        return Cell::styled(&format!("{phase} (behind)"), WARNING);
     }
     let style = match phase {
         Phase::Pending => DIM,

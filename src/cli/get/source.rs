@@ -8,6 +8,7 @@ use serde_json::Value;
 use vmcp_status::Status;
 
 use super::super::Failure;
+use super::super::homes::Unfollowed;
 
 pub(super) use cluster::Cluster;
 pub(super) use directory::Directory;
@@ -29,6 +30,9 @@ pub(super) struct Object {
     pub(super) writer: String,
     /// Why its phase may be a thing of the past, if so.
     pub(super) stale: Option<String>,
+    /// What was reported, where that is not what is shown, and the operator has
+    /// had the time to show it.
+    pub(super) unfollowed: Option<Unfollowed>,
     /// The whole, with all that this version does not know.
     pub(super) stored: Value,
 }

@@ -66,6 +66,11 @@ impl Home {
         self == Home::TopLevel || crate::status::condition_type::OWNED.contains(&condition_type)
     }
 
+    /// Whether a condition of this type must not be written here.
+    pub(super) fn forbids(self, condition_type: &str) -> bool {
+        self == Home::Runtime && OPERATORS_CONDITIONS.iter().any(|prefix| condition_type.starts_with(prefix))
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Home::Runtime => "status.runtime",
@@ -73,6 +78,20 @@ impl Home {
         }
     }
 }
+
+/// The operator manages conditions of types that begin like this by itself. One
+/// that it finds in `runtime` it adds and removes without end.
+const OPERATORS_CONDITIONS: [&str; 9] = [
+    "AuthServerConfigValidated",
+    "AuthzConfigRefValidated",
+    "AuthzUpstreamSelectionWarning",
+    "BackendAuthConfig-",
+    "DefaultAuthConfig",
+    "DeprecatedInboundGrantConfiguration",
+    "DiscoveredAuthConfig-",
+    "IdentitySynthesized",
+    "TelemetryConfigRefValidated",
+];
 
 /// How soon after the first write, or the first after a loss, it is looked
 /// whether `runtime` is still there.

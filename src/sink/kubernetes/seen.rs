@@ -210,6 +210,11 @@ impl Seen {
         })
     }
 
+    /// Whether anything is stored in this home.
+    pub(super) fn is_there(&self) -> bool {
+        self.missing.is_empty()
+    }
+
     /// Whether [`status`](Self::status) is all that is stored here.
     pub(super) fn is_exact(&self) -> bool {
         self.missing.is_empty()

@@ -5,6 +5,7 @@
 //! `runtime` too, every write of ours succeeds and users see something else.
 //! Both are looked for in the objects that are read anyway.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -93,7 +94,7 @@ fn humane(duration: Duration) -> String {
 /// Whether the top level lists the same backends in the same states as
 /// `runtime`. Phase, message and count are the operator's own there.
 pub(super) fn is_followed(object: &Value) -> bool {
-    let listed = |pointer: &str| -> Vec<(&str, &str)> {
+    let listed = |pointer: &str| -> BTreeSet<(&str, &str)> {
         let list = object.pointer(pointer).and_then(Value::as_array);
         list.into_iter()
             .flatten()
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn following_is_told_by_names_and_states_alone() {
         let runtime = json!([{"name": "a", "status": "ready", "message": "new"}, {"name": "b", "status": "ready"}]);
-        let same = json!([{"name": "a", "status": "ready"}, {"name": "b", "status": "ready"}]);
+        let same = json!([{"name": "b", "status": "ready"}, {"name": "a", "status": "ready"}]);
         assert!(is_followed(&object(&same, &runtime)));
         for other in [json!([]), json!([{"name": "a", "status": "ready"}]), json!(null)] {
             assert!(!is_followed(&object(&other, &runtime)), "{other}");

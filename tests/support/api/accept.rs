@@ -91,8 +91,8 @@ fn table(object: Value, version: &Value, include: &str, now: Timestamp) -> Resul
 
 /// As much of a JSON path as the columns use: members, and the condition of a type.
 fn find(object: &Value, path: &str) -> Value {
-    if let Some((list, rest)) = path.split_once("[?(@.type==\"")
-        && let Some((kind, path)) = rest.split_once("\")]")
+    if let Some((list, rest)) = path.split_once("[?(@.type=='")
+        && let Some((kind, path)) = rest.split_once("')]")
     {
         let list = find(object, list);
         let condition = list.as_array().into_iter().flatten().find(|item| item["type"] == kind);

@@ -143,14 +143,15 @@ pub fn missing_resource_version(name: &str) -> Answer {
     refused(&format!("{PLURAL}.{GROUP}"), json!({"name": name, "group": GROUP, "kind": PLURAL}), name, &[cause])
 }
 
-/// A query parameter of a patch with a value that means nothing.
-pub fn invalid_option(field: &str, value: &str, supported: &str) -> Answer {
-    let cause = Cause {
-        reason: "FieldValueNotSupported",
-        message: format!("Unsupported value: {value:?}: supported values: {supported}"),
-        field: field.to_owned(),
-    };
-    refused("PatchOptions.meta.k8s.io", json!({"group": "meta.k8s.io", "kind": "PatchOptions"}), "", &[cause])
+/// Query parameters of a write with values that mean nothing.
+pub fn invalid_options(kind: &str, causes: &[Cause]) -> Answer {
+    refused(&format!("{kind}.meta.k8s.io"), json!({"group": "meta.k8s.io", "kind": kind}), "", causes)
+}
+
+/// A webhook that may have side effects sees no dry runs, so the server
+/// refuses them.
+pub fn no_dry_run(webhook: &str) -> Answer {
+    bad_request(format!("admission webhook {webhook:?} does not support dry run"))
 }
 
 fn refused(kind: &str, mut details: Value, name: &str, causes: &[Cause]) -> Answer {

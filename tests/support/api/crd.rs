@@ -9,22 +9,31 @@ pub const PLURAL: &str = "virtualmcpservers";
 pub const KIND: &str = "VirtualMCPServer";
 pub const STORAGE_VERSION: &str = "v1beta1";
 
+/// The member of the status that belongs to the running vMCP alone, where the
+/// definition knows it.
+pub const RUNTIME: &str = "runtime";
+
 /// The name of the definition itself.
 pub fn name() -> String {
     format!("{PLURAL}.{GROUP}")
 }
 
+/// Today's definition, of ToolHive v0.47.0 and later.
 pub fn definition() -> Value {
     let version = |name: &str, current: bool| {
-        json!({
+        let mut version = json!({
             "name": name,
             "served": true,
             "storage": current,
-            "deprecated": !current,
             "subresources": {"status": {}},
             "additionalPrinterColumns": columns(),
             "schema": {"openAPIV3Schema": schema()},
-        })
+        });
+        if !current {
+            version["deprecated"] = json!(true);
+            version["deprecationWarning"] = json!(format!("{GROUP}/{name} is deprecated; use {STORAGE_VERSION}"));
+        }
+        version
     };
     let names = json!({
         "kind": KIND,
@@ -55,13 +64,25 @@ pub fn definition() -> Value {
     })
 }
 
+/// Takes `status.runtime` out of every version, as definitions from before
+/// September 2026 are.
+pub fn forget_runtime(crd: &mut Value) {
+    for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        let properties = version.pointer_mut("/schema/openAPIV3Schema/properties/status/properties");
+        properties
+            .and_then(Value::as_object_mut)
+            .and_then(|properties| properties.remove(RUNTIME))
+            .expect("today's definition has a status.runtime");
+    }
+}
+
 fn columns() -> Value {
     json!([
         {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
         {"name": "URL", "type": "string", "jsonPath": ".status.url"},
         {"name": "Backends", "type": "integer", "jsonPath": ".status.backendCount"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
+        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
     ])
 }
 
@@ -73,26 +94,41 @@ fn schema() -> Value {
             "kind": string(),
             "metadata": {"type": "object"},
             // What an object asks for is nobody's concern here, only that it changes.
-            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            "status": {
+            // ToolHive's has rules in CEL; one, that always holds, stands for them.
+            "spec": {
                 "type": "object",
-                "properties": {
-                    "phase": {
-                        "type": "string", "enum": ["Pending", "Ready", "Degraded", "Failed"], "default": "Pending",
-                    },
-                    "message": string(),
-                    "url": string(),
-                    "observedGeneration": {"type": "integer", "format": "int64"},
-                    "backendCount": {"type": "integer", "format": "int32", "minimum": 0},
-                    "oidcConfigHash": string(),
-                    "telemetryConfigHash": string(),
-                    "authServerConfigHash": string(),
-                    "conditions": list_map("type", &condition()),
-                    "discoveredBackends": list_map("name", &backend()),
-                },
+                "x-kubernetes-preserve-unknown-fields": true,
+                "x-kubernetes-validations": [{"rule": "true"}],
             },
+            "status": status(),
         },
     })
+}
+
+fn status() -> Value {
+    // The top level and `runtime` have the same five, but for the default of
+    // the phase.
+    let reported = |phase: Value| {
+        json!({
+            "phase": phase,
+            "message": string(),
+            "conditions": list_map("type", &condition()),
+            "discoveredBackends": list_map("name", &backend()),
+            "backendCount": {"type": "integer", "format": "int32"},
+        })
+    };
+    let phase = json!({"type": "string", "enum": ["Pending", "Ready", "Degraded", "Failed"]});
+    let mut with_default = phase.clone();
+    with_default["default"] = json!("Pending");
+
+    let mut properties = reported(with_default);
+    properties[RUNTIME] = json!({"type": "object", "properties": reported(phase)});
+    properties["url"] = string();
+    properties["observedGeneration"] = json!({"type": "integer", "format": "int64"});
+    for hash in ["authzConfigHash", "oidcConfigHash", "telemetryConfigHash"] {
+        properties[hash] = string();
+    }
+    json!({"type": "object", "properties": properties})
 }
 
 fn condition() -> Value {
@@ -130,7 +166,7 @@ fn backend() -> Value {
         "properties": {
             "name": string(),
             "url": string(),
-            "status": {"type": "string", "enum": ["ready", "degraded", "unavailable", "unauthenticated", "unknown"]},
+            "status": string(),
             "authType": string(),
             "authConfigRef": string(),
             "lastHealthCheck": date_time(),

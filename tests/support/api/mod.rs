@@ -12,7 +12,9 @@
 //! | `service` | HTTP in and out, faults, the log |
 //! | `server` | the way of a request: who, may he, what, and back |
 //! | `rbac`, `request_info` | roles, and what a request is about |
-//! | `update`, `patch`, `schema` | a status update: patched, checked, pruned, validated |
+//! | `update`, `options`, `schema` | a status update: checked, pruned, validated |
+//! | `patch`, `operations`, `raw` | what patches make of a document |
+//! | `operator` | ToolHive's operator, which answers reports at the top level |
 //! | `store`, `managed_fields` | objects, versions, ownership of fields |
 //! | `accept`, `answer`, `discovery`, `crd` | what is sent back, and what is served |
 //! | `watch` | changes as they happen |
@@ -28,7 +30,11 @@ mod discovery;
 mod fault;
 mod log;
 mod managed_fields;
+mod operations;
+mod operator;
+mod options;
 mod patch;
+mod raw;
 mod rbac;
 mod request_info;
 mod schema;
@@ -52,6 +58,7 @@ use self::{
 pub use self::{
     fault::{Fault, Injection},
     log::Request,
+    operator::{Following, Group, Operator, PendingWrite, Pods, Reconciled},
     rbac::Role,
     service::{AnswerBody, Service},
 };
@@ -82,23 +89,35 @@ struct State {
     store: Store,
     limits: Limits,
     token: Option<String>,
+    /// A webhook that is asked about each write, and may have side effects.
+    webhook: Option<String>,
     faults: Faults,
     log: Log,
 }
 
 impl Api {
     /// A server that serves `virtualmcpservers` of `toolhive.stacklok.dev`,
-    /// `v1beta1` and `v1alpha1`, and has no object yet.
+    /// `v1beta1` and `v1alpha1`, as today's ToolHive defines them (with
+    /// `status.runtime`), and has no object yet.
     pub fn new() -> Self {
         let state = State {
             crd: Some(crd::definition()),
             store: Store::new(),
             limits: Limits::default(),
             token: None,
+            webhook: None,
             faults: Faults::default(),
             log: Log::default(),
         };
         Api { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
+    }
+
+    /// A server whose definition is from before September 2026: the same, but
+    /// without `status.runtime`.
+    pub fn with_old_crd() -> Self {
+        let api = Api::new();
+        api.edit_crd(crd::forget_runtime);
+        api
     }
 
     /// A server on which the resource has not been defined.
@@ -108,9 +127,10 @@ impl Api {
         api
     }
 
-    /// A server whose definition is older than this field of a backend.
+    /// A server whose definition is older than this field of a backend, and
+    /// than `status.runtime`.
     pub fn with_pruned_backend_field(field: &str) -> Self {
-        let api = Api::new();
+        let api = Api::with_old_crd();
         api.edit_crd(|crd| {
             for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
                 let backend =
@@ -161,10 +181,22 @@ impl Api {
         self.with(|state| change(state.crd.get_or_insert_with(crd::definition)));
     }
 
+    /// ToolHive is updated: from now on its definition is today's.
+    pub fn update_crd(&self) {
+        self.edit_crd(|crd| *crd = crd::definition());
+    }
+
     /// From now on every request must carry `Authorization: Bearer <token>`;
     /// with none given, who asks is not asked.
     pub fn set_token(&self, token: Option<String>) {
         self.with(|state| state.token = token);
+    }
+
+    /// From now on a webhook of this name is asked about each write. It lets
+    /// all of them pass, but it may have side effects, so that the server
+    /// refuses dry runs.
+    pub fn set_webhook_with_side_effects(&self, name: Option<String>) {
+        self.with(|state| state.webhook = name);
     }
 
     pub fn set_limits(&self, limits: Limits) {

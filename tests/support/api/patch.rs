@@ -2,7 +2,11 @@
 
 use serde_json::{Value, error::Category};
 
-use super::answer::{self, Answer};
+use super::{
+    answer::{self, Answer},
+    operations,
+    raw::Raw,
+};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -25,7 +29,7 @@ impl<'a> Patch<'a> {
     /// the real server does: an object that is not there comes first.
     pub fn apply(&self, document: Value, most_operations: usize) -> Result<Value, Answer> {
         match self {
-            Patch::Json(body) => apply_json(decode(body)?, document, most_operations),
+            Patch::Json(body) => apply_json(body, document, most_operations),
             Patch::Merge(body) => apply_merge(decode(body)?, document),
         }
     }
@@ -53,31 +57,18 @@ fn wrong_go_type(patch: &Value, wanted: &str) -> Answer {
     undecodable(&format!("json: cannot unmarshal {found} into Go value of type {wanted}"))
 }
 
-fn apply_merge(mut patch: Value, mut document: Value) -> Result<Value, Answer> {
+fn apply_merge(patch: Value, mut document: Value) -> Result<Value, Answer> {
     match patch {
         Value::Object(_) => {}
         Value::Null => return Err(answer::bad_request("Invalid JSON Patch")),
         _ => return Err(wrong_go_type(&patch, "map[string]interface {}")),
     }
-    forget_nulls_in_lists(&mut patch, false);
     json_patch::merge(&mut document, &patch);
     Ok(document)
 }
 
-/// A list replaces a list as a whole, but a null member of one of its items
-/// counts as absent, not as null.
-fn forget_nulls_in_lists(value: &mut Value, in_list: bool) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, value| !in_list || !value.is_null());
-            members.values_mut().for_each(|value| forget_nulls_in_lists(value, in_list));
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| forget_nulls_in_lists(item, true)),
-        _ => {}
-    }
-}
-
-fn apply_json(patch: Value, mut document: Value, most_operations: usize) -> Result<Value, Answer> {
+fn apply_json(body: &[u8], mut document: Value, most_operations: usize) -> Result<Value, Answer> {
+    let patch = decode(body)?;
     let Value::Array(operations) = &patch else {
         return Err(wrong_go_type(&patch, "[]handlers.jsonPatchOp"));
     };
@@ -95,9 +86,11 @@ fn apply_json(patch: Value, mut document: Value, most_operations: usize) -> Resu
             return Err(invalid("failed to decode 'path': operation missing path field: missing value"));
         }
     }
-    let operations: json_patch::Patch =
-        serde_json::from_value(patch).map_err(|error| undecodable(&error.to_string()))?;
+    let text = std::str::from_utf8(body).expect("what has been decoded is UTF-8");
+    let raw = Raw::new(text);
     // The document is thrown away when an operation fails: no need to undo.
-    json_patch::patch_unsafe(&mut document, &operations).map_err(|_| answer::unfit_patch())?;
+    for (operation, raw) in operations.iter().zip(raw.items()) {
+        operations::apply(&mut document, operation, raw).map_err(|_| answer::unfit_patch())?;
+    }
     Ok(document)
 }

@@ -47,7 +47,12 @@ impl RequestInfo {
     }
 
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.queries(name).next()
+    }
+
+    /// All values of a parameter that can be there more than once.
+    pub fn queries(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -45,6 +45,18 @@ pub fn prune(schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<St
     }
 }
 
+/// Takes out members that are null: they count as absent. Items stay.
+pub fn forget_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(forget_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_nulls),
+        _ => {}
+    }
+}
+
 /// Puts in what the schema has a default for.
 pub fn default(schema: &Value, value: &mut Value) {
     match value {
@@ -63,11 +75,34 @@ pub fn default(schema: &Value, value: &mut Value) {
     }
 }
 
+/// What breaks so much that rules written in CEL cannot be checked any more.
+const BLOCKING: [&str; 4] =
+    ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTypeInvalid"];
+
 /// All rules that `value`, found at the field `root`, breaks.
 pub fn validate(schema: &Value, value: &Value, root: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     Validator { root, causes: &mut causes }.check(schema, value, root);
     causes
+}
+
+/// What the server adds to `causes` where the definition has rules in CEL,
+/// wherever they stand. The double does not check such rules.
+pub fn unchecked_rules(schema: &Value, causes: &[Cause]) -> Option<Cause> {
+    let blocked = causes.iter().any(|cause| BLOCKING.contains(&cause.reason));
+    (blocked && has_cel_rules(schema)).then(|| Cause {
+        reason: "FieldValueInvalid",
+        message: "Invalid value: null: some validation rules were not checked because the object was invalid; \
+                  correct the existing errors to complete validation"
+            .to_owned(),
+        field: "<nil>".to_owned(),
+    })
+}
+
+fn has_cel_rules(schema: &Value) -> bool {
+    schema.get("x-kubernetes-validations").is_some()
+        || schema.get("items").is_some_and(has_cel_rules)
+        || properties(schema).any(|(_, schema)| has_cel_rules(schema))
 }
 
 /// The keys of a list-map, none for any other list.

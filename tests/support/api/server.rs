@@ -12,11 +12,12 @@ use super::{
     answer::{self, Answer, Content},
     crd::{self, GROUP, KIND, PLURAL},
     discovery,
+    options::Options,
     patch::Patch,
     rbac::Role,
     request_info::{RequestInfo, Resource},
     store::{Key, api_version},
-    update::{self, Change, FieldValidation, Update},
+    update::{self, Change, Update},
     watch::{self, Selection},
 };
 
@@ -72,12 +73,9 @@ impl Call<'_> {
             (verb, ..) => Err(not_doubled(verb)),
         };
         // Who uses a version that is on its way out hears it with every answer.
-        let warn = |answer: Answer| match version["deprecated"].as_bool() {
-            Some(true) => {
-                let (old, new) = (api_version(&resource.version), api_version(crd::STORAGE_VERSION));
-                answer.with_header("warning", format!("299 - \"{old} {KIND} is deprecated; use {new} {KIND}\""))
-            }
-            _ => answer,
+        let warn = |answer: Answer| match version["deprecationWarning"].as_str() {
+            Some(warning) => answer.with_header("warning", format!("299 - {warning:?}")),
+            None => answer,
         };
         answer.map(warn).map_err(warn)
     }
@@ -125,7 +123,7 @@ impl Call<'_> {
             if self.body.len() > state.limits.body {
                 return Err(answer::too_large(&format!("limit is {}", state.limits.body)));
             }
-            let validation = FieldValidation::new(self.info.query("fieldValidation"))?;
+            let Options { dry_run, validation } = Options::new(&self.info)?;
             let api_version = api_version(&resource.version);
             let change = match patch {
                 Some(patch) => Change::Patch(patch),
@@ -138,7 +136,7 @@ impl Call<'_> {
                 change,
                 validation,
                 manager,
-                dry_run: self.info.query("dryRun") == Some("All"),
+                dry_run,
             };
             let (object, unknown) = update.run(state)?;
             let answer = self.show(state, &object, form, version)?;

@@ -9,6 +9,7 @@ use super::{
     State,
     answer::{self, Answer},
     crd::{GROUP, KIND, PLURAL},
+    options::FieldValidation,
     patch::Patch,
     schema,
     store::Key,
@@ -30,25 +31,6 @@ pub enum Change<'a> {
     Put(Value),
 }
 
-/// What is said about fields that the schema does not know.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum FieldValidation {
-    Ignore,
-    Warn,
-    Strict,
-}
-
-impl FieldValidation {
-    pub fn new(wanted: Option<&str>) -> Result<Self, Answer> {
-        match wanted.unwrap_or_default() {
-            "" | "Warn" => Ok(FieldValidation::Warn),
-            "Ignore" => Ok(FieldValidation::Ignore),
-            "Strict" => Ok(FieldValidation::Strict),
-            other => Err(answer::invalid_option("fieldValidation", other, "\"\", \"Ignore\", \"Strict\", \"Warn\"")),
-        }
-    }
-}
-
 impl Update<'_> {
     /// The object afterwards, and the fields to warn of.
     pub fn run(&self, state: &mut State) -> Result<(Arc<Value>, Vec<String>), Answer> {
@@ -64,6 +46,9 @@ impl Update<'_> {
         };
 
         let unknown = self.prune(&mut wanted)?;
+        if let Some(webhook) = state.webhook.as_ref().filter(|_| self.dry_run) {
+            return Err(answer::no_dry_run(webhook));
+        }
         self.check_identity(&wanted)?;
         if matches!(self.change, Change::Put(_)) {
             check_uid(&wanted, &old, &self.key)?;
@@ -71,12 +56,15 @@ impl Update<'_> {
         check_resource_version(&wanted, &old, name)?;
 
         let schema = &self.schema["properties"]["status"];
-        let status = wanted.as_object_mut().and_then(|wanted| wanted.remove("status")).map(|mut status| {
+        let status = wanted.as_object_mut().and_then(|wanted| wanted.remove("status"));
+        let status = status.filter(|status| !status.is_null()).map(|mut status| {
+            schema::forget_nulls(&mut status);
             schema::default(schema, &mut status);
             status
         });
         if let Some(status) = &status {
-            let causes = schema::validate(schema, status, "status");
+            let mut causes = schema::validate(schema, status, "status");
+            causes.extend(schema::unchecked_rules(&self.schema, &causes));
             if !causes.is_empty() {
                 return Err(answer::invalid(name, &causes));
             }

@@ -36,9 +36,14 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// A write of a status.
+    /// Asks what a write would do, and writes nothing.
+    pub fn is_dry_run(&self) -> bool {
+        self.uri.contains("dryRun=All")
+    }
+
+    /// A write of a status. An empty patch is one too: the log has no bodies.
     pub fn writes_status(&self) -> bool {
-        self.subresource == "status" && matches!(&*self.verb, "patch" | "update")
+        self.subresource == "status" && matches!(&*self.verb, "patch" | "update") && !self.is_dry_run()
     }
 }
 
@@ -97,6 +102,11 @@ impl From<Event> for AuditEntry {
 }
 
 impl RealCluster {
+    /// Whether the audit log can be read here: that of a `KUBECONFIG` cannot.
+    pub fn has_audit_log(&self) -> bool {
+        self.control_plane.is_some()
+    }
+
     /// The end of the audit log as it is now, for [`RealCluster::audit_since`].
     pub fn audit_mark(&self) -> AuditMark {
         let log = self.own().audit_log();

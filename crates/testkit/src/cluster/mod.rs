@@ -8,7 +8,7 @@
 //! | `TOOLHIVE_ASSETS` | a folder with ToolHive's `crds/`, `thv-operator` and `toolhive-reporter` |
 //!
 //! Nothing in it is a stand-in: roles are RBAC objects, users are service
-//! accounts whose tokens come from a TokenRequest, requests are counted by the
+//! accounts whose tokens come from a `TokenRequest`, requests are counted by the
 //! server's own audit log, a 429 comes from priority and fairness, a denial from
 //! a `ValidatingAdmissionPolicy`. Only what needs nodes is absent: there is no
 //! kubelet, no scheduler and no controller manager, so a Pod is as ready as a

@@ -1,6 +1,7 @@
 //! Objects, as the administrator handles them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
@@ -9,9 +10,10 @@ use kube::api::{
 };
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::source::Source;
-use super::{NAMESPACE, RealCluster, TOOLHIVE_GROUP, until};
+use super::{NAMESPACE, PATIENCE, RealCluster, TOOLHIVE_GROUP, until};
 
 const VMCP: &str = "VirtualMCPServer";
 
@@ -133,7 +135,8 @@ impl RealCluster {
         self.create_in_group(name, "g").await;
     }
 
-    pub(super) async fn create_in_group(&self, name: &str, group: &str) {
+    /// Creates a `VirtualMCPServer` that refers to this group.
+    pub async fn create_in_group(&self, name: &str, group: &str) {
         let object = to_object(json!({
             "apiVersion": format!("{TOOLHIVE_GROUP}/v1beta1"), "kind": VMCP, "metadata": {"name": name},
             "spec": {"groupRef": {"name": group}, "incomingAuth": {"type": "anonymous"}},
@@ -158,13 +161,13 @@ impl RealCluster {
                 if let Some(object) = self.object(name).await.filter(&wanted) {
                     return object;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(20)).await;
             }
         };
-        match tokio::time::timeout(super::PATIENCE, look).await {
-            Ok(object) => object,
-            Err(_) => panic!("{name} is not {what}: {:#}", self.object(name).await.unwrap_or_default()),
-        }
+        let Ok(object) = timeout(PATIENCE, look).await else {
+            panic!("{name} is not {what}: {:#}", self.object(name).await.unwrap_or_default());
+        };
+        object
     }
 
     /// Keeps every state of a `VirtualMCPServer` from now on, as a watcher sees

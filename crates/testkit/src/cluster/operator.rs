@@ -98,9 +98,8 @@ impl Operator {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(PATIENCE, started).await.is_err() {
-            panic!("thv-operator does not reconcile after {PATIENCE:?}:\n{}", process.log_tail());
-        }
+        let started = timeout(PATIENCE, started).await;
+        assert!(started.is_ok(), "thv-operator does not reconcile after {PATIENCE:?}:\n{}", process.log_tail());
         self.process = Some(process);
     }
 

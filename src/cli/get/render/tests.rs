@@ -1,7 +1,9 @@
 use anstream::adapter::strip_str;
 use chrono::TimeDelta;
+use vmcp_status::Status;
 
 use super::*;
+use crate::cli::homes::Unfollowed;
 
 fn now() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
@@ -30,6 +32,7 @@ fn object(name: &str, status: Status) -> Object {
         written: ago(192),
         writer: "pid 1234, alive".into(),
         stale: None,
+        unfollowed: None,
     }
 }
 
@@ -155,6 +158,28 @@ Message:     1 of 2 backends routable, 1 unavailable
 Age:         3m12s"
         )
     );
+}
+
+#[test]
+fn report_that_the_operator_has_not_copied_is_marked_in_a_list_and_told_of_one() {
+    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 of 3 routable".into() });
+    let behind = Object { unfollowed, ..in_cluster(object("tools", Status::default()), "prod", "") };
+    let text = shown(view(Format::Table, true), std::slice::from_ref(&behind));
+    assert_eq!(
+        text,
+        "\
+Name:        tools
+Namespace:   prod
+Phase:       Pending (behind)
+Reported:    4m ago: Degraded, 2 of 3 routable; not taken over by the operator
+URL:         <none>
+Backends:    0/0 routable
+Message:     <none>
+Age:         3m12s
+"
+    );
+    let list = View { columns: Columns::Namespace, ..view(Format::Table, false) };
+    assert!(shown(list, &[behind]).contains("\ntools   Pending (behind)   <none>   0/0"));
 }
 
 #[test]

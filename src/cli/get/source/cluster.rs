@@ -15,10 +15,11 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use vmcp_status::{NameError, Status, check_name};
 
 use super::{Columns, Fault, Found, Object, Source, chain};
+use crate::cli::homes::{Unfollowed, unfollowed};
 use crate::cli::{Failure, wrong};
 
 const PLURAL: &str = "virtualmcpservers";
@@ -162,11 +163,23 @@ impl Cluster {
         true
     }
 
-    fn found(&self) -> Found {
+    /// How long until the operator has had its time for one of the reports that
+    /// it has not copied yet.
+    fn next_is_late(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let late_from = |object: &Object| object.unfollowed.as_ref().and_then(Unfollowed::lasting_from);
+        let times = self.objects.values().flatten().filter_map(late_from).filter(|from| *from > now);
+        // Half a millisecond early would be for nothing.
+        times.min().and_then(|from| (from - now).to_std().ok()).map(|wait| wait + Duration::from_millis(1))
+    }
+
+    fn found(&self, now: DateTime<Utc>) -> Found {
         let mut found = Found::default();
         for object in self.objects.values().cloned() {
             match object {
-                Ok(object) => found.objects.push(object),
+                Ok(mut object) => {
+                    object.unfollowed.take_if(|unfollowed| !unfollowed.is_lasting(now));
+                    found.objects.push(object);
+                }
                 Err(fault) => found.faults.push(fault),
             }
         }
@@ -205,11 +218,18 @@ impl Source for Cluster {
             self.only = name.map(ToOwned::to_owned);
             self.objects = self.fetch().await?;
         }
-        Ok(self.found())
+        Ok(self.found(Utc::now()))
     }
 
     async fn changed(&mut self) {
         loop {
+            let late = self.next_is_late(Utc::now());
+            let late = async move {
+                match late {
+                    Some(wait) => sleep(wait).await,
+                    None => pending().await,
+                }
+            };
             let events = self.events.get_or_insert_with(|| {
                 let config = watcher::Config::default();
                 let config = match &self.only {
@@ -218,7 +238,11 @@ impl Source for Cluster {
                 };
                 watcher(self.api.clone(), config).default_backoff().boxed()
             });
-            let Some(event) = events.next().await else {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = late => return,
+            };
+            let Some(event) = event else {
                 // A watch has no end.
                 return pending().await;
             };
@@ -233,15 +257,16 @@ fn id(object: &DynamicObject) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn entry(mut object: DynamicObject) -> (String, Result<Object, Fault>) {
+fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
     let id = id(&object);
-    // Bookkeeping of the server, longer than all the rest.
-    object.metadata.managed_fields = None;
     let fault = |error: serde_json::Error| {
         let why = format!("the status of {id} cannot be read: {}", wrong::json(&error));
         Fault { name: Some(id.clone()), why }
     };
-    let shown = serde_json::to_value(&object).and_then(|stored| {
+    let shown = serde_json::to_value(&object).and_then(|mut stored| {
+        let unfollowed = unfollowed(&stored);
+        // Bookkeeping of the server, longer than all the rest.
+        stored["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
         let status = stored.get("status").filter(|status| !status.is_null());
         let text = |pointer| stored.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         Ok(Object {
@@ -252,6 +277,7 @@ fn entry(mut object: DynamicObject) -> (String, Result<Object, Fault>) {
             written: time(text("/metadata/creationTimestamp")),
             writer: String::new(),
             stale: None,
+            unfollowed,
             stored,
         })
     });
@@ -289,6 +315,18 @@ mod tests {
         assert_eq!((name.as_str(), namespace.as_str(), url.as_str()), ("a", "n", "http://a"));
         assert_eq!(written.map(|time| time.timestamp()), Some(1_577_836_800));
         assert_eq!((status.phase.as_str(), stored), ("Ready", plain));
+    }
+
+    #[test]
+    fn report_that_is_not_followed_is_dated_by_the_managed_fields() {
+        let mut unfollowed = object(json!({"runtime": {"discoveredBackends": [{"name": "b", "status": "ready"}]}}));
+        let entry = json!({"time": "2026-11-24T10:00:00Z", "manager": "m", "operation": "Update",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:runtime": {}}}});
+        unfollowed["metadata"]["managedFields"] = json!([entry]);
+        let object = shown(unfollowed).expect("readable");
+        assert_eq!(object.unfollowed.and_then(|unfollowed| unfollowed.since), time("2026-11-24T10:00:00Z"));
+        assert!(object.stored["status"]["runtime"].is_object(), "programs get both homes");
+        assert!(object.stored["metadata"]["managedFields"].is_null());
     }
 
     #[test]

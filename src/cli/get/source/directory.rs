@@ -143,6 +143,7 @@ fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
                     written: writer.time,
                     writer: format!("pid {}, {}", writer.pid, health.as_str()),
                     stale: health.why_stale(&writer),
+                    unfollowed: None,
                     stored,
                 });
                 look.writers.push((writer, health));
