@@ -5,14 +5,10 @@
 //! several times and the best counts. What is a ratio has both sides measured in
 //! turn in the same round.
 
-#[path = "support/callers.rs"]
-mod callers;
-#[path = "support/increments.rs"]
-mod increments;
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::callers;
+use vmcp_status_testkit::bench::increments;
+use vmcp_status_testkit::bench::memory;
+use vmcp_status_testkit::bench::states;
 
 use std::process::ExitCode;
 use std::time::Duration;

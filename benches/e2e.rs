@@ -14,12 +14,9 @@
 //! the same small answer. The reporter's pace is set to 1 ms, and `flush` skips
 //! it: what is measured is the work, not the wait.
 
-#[path = "../tests/support/cluster.rs"]
-mod cluster;
-#[path = "support/counted.rs"]
-mod counted;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::counted;
+use vmcp_status_testkit::bench::states;
+use vmcp_status_testkit::client as cluster;
 
 use std::process::ExitCode;
 use std::time::Duration;

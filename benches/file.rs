@@ -2,10 +2,8 @@
 //! which can be seen half written and is lost in a power failure, and beside one
 //! that is at least synced: `cargo bench --bench file --no-default-features`.
 
-#[path = "support/ratio.rs"]
-mod ratio;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::ratio;
+use vmcp_status_testkit::bench::states;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -18,7 +16,7 @@ use vmcp_status::{Effect, FileSink, Sink as _, StateFile};
 const SIZES: [usize; 3] = [3, 100, 1_000];
 
 fn main() {
-    let (mut criterion, ratios) = ratio::criterion();
+    let (mut criterion, ratios) = ratio::criterion(env!("CARGO_TARGET_TMPDIR"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     // Where the build is, so that it is a disk: a temporary directory may be memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");

@@ -6,12 +6,9 @@
 //! sink costs with a server that answers at once from memory: the walk through
 //! both lists, the patch and its JSON, kube's client, and reading the answer.
 
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/ratio.rs"]
-mod ratio;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::memory;
+use vmcp_status_testkit::bench::ratio;
+use vmcp_status_testkit::bench::states;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -25,7 +22,7 @@ use vmcp_status::{BackendStatus, Effect, KubernetesSink, Reporter, Sink, SinkErr
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
 
 fn main() {
-    let (mut criterion, ratios) = ratio::criterion();
+    let (mut criterion, ratios) = ratio::criterion(env!("CARGO_TARGET_TMPDIR"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     for backends in SIZES {
         equality(&mut criterion, backends);

@@ -1,12 +1,9 @@
 //! What a report costs its caller, beside a bare send of a boxed value of the
 //! same size: `cargo bench --bench report`.
 
-#[path = "support/callers.rs"]
-mod callers;
-#[path = "support/ratio.rs"]
-mod ratio;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::callers;
+use vmcp_status_testkit::bench::ratio;
+use vmcp_status_testkit::bench::states;
 
 use callers::{Bare, Reporting};
 use criterion::BenchmarkId;
@@ -14,7 +11,7 @@ use criterion::BenchmarkId;
 const SIZES: [usize; 3] = [3, 100, 3000];
 
 fn main() {
-    let (mut criterion, ratios) = ratio::criterion();
+    let (mut criterion, ratios) = ratio::criterion(env!("CARGO_TARGET_TMPDIR"));
     let mut group = criterion.benchmark_group("report");
     for backends in SIZES {
         let mut bare = Bare::new(states::status(backends));

@@ -3,12 +3,9 @@
 //! and a list behind a lock that is copied at each change:
 //! `cargo bench --bench state`.
 
-#[path = "support/increments.rs"]
-mod increments;
-#[path = "support/ratio.rs"]
-mod ratio;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::bench::increments;
+use vmcp_status_testkit::bench::ratio;
+use vmcp_status_testkit::bench::states;
 
 use std::time::Duration;
 
@@ -21,7 +18,7 @@ const COUNT: u64 = 100_000;
 const FEW: u64 = 2_000;
 
 fn main() {
-    let (mut criterion, ratios) = ratio::criterion();
+    let (mut criterion, ratios) = ratio::criterion(env!("CARGO_TARGET_TMPDIR"));
     let increments = Increments::new();
     let mut group = criterion.benchmark_group("increments");
     group.sample_size(20);

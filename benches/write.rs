@@ -5,12 +5,9 @@
 //! The double checks like the real server and does not take the time that one
 //! takes: `cargo bench --bench e2e` measures that.
 
-#[path = "../tests/support/api/mod.rs"]
-mod api;
-#[path = "support/ratio.rs"]
-mod ratio;
-#[path = "support/states.rs"]
-mod states;
+use vmcp_status_testkit::api;
+use vmcp_status_testkit::bench::ratio;
+use vmcp_status_testkit::bench::states;
 
 use std::time::Duration;
 
@@ -24,7 +21,7 @@ use vmcp_status::{BackendStatus, KubernetesSink, Reporter, Status};
 const SIZES: [usize; 3] = [10, 100, 1_000];
 
 fn main() {
-    let (mut criterion, ratios) = ratio::criterion();
+    let (mut criterion, ratios) = ratio::criterion(env!("CARGO_TARGET_TMPDIR"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let mut lines = Vec::new();
     let mut group = criterion.benchmark_group("write");

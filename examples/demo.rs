@@ -5,8 +5,7 @@
 //! cargo run --example demo
 //! ```
 
-#[path = "../tests/support/mcp.rs"]
-mod mcp;
+use vmcp_status_testkit::mcp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use std::time::Duration;
 
 use mcp::{Behaviour, McpServer};
 use tokio::sync::watch;
-use vmcp_status::discovery::probe::{Prober, ProberOptions};
-use vmcp_status::discovery::{CheckedBackend, Checks};
 use vmcp_status::{BackendStatus, FileSink, Phase, Progress, Reporter, StateFile, Status};
+use vmcp_status_discovery::probe::{Prober, ProberOptions};
+use vmcp_status_discovery::{CheckedBackend, Checks};
 
 type Failure = Box<dyn std::error::Error>;
 

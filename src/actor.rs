@@ -27,7 +27,7 @@ use self::journal::Journal;
 use self::ledger::Ledger;
 use self::limits::Limits;
 use self::schedule::{Revision, Schedule, Step};
-use crate::backoff::{BackoffPolicy, Pauses, at, jittered};
+use crate::backoff::{BackoffPolicy, Backoffs, at, jittered};
 use crate::error::{Retry, SinkError};
 use crate::handle::{Attempt, AttemptError, Control, FlushError, Progress};
 use crate::leadership::{Leadership, Standing};
@@ -80,7 +80,7 @@ pub(crate) struct Actor {
     channels: Channels,
     metrics: Arc<Metrics>,
     schedule: Schedule,
-    pauses: Pauses,
+    pauses: Backoffs,
     journal: Journal,
     picture: Picture,
     /// What the store holds, as last read or written.
@@ -131,7 +131,7 @@ impl Actor {
         }
         Actor {
             schedule,
-            pauses: Pauses::new(&settings.backoff),
+            pauses: Backoffs::new(&settings.backoff),
             journal: Journal::default(),
             picture,
             stored: None,

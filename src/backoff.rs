@@ -50,18 +50,20 @@ const GROWTH: f64 = 2.0;
 /// count to the end of time.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pauses of one reporter.
+/// The delays between the attempts of one caller, each kind of failure with a
+/// delay of its own that grows while failures repeat.
 #[derive(Debug)]
-pub(crate) struct Pauses {
+pub struct Backoffs {
     passing: Growing,
     conflict: Growing,
     blocked: Growing,
     added: Added,
 }
 
-impl Pauses {
-    pub(crate) fn new(policy: &BackoffPolicy) -> Self {
-        Pauses {
+impl Backoffs {
+    /// Nothing has failed yet.
+    pub fn new(policy: &BackoffPolicy) -> Self {
+        Backoffs {
             passing: Growing::new(policy.initial, policy.max),
             conflict: Growing::new(policy.conflict_initial, policy.conflict_max),
             blocked: Growing::new(policy.initial, policy.blocked_max),
@@ -70,7 +72,7 @@ impl Pauses {
     }
 
     /// How long to wait after this failure, the latest of a row.
-    pub(crate) fn next(&mut self, retry: Retry) -> Duration {
+    pub fn next(&mut self, retry: Retry) -> Duration {
         match retry {
             // Too large is tried again soon too; growing, in case the sink does
             // not lower its limit.
@@ -85,8 +87,8 @@ impl Pauses {
         }
     }
 
-    /// After a success.
-    pub(crate) fn reset(&mut self) {
+    /// An attempt has succeeded: the delays start again from the shortest.
+    pub fn reset(&mut self) {
         self.passing.reset();
         self.conflict.reset();
         self.blocked.reset();
@@ -166,13 +168,6 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
     around(interval.min(LONGEST), REFRESH_JITTER)
 }
 
-/// Half of the interval to one and a half, each as likely: what starts together
-/// is spread over the interval.
-#[cfg(feature = "probe")]
-pub(crate) fn spread(interval: Duration) -> Duration {
-    around(interval.min(LONGEST), 0.5)
-}
-
 /// A time that is on average this one.
 fn around(mean: Duration, jitter: f64) -> Duration {
     exponential(mean, mean, 1.0, jitter).next_backoff().unwrap_or(mean)
@@ -197,7 +192,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_cap_with_jitter_and_never_end() {
         let policy = BackoffPolicy::default();
-        let mut pauses = Pauses::new(&policy);
+        let mut pauses = Backoffs::new(&policy);
         let mut mean = policy.initial;
         for _ in 0..10_000 {
             let pause = pauses.next(Retry::Transient);
@@ -212,7 +207,7 @@ mod tests {
     #[test]
     fn pauses_of_two_reporters_differ() {
         let draw = || {
-            let mut pauses = Pauses::new(&BackoffPolicy::default());
+            let mut pauses = Backoffs::new(&BackoffPolicy::default());
             [(); 8].map(|()| pauses.next(Retry::Transient))
         };
         assert_ne!(draw(), draw());
@@ -221,7 +216,7 @@ mod tests {
     #[test]
     fn each_kind_of_failure_has_its_own_cap() {
         let policy = BackoffPolicy::default();
-        let mut pauses = Pauses::new(&policy);
+        let mut pauses = Backoffs::new(&policy);
         for (retry, cap) in [
             (Retry::Conflict, policy.conflict_max),
             (Retry::Transient, policy.max),
@@ -235,7 +230,7 @@ mod tests {
     #[test]
     fn pause_that_a_store_asks_for_is_kept_and_those_who_were_told_it_come_back_one_by_one() {
         let asked = Duration::from_secs(7);
-        let first = || Pauses::new(&BackoffPolicy::default()).next(Retry::After(asked));
+        let first = || Backoffs::new(&BackoffPolicy::default()).next(Retry::After(asked));
         let draws: Vec<Duration> = (0..1000).map(|_| first()).collect();
         let (soonest, last) = (draws.iter().min().expect("a thousand"), draws.iter().max().expect("a thousand"));
         assert!(*soonest > asked && *last < asked * 2, "{soonest:?} to {last:?}");
@@ -245,7 +240,7 @@ mod tests {
     #[test]
     fn pauses_that_a_store_asks_for_again_and_again_grow_to_their_cap() {
         let policy = BackoffPolicy::default();
-        let mut pauses = Pauses::new(&policy);
+        let mut pauses = Backoffs::new(&policy);
         for (asked, most) in [(Duration::from_secs(1), Duration::from_secs(6)), (policy.max * 10, policy.max)] {
             pauses.reset();
             let added: Vec<Duration> =
@@ -258,7 +253,7 @@ mod tests {
 
     #[test]
     fn pause_of_nothing_that_a_store_asks_for_still_grows() {
-        let mut pauses = Pauses::new(&BackoffPolicy::default());
+        let mut pauses = Backoffs::new(&BackoffPolicy::default());
         let asked: Duration = (0..100).map(|_| pauses.next(Retry::After(Duration::ZERO))).sum();
         assert!(asked > Duration::from_secs(20), "{asked:?} for a hundred tries");
     }
@@ -266,10 +261,10 @@ mod tests {
     #[test]
     fn absurd_durations_do_no_harm() {
         let policy = BackoffPolicy { initial: Duration::MAX, max: Duration::MAX, ..BackoffPolicy::default() };
-        assert!(Pauses::new(&policy).next(Retry::Transient) <= LONGEST);
-        assert!(Pauses::new(&policy).next(Retry::After(Duration::MAX)) <= LONGEST);
+        assert!(Backoffs::new(&policy).next(Retry::Transient) <= LONGEST);
+        assert!(Backoffs::new(&policy).next(Retry::After(Duration::MAX)) <= LONGEST);
         let zero = BackoffPolicy { initial: Duration::ZERO, max: Duration::ZERO, ..BackoffPolicy::default() };
-        assert_eq!(Pauses::new(&zero).next(Retry::Transient), Duration::ZERO);
+        assert_eq!(Backoffs::new(&zero).next(Retry::Transient), Duration::ZERO);
         assert!(jittered(Duration::MAX) <= LONGEST * 2);
     }
 

@@ -16,8 +16,6 @@
 #![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
 //!   or one of your own; [`from_env`] picks one.
 //! * **Which of several replicas writes**: [`Leadership`], which a sink may have.
-#![cfg_attr(feature = "probe", doc = "* **Where from**: [`discovery`] checks a list of backends as an MCP client.")]
-#![cfg_attr(feature = "group", doc = "  [`discovery::group`] finds them in a cluster.")]
 #![cfg_attr(
     feature = "metrics",
     doc = "* **How it goes**: [`StatusMetrics`] for Prometheus, registered with\n  [`StatusHandle::register_metrics`]."
@@ -30,18 +28,16 @@
 //!
 //! # Features
 //!
-//! `cli` (default) is for the program and enables the others; `kubernetes` has
-//! the Kubernetes sink and its elections, `events` Kubernetes Events, `probe` the
-//! checks, `group` backends found in a cluster, `metrics` the collector for
-//! Prometheus, `http` the health endpoints. Without default features there is
-//! neither TLS nor HTTP in the library.
+//! None by default, and then there is neither TLS nor HTTP in the library.
+//! `kubernetes` has the Kubernetes sink and its elections, `events` Kubernetes
+//! Events, `metrics` the collector for Prometheus, `http` the health endpoints.
+//! Backends are found and checked by the package `vmcp-status-discovery`; the
+//! program is `vmcp-status-cli`.
 
 #![deny(unreachable_pub)]
 
 mod actor;
 mod backoff;
-#[cfg(feature = "probe")]
-pub mod discovery;
 mod env;
 mod error;
 mod gaps;
@@ -58,7 +54,7 @@ mod sink;
 mod status;
 mod update;
 
-pub use backoff::BackoffPolicy;
+pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};

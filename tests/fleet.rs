@@ -1,8 +1,7 @@
 //! What a small fleet does to a small API server. `cargo bench --bench fleet`
 //! shows the same for large ones.
 
-#[path = "../benches/fleet/sim.rs"]
-mod sim;
+use vmcp_status_testkit::fleet as sim;
 
 use std::time::Duration;
 

@@ -3,11 +3,9 @@
 
 // Its users here take a part of it each.
 #[allow(dead_code)]
-#[path = "support/api/crd.rs"]
-mod crd;
+use vmcp_status_testkit::api::crd;
 #[allow(dead_code)]
-#[path = "support/api/schema.rs"]
-mod schema;
+use vmcp_status_testkit::api::schema;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

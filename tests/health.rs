@@ -2,10 +2,8 @@
 
 #![allow(clippy::float_cmp, reason = "small whole numbers")]
 
-#[path = "support/openmetrics.rs"]
-mod openmetrics;
-#[path = "support/store.rs"]
-mod store;
+use vmcp_status_testkit::openmetrics;
+use vmcp_status_testkit::store;
 
 use std::convert::Infallible;
 use std::sync::Arc;

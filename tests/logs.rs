@@ -1,9 +1,7 @@
 //! What the reporter logs, and how often, in paused time.
 
-#[path = "support/logged.rs"]
-mod logged;
-#[path = "support/store.rs"]
-mod store;
+use vmcp_status_testkit::logged;
+use vmcp_status_testkit::store;
 
 use std::time::Duration;
 

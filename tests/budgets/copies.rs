@@ -98,7 +98,6 @@ fn change_of_one_backend_allocates_two_lists_of_pointers_and_no_other_backend() 
     }
 }
 
-#[cfg(feature = "kubernetes")]
 mod kubernetes {
     use vmcp_status::KubernetesSink;
 

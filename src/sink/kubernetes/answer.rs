@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::backoff::{BackoffPolicy, LONGEST, Pauses};
+    use crate::backoff::{BackoffPolicy, Backoffs, LONGEST};
 
     fn answer(code: u16, body: &str) -> Answer {
         let code = StatusCode::from_u16(code).expect("a code");
@@ -301,7 +301,7 @@ mod tests {
             let error = answer.into_object(Doing::Write, "it").expect_err("no success");
             let message = error.chain();
             prop_assert!(message.chars().count() <= MAX_WORDS + 256 && !message.contains(char::is_control), "{message}");
-            let pause = Pauses::new(&BackoffPolicy::default()).next(error.retry());
+            let pause = Backoffs::new(&BackoffPolicy::default()).next(error.retry());
             prop_assert!(pause <= LONGEST, "{pause:?}");
         }
 
@@ -318,7 +318,7 @@ mod tests {
         fn any_retry_after_is_a_pause_or_nothing(text in retry_after(), now in any::<i32>()) {
             let now = DateTime::from_timestamp(now.into(), 0).expect("in range");
             if let Some(asked) = pause(&text, now) {
-                prop_assert!(Pauses::new(&BackoffPolicy::default()).next(Retry::After(asked)) <= LONGEST);
+                prop_assert!(Backoffs::new(&BackoffPolicy::default()).next(Retry::After(asked)) <= LONGEST);
             }
         }
     }

@@ -1,0 +1,248 @@
+//! The YAML file of `vmcp-status run`.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+use vmcp_status_discovery::{CheckedBackend, TokenSource};
+
+use super::wrong;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read {}: does it exist?", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{} is no configuration: {reason}", path.display())]
+    Parse { path: PathBuf, reason: String },
+    #[error("{} cannot be used: {}", path.display(), faults.join("; "))]
+    Faults { path: PathBuf, faults: Vec<String> },
+}
+
+/// What the file says, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) name: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) degraded_above: Duration,
+    pub(crate) max_concurrent_checks: usize,
+    /// PEM certificates to trust beside the system's.
+    pub(crate) extra_ca: Option<Vec<u8>>,
+    pub(crate) insecure_skip_tls_verify: bool,
+    pub(crate) backends: Vec<CheckedBackend>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    name: Option<String>,
+    #[serde(default = "defaults::interval", with = "humantime_serde")]
+    interval: Duration,
+    #[serde(default = "defaults::timeout", with = "humantime_serde")]
+    timeout: Duration,
+    #[serde(default = "defaults::degraded_above", with = "humantime_serde")]
+    degraded_above: Duration,
+    #[serde(default = "defaults::max_concurrent_checks")]
+    max_concurrent_checks: usize,
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    insecure_skip_tls_verify: bool,
+    #[serde(default)]
+    backends: Vec<Backend>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Backend {
+    name: String,
+    url: String,
+    #[serde(default)]
+    auth_type: String,
+    #[serde(default)]
+    auth_config_ref: String,
+    bearer_token_env: Option<String>,
+    bearer_token_file: Option<PathBuf>,
+    #[serde(default, with = "humantime_serde")]
+    interval: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    degraded_above: Option<Duration>,
+}
+
+mod defaults {
+    use std::time::Duration;
+
+    pub(super) fn interval() -> Duration {
+        Duration::from_secs(30)
+    }
+
+    pub(super) fn timeout() -> Duration {
+        Duration::from_secs(10)
+    }
+
+    pub(super) fn degraded_above() -> Duration {
+        Duration::from_secs(2)
+    }
+
+    pub(super) fn max_concurrent_checks() -> usize {
+        16
+    }
+}
+
+impl File {
+    fn parse(yaml: &[u8]) -> Result<Self, String> {
+        serde_saphyr::from_slice(yaml).map_err(|error| wrong::yaml(&error))
+    }
+}
+
+impl Default for Config {
+    /// What holds where there is no file.
+    fn default() -> Self {
+        Config {
+            name: None,
+            interval: defaults::interval(),
+            timeout: defaults::timeout(),
+            degraded_above: defaults::degraded_above(),
+            max_concurrent_checks: defaults::max_concurrent_checks(),
+            extra_ca: None,
+            insecure_skip_tls_verify: false,
+            backends: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read =
+            |file: &Path| std::fs::read(file).map_err(|source| ConfigError::Read { path: file.to_owned(), source });
+        let file = File::parse(&read(path)?).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })?;
+        let extra_ca = file.ca_file.as_deref().map(read).transpose()?;
+        let config = Config::check(file, extra_ca);
+        config.map_err(|faults| ConfigError::Faults { path: path.to_owned(), faults })
+    }
+
+    /// The names of the backends.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.backends.iter().map(|backend| backend.name.clone())
+    }
+
+    /// Lists every fault, not just the first.
+    fn check(file: File, extra_ca: Option<Vec<u8>>) -> Result<Self, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut names = HashSet::new();
+        let mut backends = Vec::new();
+        if file.interval.is_zero() || file.timeout.is_zero() {
+            faults.push("interval and timeout must be longer than 0s".to_owned());
+        }
+        if file.max_concurrent_checks == 0 {
+            faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
+        }
+        for (index, backend) in file.backends.iter().enumerate() {
+            // Both in the wrong place: the URL itself may hold a password.
+            let is_url = backend.name.contains("://");
+            let subject = if is_url { format!("number {}", index + 1) } else { format!("{:?}", backend.name) };
+            let mut fault = |what: &str| faults.push(format!("backend {subject}: {what}"));
+            if backend.name.is_empty() || is_url {
+                fault("give it a name");
+            }
+            if !names.insert(&backend.name) {
+                fault("listed more than once");
+            }
+            let url = Url::parse(&backend.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            if url.is_none() {
+                // The URL itself may hold a password.
+                fault("its url is not an http or https URL");
+            }
+            let token = match (&backend.bearer_token_env, &backend.bearer_token_file) {
+                (Some(_), Some(_)) => {
+                    fault("give bearerTokenEnv or bearerTokenFile, not both");
+                    None
+                }
+                (Some(variable), None) => Some(TokenSource::Env(variable.clone())),
+                (None, file) => file.clone().map(TokenSource::File),
+            };
+            let interval = backend.interval.unwrap_or(file.interval);
+            let timeout = backend.timeout.unwrap_or(file.timeout);
+            if interval.is_zero() || timeout.is_zero() {
+                fault("interval and timeout must be longer than 0s");
+            }
+            backends.extend(url.map(|url| CheckedBackend {
+                name: backend.name.clone(),
+                url,
+                auth_type: backend.auth_type.clone(),
+                auth_config_ref: backend.auth_config_ref.clone(),
+                token,
+                interval,
+                timeout,
+                degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
+            }));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Config {
+            name: file.name,
+            interval: file.interval,
+            timeout: file.timeout,
+            degraded_above: file.degraded_above,
+            max_concurrent_checks: file.max_concurrent_checks,
+            extra_ca,
+            insecure_skip_tls_verify: file.insecure_skip_tls_verify,
+            backends,
+        })
+    }
+}
+
+#[cfg(test)]
+mod properties;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config, String> {
+        let file = File::parse(yaml.as_bytes())?;
+        Config::check(file, None).map_err(|faults| faults.join("; "))
+    }
+
+    #[test]
+    fn backend_takes_what_it_does_not_say_from_the_whole() {
+        let config = parse(
+            "name: mine\ninterval: 5s\ntimeout: 500ms\nbackends:\n\
+             - {name: a, url: 'http://a/mcp', bearerTokenEnv: TOKEN, interval: 1m}\n\
+             - {name: b, url: 'https://b/mcp', authType: oauth2, authConfigRef: ref, bearerTokenFile: /t}\n",
+        )
+        .expect("it is right");
+        assert_eq!(config.name.as_deref(), Some("mine"));
+        let [a, b] = &config.backends[..] else { panic!("two backends") };
+        assert_eq!((a.interval, a.timeout), (Duration::from_secs(60), Duration::from_millis(500)));
+        assert_eq!(a.token, Some(TokenSource::Env("TOKEN".into())));
+        assert_eq!((b.interval, b.degraded_above), (Duration::from_secs(5), Duration::from_secs(2)));
+        assert_eq!(b.token, Some(TokenSource::File("/t".into())));
+    }
+
+    #[test]
+    fn every_fault_is_listed_and_no_password_is_repeated() {
+        let faults = parse(
+            "backends:\n- {name: '', url: 'ftp://me:secret@a'}\n- {name: b, url: 'http://b', timeout: 0s}\n\
+             - {name: b, url: 'http://b', bearerTokenEnv: A, bearerTokenFile: B}\n",
+        )
+        .expect_err("it is full of faults");
+        for fault in ["give it a name", "not an http", "longer than 0s", "more than once", "not both"] {
+            assert!(faults.contains(fault), "{fault}: {faults}");
+        }
+        assert!(!faults.contains("secret"), "{faults}");
+    }
+
+    #[test]
+    fn misspelt_member_and_a_token_in_the_file_are_refused_by_name() {
+        let typo = parse("backends:\n- {name: a, url: 'http://a', intervall: 5s}\n").expect_err("misspelt");
+        assert!(typo.contains("intervall") && typo.contains("interval"), "{typo}");
+        let token = parse("backends:\n- {name: a, url: 'http://a', bearerToken: s3cret}\n").expect_err("a token");
+        assert!(token.contains("bearerTokenEnv"), "{token}");
+    }
+}

@@ -1,0 +1,173 @@
+//! `get -w`: prints again when something changed. On a terminal the picture is
+//! redrawn in place, else what changed is added at the end.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::super::target::EndSignals;
+use super::output;
+use super::render::{Format, View};
+use super::source::{Fault, Found, Object, Source, chain};
+use super::table::Table;
+use crate::global::Failure;
+
+/// Ages move this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Shows what was found, and every change from there on, until a signal comes
+/// or nobody reads any more.
+pub(super) async fn follow(
+    source: &mut impl Source,
+    name: Option<&str>,
+    view: View,
+    found: Found,
+) -> Result<ExitCode, Failure> {
+    let mut signals = EndSignals::new()?;
+    let shown = async {
+        if view.is_table() && output::is_screen() {
+            screen(source, name, view, found).await
+        } else {
+            stream(source, name, view, found).await
+        }
+    };
+    tokio::select! {
+        result = shown => result.map(|never| match never {}),
+        _ = signals.wait() => Ok(ExitCode::SUCCESS),
+        () = output::closed() => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// One picture, redrawn in place.
+async fn screen(
+    source: &mut impl Source,
+    name: Option<&str>,
+    view: View,
+    mut found: Found,
+) -> Result<Infallible, Failure> {
+    let mut notes = Notes::default();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first is due at once.
+    tick.tick().await;
+    loop {
+        output::redraw(view.text(&found.objects, Utc::now())?).await?;
+        notes.say(&found, source, output::notes_are_on_screen());
+        tokio::select! {
+            () = source.changed() => look_again(source, name, &mut found).await,
+            _ = tick.tick() => {}
+        }
+    }
+}
+
+/// First all, then what changed.
+async fn stream(
+    source: &mut impl Source,
+    name: Option<&str>,
+    view: View,
+    mut found: Found,
+) -> Result<Infallible, Failure> {
+    let mut notes = Notes::default();
+    let mut shown: Vec<Object> = Vec::new();
+    let mut pages = Pages::new(view);
+    loop {
+        let is_news = |now: &&Object| {
+            let before = shown.iter().find(|before| before.id() == now.id());
+            before.is_none_or(|before| differs(before, now, view))
+        };
+        let text = pages.next(found.objects.iter().filter(is_news))?;
+        if !text.is_empty() {
+            output::print(text).await?;
+        }
+        notes.say(&found, source, false);
+        shown.clone_from(&found.objects);
+        source.changed().await;
+        look_again(source, name, &mut found).await;
+    }
+}
+
+/// Whether a change is worth showing. For a person, that something was written
+/// again is none; a program gets to see all.
+fn differs(before: &Object, now: &Object, view: View) -> bool {
+    if matches!(view.format, Format::Json | Format::Yaml) {
+        return before.stored != now.stored;
+    }
+    let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
+    !before.status.same_but_for_times(&now.status)
+        || reported(before) != reported(now)
+        || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
+}
+
+async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Found) {
+    match source.read(name).await {
+        Ok(new) => *found = new,
+        // What was found last stays on show.
+        Err(error) => {
+            found.faults.retain(|fault| fault.name.is_some());
+            found.faults.push(Fault { name: None, why: chain(error.as_ref()) });
+        }
+    }
+}
+
+/// Pieces of output that follow each other.
+struct Pages {
+    view: View,
+    list: Table<Object>,
+    first: bool,
+}
+
+impl Pages {
+    fn new(view: View) -> Self {
+        Pages { view, list: view.list(), first: true }
+    }
+
+    fn next<'a>(&mut self, objects: impl Iterator<Item = &'a Object>) -> Result<String, Failure> {
+        let now = Utc::now();
+        let separator = match self.view.format {
+            Format::Table | Format::Wide if !self.view.single => return Ok(self.list.lines(objects, now)),
+            Format::Table | Format::Wide => "\n",
+            Format::Yaml => "---\n",
+            Format::Json | Format::Name => "",
+        };
+        let mut text = String::new();
+        for object in objects {
+            if !std::mem::take(&mut self.first) {
+                text += separator;
+            }
+            text += &self.view.one(object, now)?;
+        }
+        Ok(text)
+    }
+}
+
+/// What is said beside the data.
+#[derive(Default)]
+struct Notes {
+    known: BTreeSet<String>,
+    said: BTreeSet<String>,
+}
+
+impl Notes {
+    /// Says what is new, or everything again.
+    fn say(&mut self, found: &Found, source: &impl Source, again: bool) {
+        let notes = self.of(found, source);
+        notes.iter().filter(|note| again || !self.said.contains(*note)).for_each(|note| output::say(note));
+        self.said = notes;
+    }
+
+    fn of(&mut self, found: &Found, source: &impl Source) -> BTreeSet<String> {
+        let faulty = found.faults.iter().filter_map(|fault| fault.name.clone());
+        let there: BTreeSet<_> = found.objects.iter().map(Object::id).chain(faulty).collect();
+        let mut notes: BTreeSet<_> = found.faults.iter().map(|fault| format!("error: {}", fault.why)).collect();
+        notes.extend(self.known.difference(&there).map(|name| format!("{name} was removed")));
+        self.known.extend(there);
+        if self.known.is_empty() && found.faults.is_empty() {
+            notes.insert(source.nothing());
+        }
+        notes
+    }
+}

@@ -1,0 +1,306 @@
+use anstream::adapter::strip_str;
+use chrono::TimeDelta;
+use vmcp_status::Status;
+
+use super::*;
+use crate::homes::Unfollowed;
+
+fn now() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
+}
+
+fn ago(seconds: i64) -> Option<DateTime<Utc>> {
+    now().checked_sub_signed(TimeDelta::seconds(seconds))
+}
+
+fn view(format: Format, single: bool) -> View {
+    View { format, columns: Columns::Files, headers: true, single }
+}
+
+/// The text as it looks without colours.
+fn shown(view: View, objects: &[Object]) -> String {
+    strip_str(&view.text(objects, now()).expect("it can be shown")).to_string()
+}
+
+fn object(name: &str, status: Status) -> Object {
+    Object {
+        name: name.into(),
+        namespace: String::new(),
+        url: String::new(),
+        stored: json!({"metadata": {"name": name}, "status": status, "extra": {"unknown": [1, null]}}),
+        status,
+        written: ago(192),
+        writer: "pid 1234, alive".into(),
+        stale: None,
+        unfollowed: None,
+    }
+}
+
+fn gone(object: Object) -> Object {
+    let stale = Some("the writer (pid 1234) is gone; this is its last word".into());
+    Object { writer: "pid 1234, gone".into(), stale, ..object }
+}
+
+fn weather() -> Object {
+    let backends = [
+        DiscoveredBackend {
+            url: "http://weather:8080/mcp".into(),
+            status: BackendStatus::Ready,
+            auth_type: "oauth2".into(),
+            auth_config_ref: "weather-auth".into(),
+            last_health_check: ago(5),
+            mcp_revision: "2025-11-25".into(),
+            circuit_breaker_state: Some(CircuitBreakerState::Closed),
+            ..DiscoveredBackend::named("weather")
+        },
+        DiscoveredBackend {
+            url: "http://db:1/mcp".into(),
+            status: BackendStatus::Unavailable,
+            last_health_check: ago(7200),
+            message: "connection\nrefused".into(),
+            circuit_breaker_state: Some(CircuitBreakerState::Open),
+            circuit_last_changed: ago(240),
+            consecutive_failures: 7,
+            ..DiscoveredBackend::named("db")
+        },
+    ];
+    let mut status = Status { timestamp: ago(10), ..Status::derived_from(backends) };
+    for condition in &mut status.conditions {
+        condition.last_transition_time = ago(4 * 3600);
+    }
+    object("tools", status)
+}
+
+#[test]
+fn a_list_has_a_row_for_each() {
+    let idle = Object { written: None, writer: String::new(), ..object("idle", Status::default()) };
+    let objects = [gone(object("notes", Status::derived_from::<DiscoveredBackend>([]))), weather(), idle];
+    assert_eq!(
+        shown(view(Format::Table, false), &objects),
+        "\
+NAME    PHASE           BACKENDS   AGE      MESSAGE
+notes   Ready (stale)   0/0        3m12s    Ready, no backends configured
+tools   Degraded        1/2        3m12s    1 of 2 backends routable, 1 unavailable
+idle    Pending         0/0        <none>   <none>
+"
+    );
+    assert_eq!(
+        shown(view(Format::Wide, false), &objects),
+        "\
+NAME    PHASE           BACKENDS   AGE      UPDATED   WRITER            MESSAGE
+notes   Ready (stale)   0/0        3m12s    <none>    pid 1234, gone    Ready, no backends configured
+tools   Degraded        1/2        3m12s    10s       pid 1234, alive   1 of 2 backends routable, 1 unavailable
+idle    Pending         0/0        <none>   <none>    <none>            <none>
+"
+    );
+}
+
+#[test]
+fn one_is_shown_with_backends_and_conditions() {
+    assert_eq!(
+        shown(view(Format::Table, true), &[weather()]),
+        "\
+Name:       tools
+Phase:      Degraded
+Backends:   1/2 routable
+Message:    1 of 2 backends routable, 1 unavailable
+Age:        3m12s
+Writer:     pid 1234, alive
+
+BACKEND   STATUS        AUTH     LAST CHECK   MESSAGE
+weather   ready         oauth2   5s           <none>
+db        unavailable   <none>   120m         connection refused
+
+CONDITION            STATUS   REASON                      SINCE   MESSAGE
+Ready                True     ServerDegraded              4h      1 of 2 backends routable, 1 unavailable
+BackendsDiscovered   True     BackendDiscoverySucceeded   4h      Discovered 2 backends
+Degraded             True     ServerDegraded              4h      1 of 2 backends routable, 1 unavailable
+"
+    );
+}
+
+fn in_cluster(object: Object, namespace: &str, url: &str) -> Object {
+    Object { namespace: namespace.into(), url: url.into(), writer: String::new(), ..object }
+}
+
+#[test]
+fn a_list_of_a_cluster_has_the_columns_of_kubectl() {
+    let objects = [
+        in_cluster(object("bare", Status::default()), "lab", ""),
+        in_cluster(weather(), "prod", "http://tools.prod:4483/mcp"),
+    ];
+    let all = |columns| shown(View { columns, ..view(Format::Table, false) }, &objects);
+    assert_eq!(
+        all(Columns::AllNamespaces),
+        "\
+NAMESPACE   NAME    PHASE      URL                          BACKENDS   AGE     READY    MESSAGE
+lab         bare    Pending    <none>                       0/0        3m12s   <none>   <none>
+prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   True     1 of 2 backends routable, 1 unavailable
+"
+    );
+    let without = |line: &str| line["NAMESPACE   ".len()..].to_owned() + "\n";
+    assert_eq!(all(Columns::Namespace), all(Columns::AllNamespaces).lines().map(without).collect::<String>());
+}
+
+#[test]
+fn one_of_a_cluster_has_namespace_and_url_and_no_writer() {
+    let text = shown(view(Format::Table, true), &[in_cluster(weather(), "prod", "http://tools/mcp")]);
+    assert_eq!(
+        text.split("\n\n").next(),
+        Some(
+            "\
+Name:        tools
+Namespace:   prod
+Phase:       Degraded
+URL:         http://tools/mcp
+Backends:    1/2 routable
+Message:     1 of 2 backends routable, 1 unavailable
+Age:         3m12s"
+        )
+    );
+}
+
+#[test]
+fn report_that_the_operator_has_not_copied_is_marked_in_a_list_and_told_of_one() {
+    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 of 3 routable".into() });
+    let behind = Object { unfollowed, ..in_cluster(object("tools", Status::default()), "prod", "") };
+    let text = shown(view(Format::Table, true), std::slice::from_ref(&behind));
+    assert_eq!(
+        text,
+        "\
+Name:        tools
+Namespace:   prod
+Phase:       Pending (behind)
+Reported:    4m ago: Degraded, 2 of 3 routable; not taken over by the operator
+URL:         <none>
+Backends:    0/0 routable
+Message:     <none>
+Age:         3m12s
+"
+    );
+    let list = View { columns: Columns::Namespace, ..view(Format::Table, false) };
+    assert!(shown(list, &[behind]).contains("\ntools   Pending (behind)   <none>   0/0"));
+}
+
+#[test]
+fn wide_shows_all_of_a_backend() {
+    let text = shown(view(Format::Wide, true), &[weather()]);
+    let table = text.split("\n\n").nth(1).expect("there are backends");
+    assert_eq!(
+        table,
+        "\
+BACKEND   STATUS        AUTH     LAST CHECK   URL                       REVISION     FAILURES   CIRCUIT     AUTH REF       MESSAGE
+weather   ready         oauth2   5s           http://weather:8080/mcp   2025-11-25   0          closed      weather-auth   <none>
+db        unavailable   <none>   120m         http://db:1/mcp           <none>       7          open (4m)   <none>         connection refused"
+    );
+}
+
+#[test]
+fn one_that_is_stale_says_why() {
+    assert_eq!(
+        shown(view(Format::Table, true), &[gone(object("a", Status::default()))]),
+        "\
+Name:       a
+Phase:      Pending (stale)
+Stale:      the writer (pid 1234) is gone; this is its last word
+Backends:   0/0 routable
+Message:    <none>
+Age:        3m12s
+Writer:     pid 1234, gone
+"
+    );
+}
+
+#[test]
+fn backends_left_out_for_size_are_counted() {
+    let backends = ["a", "b"].map(DiscoveredBackend::named);
+    let of = |message: &str| {
+        let status = Status { message: message.into(), backend_count: 3, ..Status::of_backends(backends.clone()) };
+        shown(view(Format::Table, true), &[object("x", status)]).lines().nth(2).map(str::to_owned)
+    };
+    let trimmed = of("fine (5 of 7 backends not listed: too large)");
+    assert_eq!(trimmed.as_deref(), Some("Backends:   3/7 routable, 2 listed"));
+    for other in ["(6 of 7 backends not listed: too large)", "x of y backends not listed: too large)", "all listed"] {
+        assert_eq!(of(other).as_deref(), Some("Backends:   3/2 routable"), "{other}");
+    }
+}
+
+#[test]
+fn headers_can_be_left_out() {
+    let bare = |single| View { headers: false, ..view(Format::Table, single) };
+    assert_eq!(shown(bare(false), &[weather()]).lines().count(), 1);
+    let text = shown(bare(true), &[weather()]);
+    assert!(!text.contains("BACKEND  ") && !text.contains("CONDITION"), "{text}");
+    assert_eq!(text.split("\n\n").count(), 3);
+}
+
+#[test]
+fn programs_get_what_is_stored() {
+    let objects = [weather(), object("b", Status::default())];
+    let json = |single, objects: &[Object]| -> Value {
+        serde_json::from_str(&shown(view(Format::Json, single), objects)).expect("it is JSON")
+    };
+    assert_eq!(json(true, &objects[..1]), objects[0].stored);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [objects[0].stored, objects[1].stored]});
+    assert_eq!(json(false, &objects), list);
+    assert_eq!(json(false, &[])["items"], json!([]));
+
+    let yaml: Value = serde_saphyr::from_str(&shown(view(Format::Yaml, false), &objects)).expect("it is YAML");
+    assert_eq!(yaml, list);
+    assert_eq!(shown(view(Format::Name, false), &objects), "tools\nb\n");
+    assert_eq!(shown(view(Format::Name, true), &objects[..1]), "tools\n");
+}
+
+#[test]
+fn no_format_lets_a_control_character_out() {
+    let hostile = "\u{1b}]0;x\u{7}\u{9b}2J\u{7f}\r\n\"";
+    let status = Status {
+        message: hostile.into(),
+        conditions: vec![Condition::unchecked(hostile, ConditionStatus::True, hostile, hostile)],
+        ..Status::of_backends([DiscoveredBackend {
+            url: hostile.into(),
+            auth_type: hostile.into(),
+            auth_config_ref: hostile.into(),
+            message: hostile.into(),
+            mcp_revision: hostile.into(),
+            ..DiscoveredBackend::named(hostile)
+        }])
+    };
+    let evil = in_cluster(object("evil", status), hostile, hostile);
+    for format in Format::value_variants() {
+        for (single, columns) in [(true, Columns::Files), (false, Columns::Files), (false, Columns::AllNamespaces)] {
+            let view = View { columns, ..view(*format, single) };
+            let text = view.text(std::slice::from_ref(&evil), now()).expect("it can be shown");
+            let ours = strip_ours(&text);
+            assert!(!ours.chars().any(|char| char.is_control() && char != '\n'), "{format:?} {ours:?}");
+            let stored = match format {
+                Format::Json => serde_json::from_str::<Value>(&text).ok(),
+                Format::Yaml => serde_saphyr::from_str::<Value>(&text).ok(),
+                _ => continue,
+            };
+            let stored = stored.expect("it is still whole");
+            assert_eq!(if single { &stored } else { &stored["items"][0] }, &evil.stored);
+        }
+    }
+}
+
+/// Takes out the colours that cells have here, and no others.
+fn strip_ours(text: &str) -> String {
+    [GOOD, WARNING, BAD, DIM].iter().fold(text.to_owned(), |text, style| {
+        text.replace(&style.render().to_string(), "").replace(&style.render_reset().to_string(), "")
+    })
+}
+
+#[test]
+fn colours_say_how_it_is() {
+    let coloured = |cell| block(vec![("", cell)]).split_off("<none>   ".len());
+    let phase_of = |phase| Object { status: Status { phase, ..Status::default() }, ..weather() };
+    let green = |text: &str| format!("\u{1b}[32m{text}\u{1b}[0m\n");
+    assert_eq!(coloured(phase(&phase_of(Phase::Ready))), green("Ready"));
+    assert_eq!(coloured(backend_status(BackendStatus::Ready)), green("ready"));
+    assert_eq!(coloured(phase(&gone(phase_of(Phase::Ready)))), "\u{1b}[2mReady (stale)\u{1b}[0m\n");
+    let condition = |type_| Condition::unchecked(type_, ConditionStatus::False, "Why", "");
+    assert_eq!(coloured(condition_status(&condition("Ready"))), "\u{1b}[31mFalse\u{1b}[0m\n");
+    assert_eq!(coloured(condition_status(&condition("Degraded"))), green("False"));
+    assert_eq!(coloured(condition_status(&condition("Foreign"))), "False\n");
+}

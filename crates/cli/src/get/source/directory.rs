@@ -1,0 +1,365 @@
+//! The directory of the state files.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use vmcp_status::{StateFile, StateFileError, Writer};
+
+use super::{Columns, Fault, Found, Object, Source, chain};
+use crate::global::Failure;
+
+/// How often the directory is looked at.
+const POLL: Duration = Duration::from_millis(250);
+/// A writer that missed this many of its own appointments is silent.
+const MISSED: u64 = 3;
+
+#[derive(Debug)]
+pub(in crate::get) struct Directory {
+    dir: PathBuf,
+    last: Look,
+}
+
+impl Directory {
+    pub(in crate::get) fn new(dir: PathBuf) -> Self {
+        Directory { dir, last: Look::default() }
+    }
+}
+
+impl Source for Directory {
+    fn place(&self) -> String {
+        format!("in {}", self.dir.display())
+    }
+
+    fn nothing(&self) -> String {
+        format!("nothing was reported {}: start a reporter, or look elsewhere with --state-dir", self.place())
+    }
+
+    fn columns(&self) -> Columns {
+        Columns::Files
+    }
+
+    async fn names(&self) -> Result<Option<Vec<String>>, Failure> {
+        let dir = self.dir.clone();
+        Ok(Some(spawn_blocking(move || StateFile::names(&dir)).await??))
+    }
+
+    async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure> {
+        let (dir, only) = (self.dir.clone(), name.map(ToOwned::to_owned));
+        let (look, found) = spawn_blocking(move || {
+            // Before the files are read: what is written meanwhile is seen as a
+            // change.
+            let mut look = Look::at(&dir, only);
+            let found = read(&dir, &mut look);
+            (look, found)
+        })
+        .await?;
+        self.last = look;
+        Ok(found?)
+    }
+
+    async fn changed(&mut self) {
+        loop {
+            sleep(POLL).await;
+            let (dir, last) = (self.dir.clone(), self.last.clone());
+            // A look that is lost is made up for by the next one.
+            if spawn_blocking(move || last.again(&dir)).await.is_ok_and(|look| look != self.last) {
+                return;
+            }
+        }
+    }
+}
+
+/// What tells that something changed, without reading any file.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Look {
+    only: Option<String>,
+    files: Vec<(String, Option<Stamp>)>,
+    writers: Vec<(Writer, Health)>,
+}
+
+/// A file that was replaced, or written in place, has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+    length: u64,
+}
+
+impl Look {
+    fn at(dir: &Path, only: Option<String>) -> Self {
+        // Reading says what is wrong with the directory.
+        let names = only.clone().map_or_else(|| StateFile::names(dir).unwrap_or_default(), |name| vec![name]);
+        let stamped = |name: String| {
+            let stamp = StateFile::path(dir, &name).ok().and_then(|path| Stamp::of(&path));
+            (name, stamp)
+        };
+        Look { only, files: names.into_iter().map(stamped).collect(), writers: Vec::new() }
+    }
+
+    /// The same at a later time.
+    fn again(&self, dir: &Path) -> Self {
+        let now = Utc::now();
+        let writers = self.writers.iter().map(|(writer, _)| (writer.clone(), Health::of(writer, now)));
+        Look { writers: writers.collect(), ..Look::at(dir, self.only.clone()) }
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
+        Some(Stamp { inode: meta.ino(), seconds, nanoseconds, length: meta.len() })
+    }
+}
+
+/// Reads the files; adds to the look who wrote them.
+fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
+    let names = match &look.only {
+        Some(name) => vec![name.clone()],
+        None => StateFile::names(dir)?,
+    };
+    let now = Utc::now();
+    let mut found = Found::default();
+    for name in names {
+        let path = StateFile::path(dir, &name)?;
+        match load(&path) {
+            Ok((state, stored)) => {
+                let StateFile { status, writer, .. } = state;
+                let health = Health::of(&writer, now);
+                found.objects.push(Object {
+                    name,
+                    namespace: String::new(),
+                    status,
+                    url: String::new(),
+                    written: writer.time,
+                    writer: format!("pid {}, {}", writer.pid, health.as_str()),
+                    stale: health.why_stale(&writer),
+                    unfollowed: None,
+                    stored,
+                });
+                look.writers.push((writer, health));
+            }
+            // Removed since the names were read, or never there.
+            Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => found.faults.push(Fault { name: Some(name), why: chain(&error) }),
+        }
+    }
+    Ok(found)
+}
+
+/// The same bytes twice: what we know of them, and all of them.
+fn load(path: &Path) -> Result<(StateFile, serde_json::Value), StateFileError> {
+    let text = fs::read(path).map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
+    let malformed = |source| StateFileError::Malformed { path: path.to_owned(), source };
+    let state = serde_json::from_slice(&text).map_err(malformed)?;
+    Ok((state, serde_json::from_slice(&text).map_err(malformed)?))
+}
+
+/// Whether a writer can be expected to keep its file true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Alive,
+    Gone,
+    /// It lives and does not write, or its process id belongs to another now.
+    Silent,
+}
+
+impl Health {
+    fn of(writer: &Writer, now: DateTime<Utc>) -> Self {
+        if !is_alive(writer.pid) {
+            Health::Gone
+        } else if is_silent(writer, now) {
+            Health::Silent
+        } else {
+            Health::Alive
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Health::Alive => "alive",
+            Health::Gone => "gone",
+            Health::Silent => "silent",
+        }
+    }
+
+    fn why_stale(self, writer: &Writer) -> Option<String> {
+        let pid = writer.pid;
+        match self {
+            Health::Alive => None,
+            Health::Gone => Some(format!("the writer (pid {pid}) is gone; this is its last word")),
+            Health::Silent => {
+                let every = writer.refresh_seconds.unwrap_or_default().max(1);
+                Some(format!("the writer (pid {pid}) is silent and should write every {every}s; does it hang?"))
+            }
+        }
+    }
+}
+
+fn is_silent(writer: &Writer, now: DateTime<Utc>) -> bool {
+    let (Some(every), Some(written)) = (writer.refresh_seconds, writer.time) else {
+        return false;
+    };
+    // Less than a second is stored as 0.
+    let limit = i64::try_from(every.max(1).saturating_mul(MISSED)).ok().and_then(TimeDelta::try_seconds);
+    limit.is_some_and(|limit| now - written > limit)
+}
+
+fn is_alive(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    // A process of another user refuses the signal, and so lives.
+    test_kill_process(pid) != Err(Errno::SRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+    use vmcp_status::{FileSink, Sink as _, Status};
+
+    fn writer(pid: u32, seconds_ago: i64, refresh: Option<u64>) -> Writer {
+        let time = Utc::now() - TimeDelta::seconds(seconds_ago);
+        serde_json::from_value(json!({"pid": pid, "time": time, "refreshSeconds": refresh})).expect("a writer")
+    }
+
+    /// The id of a process that has ended.
+    fn ended() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().expect("starts");
+        child.wait().expect("ends");
+        child.id()
+    }
+
+    async fn report(dir: &TempDir, name: &str, message: &str) {
+        let status = Status { message: message.into(), ..Status::default() };
+        FileSink::in_dir(dir.path(), name).expect("a name").write(&status).await.expect("written");
+    }
+
+    fn temporary() -> (TempDir, Directory) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let source = Directory::new(dir.path().into());
+        (dir, source)
+    }
+
+    /// Waits for a change; it has to come.
+    async fn change(source: &mut Directory) {
+        timeout(Duration::from_secs(20), source.changed()).await.expect("the change is seen");
+    }
+
+    #[test]
+    fn a_writer_is_alive_gone_or_silent() {
+        let me = std::process::id();
+        for (writer, health) in [
+            (writer(me, 0, None), Health::Alive),
+            (writer(me, 100_000, None), Health::Alive),
+            (writer(me, 80, Some(30)), Health::Alive),
+            (writer(me, 95, Some(30)), Health::Silent),
+            (writer(me, 1, Some(0)), Health::Alive),
+            (writer(me, 10, Some(0)), Health::Silent),
+            (writer(me, -50, Some(1)), Health::Alive),
+            (writer(me, 100_000, Some(u64::MAX)), Health::Alive),
+            // That of somebody else, most times.
+            (writer(1, 0, Some(30)), Health::Alive),
+            (writer(ended(), 0, Some(30)), Health::Gone),
+            (writer(0, 0, None), Health::Gone),
+            (writer(u32::MAX, 0, None), Health::Gone),
+        ] {
+            assert_eq!(Health::of(&writer, Utc::now()), health, "{writer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_are_found_sorted_and_a_broken_one_hides_no_other() {
+        let (dir, mut source) = temporary();
+        report(&dir, "b", "").await;
+        report(&dir, "a", "").await;
+        fs::write(dir.path().join("broken.json"), "{\"kind\":").expect("written");
+        fs::write(dir.path().join(".a.json.x.tmp"), "").expect("written");
+        let found = source.read(None).await.expect("readable");
+        assert_eq!(found.objects.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(found.objects[0].writer, format!("pid {}, alive", std::process::id()));
+        assert_eq!(found.objects[0].stale, None);
+        let [Fault { name, why }] = &found.faults[..] else { panic!("one is broken") };
+        assert_eq!(name.as_deref(), Some("broken"));
+        assert!(why.contains("broken.json") && why.contains("column"), "{why}");
+        assert_eq!(source.names().await.expect("readable").expect("told"), ["a", "b", "broken"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_kept_with_what_we_do_not_know() {
+        let (dir, mut source) = temporary();
+        let pid = ended();
+        let stored = json!({
+            "apiVersion": "v9", "kind": "VirtualMCPServer", "metadata": {"name": "a", "labels": {"x": "y"}},
+            "status": {"phase": "Ready", "future": [1]}, "writer": {"pid": pid, "host": "h"},
+        });
+        fs::write(dir.path().join("a.json"), stored.to_string()).expect("written");
+        let found = source.read(Some("a")).await.expect("readable");
+        assert_eq!(found.objects[0].stored, stored);
+        assert_eq!(found.objects[0].writer, format!("pid {pid}, gone"));
+        assert!(found.objects[0].stale.as_ref().is_some_and(|why| why.contains("gone")));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_missing_is_no_failure_and_a_bad_name_is() {
+        let (_dir, mut source) = temporary();
+        let found = source.read(Some("a")).await.expect("readable");
+        assert!(found.objects.is_empty() && found.faults.is_empty());
+        assert!(source.read(Some("../a")).await.is_err());
+        let mut nowhere = Directory::new("/nonexistent/vmcp".into());
+        assert!(nowhere.read(None).await.expect("empty").objects.is_empty());
+    }
+
+    #[tokio::test]
+    async fn files_that_come_change_and_go_are_changes() {
+        let (dir, mut source) = temporary();
+        source.read(None).await.expect("readable");
+        report(&dir, "a", "1").await;
+        change(&mut source).await;
+        source.read(None).await.expect("readable");
+        report(&dir, "a", "2").await;
+        change(&mut source).await;
+        let found = source.read(None).await.expect("readable");
+        assert_eq!(found.objects[0].status.message, "2");
+        fs::remove_file(dir.path().join("a.json")).expect("removed");
+        change(&mut source).await;
+        assert!(source.read(None).await.expect("readable").objects.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_writer_is_a_change() {
+        let (dir, mut source) = temporary();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
+        let state = json!({
+            "apiVersion": "v1", "kind": "VirtualMCPServer", "metadata": {"name": "a"},
+            "status": {}, "writer": {"pid": child.id()},
+        });
+        fs::write(dir.path().join("a.json"), state.to_string()).expect("written");
+        assert_eq!(source.read(Some("a")).await.expect("readable").objects[0].stale, None);
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        change(&mut source).await;
+        assert!(source.read(Some("a")).await.expect("readable").objects[0].stale.is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_no_change_and_neither_is_another_name() {
+        let (dir, mut source) = temporary();
+        report(&dir, "a", "").await;
+        source.read(Some("a")).await.expect("readable");
+        report(&dir, "b", "").await;
+        assert!(timeout(4 * POLL, source.changed()).await.is_err());
+    }
+}

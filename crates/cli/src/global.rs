@@ -1,0 +1,43 @@
+//! What all subcommands share: options, how they fail, and how they say so.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{logging, words};
+
+/// Whatever ends a command early; `main` prints it with its causes.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What all subcommands understand.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Directory of the state files [default: $XDG_STATE_HOME/toolhive/vmcp]
+    #[arg(long, global = true, value_name = "DIR", env = "VMCP_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter as in RUST_LOG [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG")]
+    pub(crate) log_level: Option<String>,
+    /// How to log on standard error [default: text on a terminal, else json]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<logging::Format>,
+}
+
+/// Prints an error and every cause behind it in one line.
+pub(crate) fn print_error(error: &dyn std::error::Error) {
+    let mut line = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    say(&line);
+}
+
+/// Prints a line on standard error. What it quotes may be foreign.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    // Nobody may be listening, and then there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "{}", words::plain(line));
+}

@@ -1,0 +1,252 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
+use vmcp_status::{Status, StatusHandle, Update};
+
+use super::health::HealthArgs;
+use super::target::{EndSignals, TargetArgs, exit_code};
+use crate::global::{Failure, Global, say};
+use crate::wrong;
+
+const EXAMPLES: &str = r#"Updates, one a line:
+  {"snapshot":{"phase":"Ready","message":"…","discoveredBackends":[{"name":"b1","status":"ready"}]}}
+  {"upsertBackend":{"name":"b1","url":"http://b1:8080/mcp","status":"degraded"}}
+  {"removeBackend":"b1"}
+  {"replaceBackends":{"source":"s","backends":[{"name":"b1","status":"ready"}]}}
+  {"upsertBackendOf":{"source":"s","backend":{"name":"b2","status":"ready"}}}
+  {"setCondition":{"type":"Ready","status":"True","reason":"ServerReady","message":"…"}}
+  {"removeCondition":"Degraded"}
+  {"setPhase":{"phase":"Ready","message":"…"}}
+  {"derivePhase":{}}
+  {"setObservedGeneration":3}
+
+Examples:
+  echo '{"upsertBackend":{"name":"b1","status":"ready"}}' | vmcp-status report --derive
+  my-gateway --status-updates | vmcp-status report --name my-vmcp
+  vmcp-status report --name my-vmcp -f status.json
+
+Exit codes: 0 all is stored; 1 a line was bad or something is not stored; 2 wrong usage."#;
+
+/// A line beyond this is no update.
+const MAX_LINE: usize = 64 * 1024 * 1024;
+
+/// Report updates from standard input, one JSON object a line, or one status from a file
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ReportArgs {
+    /// Report the one status object in this file (JSON or YAML; - is standard input) and end
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Derive phase, message and conditions from the backends until an update sets them
+    #[arg(long)]
+    derive: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    health: HealthArgs,
+}
+
+pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode, Failure> {
+    let status = match &args.file {
+        Some(file) => Some(read_status(file).await?),
+        None => None,
+    };
+    let mut signals = EndSignals::new()?;
+    let bound = args.health.bind().await?;
+    let (handle, reporter) = args.target.reporter(global, None).await?.derive_phase(args.derive).start();
+    let endpoints = bound.serve(&handle, args.target.readiness(None)?);
+    let bad_lines = match status {
+        Some(status) => {
+            handle.report(status);
+            0
+        }
+        None => tokio::select! {
+            bad = pass_on(BufReader::new(stdin()), &handle) => bad?,
+            signal = signals.wait() => {
+                tracing::info!(signal, "ending");
+                0
+            }
+        },
+    };
+    let outcome = reporter.shutdown().await;
+    endpoints.end().await;
+    let code = exit_code(&outcome);
+    if bad_lines > 0 {
+        say(&format!("error: {bad_lines} of the lines were no updates, the others were reported"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(code)
+}
+
+/// Passes on the updates of a stream; returns how many lines were none.
+async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) -> std::io::Result<u64> {
+    let mut bad = 0;
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        let whole = read_line(&mut lines, &mut line).await?;
+        let Some(whole) = whole else { break };
+        if line.iter().all(u8::is_ascii_whitespace) && whole {
+            continue;
+        }
+        let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE} bytes")) };
+        match parsed {
+            Ok(update) => {
+                handle.send(update);
+            }
+            Err(reason) => {
+                bad += 1;
+                say(&format!("line {number}: not an update: {reason}"));
+            }
+        }
+        // A fast sender must not keep the reporter from its work on a machine
+        // with one core.
+        tokio::task::yield_now().await;
+    }
+    Ok(bad)
+}
+
+/// Every line is one for the parser, so its own line number would only confuse.
+fn parse_update(line: &[u8]) -> Result<Update, String> {
+    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", wrong::json(&error), error.column()))
+}
+
+/// Reads up to the end of a line: `Some(false)` for one that is too long, of
+/// which the rest is skipped; `None` at the end.
+async fn read_line(lines: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
+    let (mut some, mut whole) = (false, true);
+    loop {
+        let chunk = lines.fill_buf().await?;
+        if chunk.is_empty() {
+            return Ok(some.then_some(whole));
+        }
+        some = true;
+        let end = chunk.iter().position(|&byte| byte == b'\n');
+        let length = end.unwrap_or(chunk.len());
+        whole &= line.len() + length <= MAX_LINE;
+        if whole {
+            line.extend_from_slice(&chunk[..length]);
+        }
+        lines.consume(length + usize::from(end.is_some()));
+        if end.is_some() {
+            return Ok(Some(whole));
+        }
+    }
+}
+
+async fn read_status(file: &Path) -> Result<Status, Failure> {
+    let text = if file == Path::new("-") {
+        let mut text = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut stdin(), &mut text).await?;
+        text
+    } else {
+        tokio::fs::read(file).await.map_err(|error| format!("cannot read {}: {error}", file.display()))?
+    };
+    parse_status(&text).map_err(|reason| format!("{} holds no status: {reason}", file.display()).into())
+}
+
+fn parse_status(text: &[u8]) -> Result<Status, String> {
+    // YAML contains JSON, but says less clearly what is wrong with it.
+    match serde_json::from_slice(text) {
+        Ok(status) => Ok(status),
+        Err(error) if text.trim_ascii_start().starts_with(b"{") => {
+            Err(format!("{} at line {} column {}", wrong::json(&error), error.line(), error.column()))
+        }
+        Err(_) => serde_saphyr::from_slice(text).map_err(|error| wrong::yaml(&error)),
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines_of(text: &[u8], piece: usize) -> Vec<Vec<u8>> {
+        let mut reader = BufReader::with_capacity(piece, text);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut lines = Vec::new();
+            loop {
+                let mut line = Vec::new();
+                match read_line(&mut reader, &mut line).await.expect("bytes in memory") {
+                    Some(whole) => assert!(whole, "none is too long"),
+                    None => return lines,
+                }
+                lines.push(line);
+            }
+        })
+    }
+
+    /// A value in a place where it may not be.
+    fn misplaced() -> impl Strategy<Value = String> {
+        let value = prop::sample::select(vec![
+            r#""http://me:s3cret@host/?s3cret""#,
+            r#""s3cret, expected s3cret""#,
+            r#""`s3cret`, expected one of `s3cret`""#,
+            r#"{"http://me:s3cret@host":1}"#,
+            r#"["s3cret"]"#,
+            r#"{"name":"a","status":["s3cret"]}"#,
+            r#"{"name":"a","lastHealthCheck":"s3cret"}"#,
+            r#"{"name":"a","circuitBreakerState":"s3cret"}"#,
+            r#"{"name":"a","consecutiveFailures":"s3cret"}"#,
+            r#"{"name":"a","url":{"s3cret":"s3cret"}}"#,
+            r#"{"phase":{"s3cret":1}}"#,
+            r#"{"discoveredBackends":"s3cret"}"#,
+            r#"{"conditions":["s3cret"]}"#,
+            r#"{"conditions":[{"type":"a","status":"s3cret"}]}"#,
+            r#"{"type":"Ready","status":"s3cret"}"#,
+            r#"{"source":"s","backends":"s3cret"}"#,
+            r#""s3cret"#,
+            "s3cret",
+            "7",
+            "null",
+        ]);
+        let kind = prop::sample::select(vec![
+            "snapshot",
+            "upsertBackend",
+            "upsertBackendOf",
+            "removeBackend",
+            "replaceBackends",
+            "setCondition",
+            "setPhase",
+            "derivePhase",
+            "setObservedGeneration",
+            "http://me:s3cret@host",
+            "s3cret",
+            "a`, expected `s3cret",
+        ]);
+        (kind, value, any::<bool>())
+            .prop_map(|(kind, value, whole)| if whole { value.to_owned() } else { format!("{{\"{kind}\":{value}}}") })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        #[test]
+        fn lines_are_the_same_in_any_pieces(text in vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..60), piece in 1usize..9) {
+            let mut expected: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+            expected.pop_if(|last| last.is_empty());
+            prop_assert_eq!(lines_of(&text, piece), expected);
+        }
+
+        #[test]
+        fn any_bytes_are_an_update_or_refused(line in vec(any::<u8>(), 0..60)) {
+            let _ = parse_update(&line);
+            let _ = parse_status(&line);
+        }
+
+        #[test]
+        fn a_line_that_is_no_update_is_refused_without_what_it_holds(line in misplaced()) {
+            if let Err(reason) = parse_update(line.as_bytes()) {
+                prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
+            }
+            if let Err(reason) = parse_status(line.as_bytes()) {
+                prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
+            }
+        }
+    }
+}

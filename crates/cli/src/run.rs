@@ -1,0 +1,177 @@
+mod group;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use tokio::signal::unix::{SignalKind, signal};
+use vmcp_status::StatusHandle;
+use vmcp_status_discovery::group::GroupDiscovery;
+use vmcp_status_discovery::probe::{Prober, ProberOptions};
+use vmcp_status_discovery::{CheckLimit, Checks};
+
+use self::group::Group;
+use super::config::Config;
+use super::health::HealthArgs;
+use super::target::{EndSignals, TargetArgs, exit_code};
+use crate::get;
+use crate::global::{Failure, Global};
+
+const EXAMPLES: &str = "The configuration:
+  name: my-vmcp                 # of the vMCP; --name and VMCP_NAME come first
+  interval: 30s                 # time between two checks of a backend
+  timeout: 10s                  # for one check
+  degradedAbove: 2s             # a slower backend is degraded
+  maxConcurrentChecks: 16
+  caFile: extra-ca.pem          # trusted beside the system's certificates
+  insecureSkipTlsVerify: false  # true: anybody on the way can read the tokens
+  backends:
+  - name: weather
+    url: https://weather.example/mcp
+    authType: oauth2            # reported as it stands here
+    authConfigRef: weather-auth
+    bearerTokenEnv: WEATHER_TOKEN   # or bearerTokenFile; read before each check
+    interval: 1m                # interval, timeout and degradedAbove of its own
+
+Examples:
+  vmcp-status run -c vmcp.yaml
+  vmcp-status run -c vmcp.yaml --once
+  kill -HUP PID                 # after the configuration was changed
+  vmcp-status run --kubernetes my-vmcp -n my-namespace           # the group that its spec names
+  vmcp-status run --group my-group -n my-namespace               # to a state file
+  vmcp-status run --group my-group -n my-namespace --once
+
+Backends of a group are the MCPServers, MCPRemoteProxies and MCPServerEntries that
+name it; they are followed as they change. With a configuration too, its settings
+hold for them, and its own backends are checked beside them. The rights for it:
+vmcp-status rbac --discovery.
+
+Exit codes: 0 ended as asked and all is stored; 1 something failed; 2 wrong usage.";
+
+/// Check backends as an MCP client, and report how they are until SIGTERM or ctrl-C
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("in_cluster").multiple(true))]
+pub(crate) struct RunArgs {
+    /// The backends, in YAML; read again on SIGHUP
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Find the backends in this MCPGroup [default without --config: the one that the VirtualMCPServer names]
+    #[arg(long, value_name = "GROUP", group = "in_cluster")]
+    group: Option<String>,
+    /// Check every backend once, store and print what was found, and end
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    health: HealthArgs,
+}
+
+pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Failure> {
+    let mut config = args.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+    if args.once {
+        // No backend is checked twice while another's first check goes on.
+        config.interval = Duration::MAX;
+        config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
+    }
+    let name = args.target.name(config.name.as_deref())?;
+    let group = match (&args.group, &args.config) {
+        (None, Some(_)) => None,
+        (named, _) => Some(Group::find(&args.target, named.as_deref(), config.name.as_deref()).await?),
+    };
+    let prober = Prober::new(ProberOptions {
+        accept_invalid_certs: config.insecure_skip_tls_verify,
+        extra_ca: config.extra_ca.clone(),
+        ..ProberOptions::default()
+    })?;
+    let mut signals = EndSignals::new()?;
+    let bound = args.health.bind().await?;
+    let window = if args.once { Duration::MAX } else { start_window(&config) };
+    let builder = args.target.reporter(global, config.name.as_deref()).await?;
+    let (handle, reporter) = builder.derive_phase(true).start_window(window).start();
+    let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
+    let limit = CheckLimit::new(config.max_concurrent_checks);
+    let mut checks = Checks::new(prober.clone(), handle.source("config"), limit.clone());
+    let discovery = group.map(|group| group.start(&config, prober, limit, &handle)).transpose()?;
+
+    checks.set(config.backends).await;
+    if args.once {
+        tokio::select! {
+            () = first_round(&checks, discovery.as_ref()) => drop(handle.first_round_done()),
+            signal = signals.wait() => tracing::info!(signal, "ending early"),
+        }
+    } else {
+        keep_checking(args.config.as_deref(), &mut checks, discovery.as_ref(), &handle, &mut signals).await?;
+    }
+    checks.end().await;
+    if let Some(discovery) = discovery {
+        discovery.end().await;
+    }
+    let outcome = reporter.shutdown().await;
+    endpoints.end().await;
+    if args.once
+        && let Some(status) = &outcome.stored
+    {
+        get::print(&name, status).await?;
+    }
+    Ok(exit_code(&outcome))
+}
+
+/// The time in which the first check of every backend ends, if they do not have
+/// to wait for each other; law 8 wants nothing written meanwhile that a restart
+/// would take back.
+fn start_window(config: &Config) -> Duration {
+    let longest = config.backends.iter().map(|backend| backend.timeout).chain([config.timeout]).max();
+    longest.unwrap_or_default().saturating_mul(2).saturating_add(Duration::from_secs(2))
+}
+
+/// Until every backend has been checked once.
+fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) -> impl Future<Output = ()> + use<> {
+    let (checks, discovery) = (checks.first_round(), discovery.map(GroupDiscovery::first_round));
+    async move {
+        checks.await;
+        if let Some(discovery) = discovery {
+            discovery.await;
+        }
+    }
+}
+
+/// Until a signal asks to end.
+async fn keep_checking(
+    config: Option<&Path>,
+    checks: &mut Checks,
+    discovery: Option<&GroupDiscovery>,
+    handle: &StatusHandle,
+    signals: &mut EndSignals,
+) -> std::io::Result<()> {
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut starting = true;
+    let mut first_round = Box::pin(self::first_round(checks, discovery));
+    loop {
+        tokio::select! {
+            signal = signals.wait() => {
+                tracing::info!(signal, "ending");
+                return Ok(());
+            }
+            () = &mut first_round, if starting => {
+                starting = false;
+                handle.first_round_done();
+            }
+            _ = reload.recv() => match config.map(Config::load) {
+                None => tracing::info!("there is no configuration to be read again"),
+                Some(Ok(new)) => {
+                    tracing::info!(backends = new.backends.len(), "configuration read again");
+                    if let Some(discovery) = discovery {
+                        discovery.reserve(new.names());
+                    }
+                    checks.set(new.backends).await;
+                    first_round = Box::pin(self::first_round(checks, discovery));
+                }
+                Some(Err(error)) => {
+                    tracing::error!(error = %error, "configuration not changed");
+                }
+            },
+        }
+    }
+}

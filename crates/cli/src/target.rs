@@ -1,0 +1,287 @@
+//! Where a command's status is stored, and the reporter that stores it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+use kube::Client;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vmcp_status::http::Readiness;
+use vmcp_status::{
+    AnySink, ElectionOptions, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder,
+    StateFile, StateFileError, StatusLocation, connect,
+};
+
+use crate::global::{Failure, Global, say};
+
+const DEFAULT_NAME: &str = "vmcp";
+/// The version of the CRD in which its objects are stored.
+pub(crate) const API_VERSION: &str = "toolhive.stacklok.dev/v1beta1";
+
+/// What the commands that report understand.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    /// Name of the vMCP and its state file [default: the configuration's, else $VMCP_NAME, else vmcp]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Report to this VirtualMCPServer of a cluster [default: $VMCP_NAME, if $VMCP_NAMESPACE is set too]
+    #[arg(long, value_name = "NAME", conflicts_with = "name", group = "in_cluster")]
+    kubernetes: Option<String>,
+    /// Its namespace [default: $VMCP_NAMESPACE, else that of the pod or context]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "in_cluster")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// API version of the CRD
+    #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
+    api_version: String,
+    #[command(flatten)]
+    location: LocationArgs,
+    /// Of several replicas let one write, elected by a Lease
+    #[arg(long, env = "VMCP_LEADER_ELECT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    leader_elect: bool,
+    /// Let another replica take over from one that was silent for this long, 1s to 1h
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration, requires = "leader_elect")]
+    lease_duration: Duration,
+    /// Name of the Lease [default: vmcp-status- and the name of the object]
+    #[arg(long, value_name = "NAME", requires = "leader_elect")]
+    lease_name: Option<String>,
+    /// Write at most once in this time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    write_interval: Duration,
+    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file, else 5m]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    refresh: Option<Duration>,
+    /// How long the last write may take at the end
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    shutdown_grace: Duration,
+    /// Make Kubernetes Events about what changes; the role must allow them: see vmcp-status rbac --events
+    #[arg(long, env = "VMCP_EVENTS", value_parser = FalseyValueParser::new())]
+    events: bool,
+}
+
+/// Which cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// Context of the kubeconfig [default: the pod's own credentials, else the current context]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// In which of its two homes the status of a `VirtualMCPServer` lives.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LocationArgs {
+    /// Where in the object the status is written
+    #[arg(
+        long,
+        value_name = "WHERE",
+        value_enum,
+        env = "VMCP_STATUS_LOCATION",
+        hide_env_values = true,
+        default_value_t
+    )]
+    status_location: LocationName,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LocationName {
+    /// status.runtime where the CRD has it and what is written there stays, else
+    /// the top level.
+    // A variable that is set to nothing is not set.
+    #[default]
+    #[value(alias = "")]
+    Auto,
+    /// status.runtime, from which ToolHive's operator fills the top level.
+    Runtime,
+    /// The top level of the status. A status.runtime that is there is removed,
+    /// for the operator would overwrite the top level from it.
+    TopLevel,
+}
+
+impl LocationArgs {
+    pub(crate) fn location(self) -> StatusLocation {
+        match self.status_location {
+            LocationName::Auto => StatusLocation::Auto,
+            LocationName::Runtime => StatusLocation::Runtime,
+            LocationName::TopLevel => StatusLocation::TopLevel,
+        }
+    }
+}
+
+/// A place in a cluster.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    /// The object that is reported to, if the status goes there.
+    pub(crate) object: Option<String>,
+    pub(crate) api_version: String,
+}
+
+/// Where a status goes.
+#[derive(Debug)]
+enum Target {
+    File { name: String },
+    Kubernetes { namespace: Option<String>, name: String },
+}
+
+impl Target {
+    /// How often to refresh by default. In a cluster each refresh is a read and,
+    /// since times have moved, a write: at 30 s these would be a hundred times
+    /// what changes cost.
+    fn refresh(&self) -> Duration {
+        Duration::from_secs(match self {
+            Target::File { .. } => 30,
+            Target::Kubernetes { .. } => 300,
+        })
+    }
+}
+
+impl TargetArgs {
+    /// What arguments, configuration and environment say together.
+    fn target(&self, configured: Option<&str>) -> Result<Target, Failure> {
+        if let Some(name) = &self.kubernetes {
+            let namespace = self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE"));
+            return Ok(Target::Kubernetes { namespace, name: name.clone() });
+        }
+        if let Some(name) = &self.name {
+            return Ok(Target::File { name: name.clone() });
+        }
+        match (variable("VMCP_NAME"), variable("VMCP_NAMESPACE")) {
+            (Some(name), Some(namespace)) => Ok(Target::Kubernetes { namespace: Some(namespace), name }),
+            (None, Some(_)) => Err(Mode::from_env().expect_err("half of it is not set").into()),
+            (name, None) => {
+                let name = configured.map(String::from).or(name).unwrap_or_else(|| DEFAULT_NAME.into());
+                Ok(Target::File { name })
+            }
+        }
+    }
+
+    fn election(&self) -> ElectionOptions {
+        let (lease_duration, lease_name) = (self.lease_duration, self.lease_name.clone());
+        ElectionOptions { lease_duration, lease_name, ..ElectionOptions::default() }
+    }
+
+    /// The name of the vMCP.
+    pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
+        let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
+        Ok(name)
+    }
+
+    /// When a process that reports there is ready.
+    pub(crate) fn readiness(&self, configured: Option<&str>) -> Result<Readiness, Failure> {
+        Ok(match self.target(configured)? {
+            Target::File { .. } => Readiness::Always,
+            Target::Kubernetes { .. } => Readiness::Stored,
+        })
+    }
+
+    /// Whether the status goes to a cluster.
+    pub(crate) fn is_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
+        Ok(matches!(self.target(configured)?, Target::Kubernetes { .. }))
+    }
+
+    /// The cluster, wherever the status goes.
+    pub(crate) async fn cluster(&self, configured: Option<&str>) -> Result<Cluster, Failure> {
+        let (namespace, object) = match self.target(configured)? {
+            Target::Kubernetes { namespace, name } => (namespace, Some(name)),
+            Target::File { .. } => (self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE")), None),
+        };
+        let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Cluster { client, namespace, object, api_version: self.api_version.clone() })
+    }
+
+    /// A reporter to the store that arguments, configuration and environment
+    /// name.
+    pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
+        let target = self.target(configured)?;
+        let refresh = self.refresh.unwrap_or(target.refresh());
+        let refresh = Some(refresh).filter(|refresh| !refresh.is_zero());
+        let sink = match target {
+            Target::File { .. } if self.leader_elect => {
+                let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
+                return Err(format!("leaders are elected in a cluster only: {advice}").into());
+            }
+            Target::File { name } => {
+                let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
+                tracing::debug!(path = %sink.path().display(), "reporting to a state file");
+                AnySink::new(sink)
+            }
+            Target::Kubernetes { name, .. } => {
+                let Cluster { client, namespace, .. } = self.cluster(configured).await?;
+                let (group, version) = group_version(&self.api_version)?;
+                tracing::debug!(namespace, name, "reporting to Kubernetes");
+                let mut sink = KubernetesSink::new(client, &namespace, &name)?
+                    .group_version(group, version)?
+                    .location(self.location.location());
+                if self.events {
+                    sink = sink.with_events(EventOptions::default());
+                }
+                if self.leader_elect {
+                    sink = sink.with_election(self.election())?;
+                }
+                AnySink::new(sink)
+            }
+        };
+        Ok(Reporter::builder(sink)
+            .write_interval(self.write_interval)
+            .periodic_interval(refresh)
+            .shutdown_grace(self.shutdown_grace))
+    }
+}
+
+/// The two parts of an `--api-version`.
+pub(crate) fn group_version(api_version: &str) -> Result<(&str, &str), Failure> {
+    api_version.split_once('/').ok_or_else(|| "--api-version wants GROUP/VERSION".into())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let sensible = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if sensible.contains(&duration) { Ok(duration) } else { Err("use a time between 1s and 1h".into()) }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The directory that arguments and environment name.
+pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, StateFileError> {
+    global.state_dir.clone().map_or_else(StateFile::default_dir, Ok)
+}
+
+/// The exit code after a shutdown; says what is not stored.
+pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
+    match &outcome.unstored {
+        None => ExitCode::SUCCESS,
+        Some(unstored) => {
+            say(&format!("error: the last status is not stored: {}", unstored.why));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The signals that ask a process to end.
+pub(crate) struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(EndSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for SIGTERM or ctrl-C; returns which.
+    pub(crate) async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "ctrl-C",
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `vmcp-status run` with the backends of a group.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vmcp_status::StateFile;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use vmcp_status_testkit::group::{Cluster, NAMESPACE};
+use vmcp_status_testkit::mcp::{Behaviour, McpServer};
+
+/// The program without anything that this process was given.
+fn program(cluster: &Cluster, user: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("run").args(args).arg("--kubeconfig").arg(cluster.server.kubeconfig(user));
+    command
+}
+
+fn ended(child: Child) -> Output {
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    child.wait_with_output().expect("it ends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn run_follows_the_group_that_its_object_names() {
+    let cluster = Cluster::start("program").await;
+    let files = McpServer::start(Behaviour::Modern).await;
+    let mine = json!({"name": "g"});
+    cluster.create("MCPGroup", "g", json!({}), Value::Null).await;
+    cluster
+        .create("MCPServer", "files", json!({"groupRef": mine}), json!({"phase": "Ready", "url": files.url()}))
+        .await;
+    let began = Instant::now();
+    let child = program(&cluster, "dynamic", &["--kubernetes", "program", "-n", NAMESPACE]).spawn().expect("it runs");
+    cluster.stored(began, "first status of the program", |s| s.is("files", "ready", "") && s.phase() == "Ready").await;
+    let entry = json!({"groupRef": mine, "remoteUrl": files.url(), "transport": "streamable-http"});
+    let at = cluster.create("MCPServerEntry", "mail", entry, json!({"phase": "Valid"})).await;
+    cluster
+        .promptly(at, "entry that came later", |s| {
+            s.is("mail", "ready", "") && s.message() == "2 of 2 backends routable"
+        })
+        .await;
+    let at = cluster.delete("MCPServer", "files").await;
+    cluster.promptly(at, "server that went", |s| s.names() == ["mail"]).await;
+    let output = ended(child);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn run_once_shows_a_group_beside_the_backends_of_a_file() {
+    let cluster = Cluster::start("once").await;
+    let files = McpServer::start(Behaviour::Modern).await;
+    cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
+    cluster.create("MCPServer", "files", json!({}), json!({"phase": "Ready", "url": files.url()})).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("vmcp.yaml");
+    std::fs::write(&config, format!("backends:\n- {{name: files, url: '{}'}}\n", files.url())).expect("written");
+    let mut command = program(&cluster, "dynamic", &["--group", "tools", "-n", NAMESPACE, "--name", "local", "--once"]);
+    let output = command.arg("-c").arg(&config).env("VMCP_STATE_DIR", dir.path()).output().expect("it runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    for line in ["files", "mcpserver/files", "2 of 2 backends routable"] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    let status = StateFile::load(&dir.path().join("local.json")).expect("a state").status;
+    assert_eq!(status.discovered_backends.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn run_says_what_it_may_not_do_once() {
+    let cluster = Cluster::start("rights").await;
+    let output = program(&cluster, "least", &["--kubernetes", "rights", "-n", NAMESPACE]).output().expect("it runs");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("--group") && err.contains("get on virtualmcpservers"), "{err}");
+
+    let group = json!(["toolhive.stacklok.dev"]);
+    let rules = json!([
+        {"verbs": ["patch"], "apiGroups": group, "resources": ["virtualmcpservers/status"]},
+        {"verbs": ["list", "watch"], "apiGroups": group, "resources": ["mcpgroups", "mcpservers", "mcpserverentries"]},
+    ]);
+    cluster.server.grant("dynamic", rules).await;
+    cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
+    let began = Instant::now();
+    let args = ["--kubernetes", "rights", "-n", NAMESPACE, "--group", "tools"];
+    let mut child = program(&cluster, "dynamic", &args).spawn().expect("it runs");
+    let lines = BufReader::new(child.stderr.take().expect("piped"));
+    cluster.stored(began, "without rights on two kinds", |s| s.phase() == "Ready").await;
+    // Meanwhile what is forbidden is tried some times more.
+    for count in 1..=5 {
+        let at = cluster.create("MCPServer", &format!("files-{count}"), json!({}), Value::Null).await;
+        cluster.promptly(at, "the others go on", |s| s.names().len() == count).await;
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let mut lines: Vec<_> = lines.lines().map_while(Result::ok).collect();
+    let _ = child.wait();
+    let _ = child.stdout.take().expect("piped").read(&mut [0; 1]);
+    lines.retain(|line| line.contains("WARN"));
+    assert_eq!(lines.len(), 2, "one line for each kind: {lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("get, list and watch on mcpremoteproxies")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("mcpexternalauthconfigs")), "{lines:#?}");
+}

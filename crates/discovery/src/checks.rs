@@ -1,0 +1,383 @@
+//! Checks a list of backends side by side and reports each finding.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+
+use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
+use crate::timing::{jittered, spread};
+use vmcp_status::SourceHandle;
+use vmcp_status::{BackendStatus, DiscoveredBackend};
+
+/// One backend, and how it is checked.
+#[derive(Clone, PartialEq)]
+pub struct CheckedBackend {
+    /// Its key.
+    pub name: String,
+    /// Its streamable HTTP endpoint.
+    pub url: Url,
+    /// See [`DiscoveredBackend::auth_type`].
+    pub auth_type: String,
+    /// See [`DiscoveredBackend::auth_config_ref`].
+    pub auth_config_ref: String,
+    /// Where the bearer token comes from, if it wants one.
+    pub token: Option<TokenSource>,
+    /// Time from one check to the next, with a jitter of a tenth; from the first
+    /// to the second, half of it to one and a half, which spreads many backends
+    /// over the interval.
+    pub interval: Duration,
+    /// Time that one check may take.
+    pub timeout: Duration,
+    /// A backend that answers more slowly is degraded.
+    pub degraded_above: Duration,
+}
+
+impl fmt::Debug for CheckedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password, in its user part or its query.
+        f.debug_struct("CheckedBackend")
+            .field("name", &self.name)
+            .field("url", &bare(self.url.clone()))
+            .field("auth_type", &self.auth_type)
+            .field("auth_config_ref", &self.auth_config_ref)
+            .field("token", &self.token)
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("degraded_above", &self.degraded_above)
+            .finish()
+    }
+}
+
+/// Where a bearer token is read from, anew before each check: a token that is
+/// rotated is picked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The environment variable of this name.
+    Env(String),
+    /// This file.
+    File(PathBuf),
+}
+
+impl TokenSource {
+    fn read(&self) -> Option<Secret> {
+        let token = match self {
+            TokenSource::Env(variable) => std::env::var(variable).ok(),
+            TokenSource::File(path) => std::fs::read_to_string(path).ok(),
+        };
+        token.filter(|token| !token.trim().is_empty()).map(Secret::new)
+    }
+}
+
+/// What a backend says whose credentials cannot be read here.
+const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
+
+/// At most so many checks at the same time, however many [`Checks`] share it.
+#[derive(Clone, Debug)]
+pub struct CheckLimit(Arc<Semaphore>);
+
+impl CheckLimit {
+    /// At least one.
+    pub fn new(at_once: usize) -> Self {
+        CheckLimit(Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+}
+
+impl From<usize> for CheckLimit {
+    fn from(at_once: usize) -> Self {
+        CheckLimit::new(at_once)
+    }
+}
+
+/// A backend to check, and what else is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) backend: CheckedBackend,
+    /// How it is shown until its first check.
+    pub(crate) initial: BackendStatus,
+    /// Said beside what the checks find.
+    pub(crate) note: String,
+}
+
+impl From<CheckedBackend> for Wanted {
+    fn from(backend: CheckedBackend) -> Self {
+        Wanted { backend, initial: BackendStatus::Unknown, note: String::new() }
+    }
+}
+
+impl Wanted {
+    /// Whether the same is asked of the same server.
+    fn has_target_of(&self, other: &Self) -> bool {
+        (&self.backend.url, &self.backend.token) == (&other.backend.url, &other.backend.token)
+    }
+
+    /// Whether the two differ in nothing but what is reported.
+    fn is_checked_as(&self, other: &Self) -> bool {
+        let timing = |wanted: &Self| (wanted.backend.interval, wanted.backend.timeout, wanted.backend.degraded_above);
+        self.has_target_of(other) && timing(self) == timing(other) && self.initial == other.initial
+    }
+}
+
+/// Tasks that check backends, one for each, and report through one handle.
+///
+/// New backends are checked at once, as fast as the limit allows.
+///
+/// Dropping it ends the tasks.
+#[derive(Debug)]
+pub struct Checks {
+    prober: Prober,
+    handle: SourceHandle,
+    limit: CheckLimit,
+    running: HashMap<String, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    wanted: Wanted,
+    task: JoinHandle<()>,
+    last: watch::Receiver<Option<Last>>,
+}
+
+/// What the last check found, and what the next one needs.
+#[derive(Clone, Debug)]
+struct Last {
+    status: BackendStatus,
+    message: String,
+    revision: String,
+    at: DateTime<Utc>,
+    failures: u32,
+    lifecycle: Lifecycle,
+    next: Instant,
+}
+
+/// A backend that was checked until now.
+pub(crate) struct Past {
+    wanted: Wanted,
+    last: Option<Last>,
+}
+
+impl Past {
+    /// What of it holds for the backend as it is wanted now.
+    fn for_now(self, wanted: &Wanted) -> Option<Last> {
+        let last = self.last.filter(|_| wanted.has_target_of(&self.wanted))?;
+        let next = if wanted.is_checked_as(&self.wanted) { last.next } else { Instant::now() };
+        Some(Last { next, ..last })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Running {
+    /// Ends the task. When this returns it reports nothing any more.
+    async fn end(mut self) -> Past {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        let last = self.last.borrow().clone();
+        Past { wanted: self.wanted.clone(), last }
+    }
+}
+
+impl Checks {
+    /// No checks yet; of those to come at most as many as the limit says run at
+    /// the same time. A number is a limit of its own.
+    pub fn new(prober: Prober, handle: SourceHandle, limit: impl Into<CheckLimit>) -> Self {
+        Checks { prober, handle, limit: limit.into(), running: HashMap::new() }
+    }
+
+    /// Checks these backends from now on. One that is checked already in just
+    /// this way goes on undisturbed; one whose settings changed is checked anew
+    /// and keeps its last finding till then if it is at the same address; a new
+    /// one is reported as unknown until its first check; one that is gone is
+    /// removed.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Call it again if it was dropped: some of the changes may be missing.
+    pub async fn set(&mut self, backends: impl IntoIterator<Item = CheckedBackend>) {
+        let wanted: HashMap<String, Wanted> =
+            backends.into_iter().map(|backend| (backend.name.clone(), backend.into())).collect();
+        let ended = self.end_others(&wanted).await;
+        for name in ended.keys().filter(|name| !wanted.contains_key(*name)) {
+            self.handle.remove_backend(name.as_str());
+        }
+        self.begin(wanted, ended);
+    }
+
+    /// Ends what is not wanted in just this way. When this returns, nothing of
+    /// it is reported any more; removing it is left to the caller.
+    pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, Wanted>) -> HashMap<String, Past> {
+        let (kept, ended): (HashMap<_, _>, HashMap<_, _>) =
+            self.running.drain().partition(|(name, running)| wanted.get(name) == Some(&running.wanted));
+        self.running = kept;
+        let mut past = HashMap::with_capacity(ended.len());
+        for (name, running) in ended {
+            past.insert(name, running.end().await);
+        }
+        past
+    }
+
+    /// Reports and checks what is not checked yet.
+    pub(crate) fn begin(&mut self, wanted: HashMap<String, Wanted>, mut past: HashMap<String, Past>) {
+        // In the order in which they are listed, so that a store that keeps the
+        // order of arrival has the same one after each start.
+        let wanted: BTreeMap<String, Wanted> = wanted.into_iter().collect();
+        for (name, wanted) in wanted {
+            if !self.running.contains_key(&name) {
+                let last = past.remove(&name).and_then(|past| past.for_now(&wanted));
+                self.handle.upsert_backend(reported(&wanted, last.as_ref()));
+                self.running.insert(name, self.start(wanted, last));
+            }
+        }
+    }
+
+    /// Waits until every backend there is now has been checked once.
+    pub fn first_round(&self) -> impl Future<Output = ()> + Send + use<> {
+        let checked: Vec<_> = self.running.values().map(|running| running.last.clone()).collect();
+        async move {
+            // An error says that the task is gone; then nothing is to be waited for.
+            join_all(checked.into_iter().map(async |mut last| drop(last.wait_for(Option::is_some).await))).await;
+        }
+    }
+
+    /// Ends all checks. What they found stays reported.
+    pub async fn end(mut self) {
+        for (_, running) in self.running.drain() {
+            running.end().await;
+        }
+    }
+
+    fn start(&self, wanted: Wanted, last: Option<Last>) -> Running {
+        let (found, seen) = watch::channel(last.clone());
+        let check = Check {
+            prober: self.prober.clone(),
+            handle: self.handle.clone(),
+            limit: self.limit.clone(),
+            wanted: wanted.clone(),
+        };
+        Running { wanted, task: tokio::spawn(check.run(last, found)), last: seen }
+    }
+}
+
+/// The task of one backend.
+struct Check {
+    prober: Prober,
+    handle: SourceHandle,
+    limit: CheckLimit,
+    wanted: Wanted,
+}
+
+impl Check {
+    async fn run(self, mut last: Option<Last>, found: watch::Sender<Option<Last>>) {
+        loop {
+            if let Some(last) = &last {
+                sleep_until(last.next).await;
+            }
+            let Ok(permit) = Arc::clone(&self.limit.0).acquire_owned().await else { return };
+            let now = self.check(last.as_ref()).await;
+            drop(permit);
+            if !self.handle.upsert_backend(reported(&self.wanted, Some(&now))) {
+                return;
+            }
+            found.send_replace(Some(now.clone()));
+            last = Some(now);
+        }
+    }
+
+    async fn check(&self, last: Option<&Last>) -> Last {
+        let CheckedBackend { name, url, token, interval, timeout, degraded_above, .. } = &self.wanted.backend;
+        // Many that are new at the same time must not stay in step.
+        let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
+        let next = Instant::now() + pause;
+        let mut lifecycle = last.map(|last| last.lifecycle).unwrap_or_default();
+        let finding = match token.as_ref().map(TokenSource::read) {
+            Some(None) => {
+                tracing::warn!(backend = name, ?token, "token cannot be read");
+                Finding {
+                    health: Health::Unavailable,
+                    message: NO_CREDENTIALS.into(),
+                    revision: None,
+                    elapsed: Duration::ZERO,
+                }
+            }
+            bearer => {
+                let target = Target {
+                    bearer: bearer.flatten(),
+                    timeout: *timeout,
+                    degraded_above: *degraded_above,
+                    ..Target::new(url.clone())
+                };
+                self.prober.check(&target, &mut lifecycle).await
+            }
+        };
+        let status = match finding.health {
+            Health::Ready => BackendStatus::Ready,
+            Health::Degraded => BackendStatus::Degraded,
+            Health::Unavailable => BackendStatus::Unavailable,
+            Health::Unauthenticated => BackendStatus::Unauthenticated,
+        };
+        tracing::debug!(backend = name, %status, elapsed = ?finding.elapsed, "checked");
+        let failures = last.map_or(0, |last| last.failures).saturating_add(1);
+        Last {
+            status,
+            message: finding.message,
+            revision: finding.revision.unwrap_or_default(),
+            at: Utc::now(),
+            failures: if status == BackendStatus::Unavailable { failures } else { 0 },
+            lifecycle,
+            next,
+        }
+    }
+}
+
+/// What is known, with or without a check.
+fn reported(wanted: &Wanted, last: Option<&Last>) -> DiscoveredBackend {
+    let Wanted { backend, initial, note } = wanted;
+    let without_check = DiscoveredBackend {
+        url: bare(backend.url.clone()),
+        status: *initial,
+        auth_type: backend.auth_type.clone(),
+        auth_config_ref: backend.auth_config_ref.clone(),
+        message: note.clone(),
+        ..DiscoveredBackend::named(backend.name.clone())
+    };
+    let Some(last) = last else { return without_check };
+    DiscoveredBackend {
+        status: last.status,
+        message: joined([&last.message, note]),
+        mcp_revision: last.revision.clone(),
+        last_health_check: Some(last.at),
+        consecutive_failures: last.failures,
+        ..without_check
+    }
+}
+
+/// Two messages as one; either may be empty.
+pub(crate) fn joined([one, other]: [&str; 2]) -> String {
+    let separator = if one.is_empty() || other.is_empty() { "" } else { "; " };
+    [one, separator, other].concat()
+}
+
+/// The URL as it is shown: credentials are for the backend alone.
+pub(crate) fn bare(mut url: Url) -> String {
+    // A URL that cannot have any has none either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+
+use super::*;
+use crate::probe::ProberOptions;
+use vmcp_status::{NoOpSink, Reporter, StatusHandle};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+
+fn prober() -> Prober {
+    Prober::new(ProberOptions::default()).expect("options are usable")
+}
+
+/// A backend whose check is over at once and asks nobody: its token cannot be
+/// read. So its checks can be counted in paused time.
+fn backend(name: impl Into<String>) -> CheckedBackend {
+    CheckedBackend {
+        name: name.into(),
+        url: "http://user:secret@a/mcp?key=1".parse().expect("a URL"),
+        auth_type: String::new(),
+        auth_config_ref: String::new(),
+        token: Some(TokenSource::File("/nowhere/token".into())),
+        interval: INTERVAL,
+        timeout: Duration::from_secs(10),
+        degraded_above: Duration::from_secs(2),
+    }
+}
+
+fn wanted(name: &str) -> Wanted {
+    backend(name).into()
+}
+
+fn checks(limit: impl Into<CheckLimit>) -> (Checks, StatusHandle) {
+    let (handle, _) = Reporter::builder(NoOpSink::silent()).start();
+    (Checks::new(prober(), handle.source("test"), limit), handle)
+}
+
+async fn stored(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
+    handle.flush().await.expect("stored");
+    let progress = handle.watch().borrow().clone();
+    progress.stored.and_then(|status| status.backend(name).cloned()).expect("it is reported")
+}
+
+/// Sets what is wanted, as the discovery of a group does.
+async fn set(checks: &mut Checks, all: &[Wanted]) {
+    let wanted: HashMap<_, _> = all.iter().map(|wanted| (wanted.backend.name.clone(), wanted.clone())).collect();
+    let past = checks.end_others(&wanted).await;
+    checks.begin(wanted, past);
+}
+
+/// The times of the checks of each backend until then.
+async fn times(checks: &Checks, start: Instant, until: Duration) -> BTreeMap<String, Vec<Duration>> {
+    let mut times: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    let next = |name: String, mut last: watch::Receiver<Option<Last>>| async move {
+        last.changed().await.ok().map(|()| (name, last))
+    };
+    let mut waiting: FuturesUnordered<_> =
+        checks.running.iter().map(|(name, running)| next(name.clone(), running.last.clone())).collect();
+    while let Ok(Some(Some((name, last)))) = tokio::time::timeout_at(start + until, waiting.next()).await {
+        times.entry(name.clone()).or_default().push(start.elapsed());
+        waiting.push(next(name, last));
+    }
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_backends_are_checked_once_per_interval_each_and_spread_over_it() {
+    let (mut checks, _handle) = checks(16);
+    let start = Instant::now();
+    checks.set((0..500).map(|i| backend(format!("b{i}")))).await;
+    let times = times(&checks, start, 6 * INTERVAL).await;
+    assert_eq!(times.len(), 500);
+    for (name, times) in &times {
+        assert_eq!(times[0], Duration::ZERO, "the first findings come soon: {name}");
+        let gaps: Vec<_> = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+        let within = |gap: Duration, least: f64, most: f64| {
+            gap >= INTERVAL.mul_f64(least) && gap <= INTERVAL.mul_f64(most) + Duration::from_millis(2)
+        };
+        assert!(within(gaps[0], 0.5, 1.5), "{name}: {gaps:?}");
+        assert!(gaps[1..].iter().all(|gap| within(*gap, 0.9, 1.1)), "{name}: {gaps:?}");
+    }
+    let mut by_second: BTreeMap<u64, usize> = BTreeMap::new();
+    for time in times.values().flatten() {
+        *by_second.entry(time.as_secs()).or_default() += 1;
+    }
+    let steady = |second: &u64| (45..165).contains(second);
+    let counts: Vec<_> = by_second.iter().filter(|(second, _)| steady(second)).map(|(_, count)| *count).collect();
+    let (most, total) = (counts.iter().max().expect("there are checks"), counts.iter().sum::<usize>());
+    println!("500 backends, {INTERVAL:?}: {total} checks in 120 s, at most {most} in one second");
+    assert_eq!(counts.len(), 120, "no second without a check");
+    assert!((1850..=2150).contains(&total), "once per interval each: {total}");
+    assert!(*most <= 40, "17 a second on average, and never many more: {most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_finding_and_schedule() {
+    let (mut checks, handle) = checks(4);
+    let start = Instant::now();
+    set(&mut checks, &[wanted("a"), wanted("b")]).await;
+    checks.first_round().await;
+    let first = checks.running["b"].last.borrow().clone().expect("checked");
+
+    let noted = Wanted { note: "something else".into(), ..wanted("b") };
+    set(&mut checks, &[wanted("a"), noted.clone()]).await;
+    let now = checks.running["b"].last.borrow().clone().expect("it keeps what was found");
+    assert_eq!((now.next, now.failures), (first.next, 1));
+    assert_eq!(stored(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
+    let seen = times(&checks, start, 6 * INTERVAL).await;
+    assert!(seen["a"].len() >= 5 && seen["b"].len() >= 5, "both go on: {seen:?}");
+    assert!(seen["b"][0] >= INTERVAL / 2, "no check before its time: {seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
+    let (mut checks, handle) = checks(CheckLimit::new(4));
+    set(&mut checks, &[wanted("a")]).await;
+    checks.first_round().await;
+    // Nothing is checked any more while all permits are taken.
+    let all = Arc::clone(&checks.limit.0).acquire_many_owned(4).await.expect("open");
+
+    let ready = Wanted { initial: BackendStatus::Ready, ..wanted("a") };
+    set(&mut checks, std::slice::from_ref(&ready)).await;
+    let now = stored(&handle, "a").await;
+    assert_eq!(
+        (now.status, now.message.as_str()),
+        (BackendStatus::Unavailable, NO_CREDENTIALS),
+        "found, not hoped for"
+    );
+    let moved =
+        Wanted { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
+    set(&mut checks, &[moved]).await;
+    let now = stored(&handle, "a").await;
+    assert_eq!((now.status, now.url.as_str(), now.message.as_str()), (BackendStatus::Ready, "http://b/mcp", ""));
+    assert_eq!(now.last_health_check, None);
+
+    let start = Instant::now();
+    drop(all);
+    checks.first_round().await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(stored(&handle, "a").await.status, BackendStatus::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
+    let (mut checks, handle) = checks(4);
+    set(&mut checks, &[wanted("a")]).await;
+    checks.first_round().await;
+    // It passes to another source while this one lets go of it.
+    let past = checks.end_others(&HashMap::new()).await;
+    assert_eq!(past.keys().collect::<Vec<_>>(), ["a"]);
+    handle
+        .source("other")
+        .upsert_backend(DiscoveredBackend { message: "other".into(), ..DiscoveredBackend::named("a") });
+    checks.begin(HashMap::new(), past);
+    tokio::time::advance(4 * INTERVAL).await;
+    assert_eq!(stored(&handle, "a").await.message, "other");
+}

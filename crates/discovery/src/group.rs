@@ -1,0 +1,250 @@
+//! Finds the backends of an `MCPGroup` in a cluster, keeps up with them, and
+//! checks them.
+//!
+//! In Kubernetes the backends of a vMCP are the workloads that name its group:
+//! each `MCPServer`, `MCPRemoteProxy` and `MCPServerEntry` of the namespace
+//! whose `spec.groupRef.name` is that of the group. [`GroupDiscovery`] watches
+//! them and reports them, each kind through a source-bound handle of its own
+//! (`mcpservers`, `mcpremoteproxies`, `mcpserverentries`).
+//!
+//! # What is shown of a workload
+//!
+//! | kind | phase | shown as | checked |
+//! |---|---|---|---|
+//! | `MCPServer`, `MCPRemoteProxy` | `Ready` | ready until the first check, then what checks find | yes |
+//! | | `Failed`, `Terminating`, `Stopped` | unavailable | no |
+//! | | `Pending` and any other | unknown until the first check, then what checks find | yes |
+//! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
+//! | | `Failed` | unavailable | no |
+//! | | `Pending` and any other | unknown | no: nobody has looked at its address yet |
+//!
+//! The URL is `status.url`, or `spec.remoteUrl` of an entry. A workload without
+//! one is unknown and not checked: no address is ever guessed. One that speaks
+//! HTTP+SSE is shown by its phase and says that it was not probed. Where a
+//! server is behind a proxy (`stdio`), `spec.proxyMode` says what it speaks.
+//!
+//! `spec.externalAuthConfigRef` gives `authConfigRef`, and the `spec.type` of
+//! the `MCPExternalAuthConfig` that it names gives `authType`. A reference that
+//! leads nowhere is said in the message of that backend. Secrets are not read:
+//! a backend that wants credentials is `unauthenticated`.
+//!
+//! # Names
+//!
+//! A workload keeps its name. Where kinds share one, the first of `MCPServer`,
+//! `MCPRemoteProxy`, `MCPServerEntry` keeps it, and the others are called
+//! `mcpremoteproxy/NAME` and `mcpserverentry/NAME`, which no object can be
+//! called. Names follow from what there is, not from when it was seen: at the
+//! start nothing of a kind is reported before those ahead of it are known.
+//!
+//! # Guarantees
+//!
+//! - Objects are watched, not polled. What changes is reported as soon as the
+//!   watch tells.
+//! - A list that cannot be had for 5 s sets the condition `BackendsDiscovered`
+//!   to False with the reason `BackendDiscoveryFailed`; the backends known last
+//!   stay, and are checked on. A watch that breaks and resumes shows nowhere.
+//! - A kind that the cluster does not serve or show is left out, said once in
+//!   the log, and looked for again, up to a minute apart. That is no failure
+//!   unless it holds for all three kinds of backend.
+//! - A group that does not exist is `Pending` and says so; its workloads are
+//!   listed all the same. A group whose own phase is bad hides nothing.
+//! - Each backend is checked once per interval, all of them spread over it, and
+//!   never more at once than the limit allows.
+//! - An object with nonsense in it costs itself alone.
+//!
+//! Until each backend has been checked once the phase is `Pending`; from then
+//! on phase, message and conditions are derived from the backends.
+//!
+//! # Required rights
+//!
+//! | resource of `toolhive.stacklok.dev` | verbs | without |
+//! |---|---|---|
+//! | `mcpservers`, `mcpremoteproxies`, `mcpserverentries` | `list`, `watch` | the kind is left out |
+//! | `mcpexternalauthconfigs` | `list`, `watch` | `authType` is empty, and the backend says why |
+//! | `mcpgroups` | `list`, `watch` | the group is taken to exist |
+
+mod coordinator;
+mod follow;
+mod members;
+mod object;
+mod plan;
+mod resource;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use self::coordinator::{Coordinator, Kind, Said};
+use self::follow::Follower;
+use self::members::Timing;
+use self::resource::Resource;
+use self::world::World;
+use super::checks::{CheckLimit, Checks};
+use super::probe::Prober;
+use vmcp_status::StatusHandle;
+use vmcp_status::{KubernetesSink, NameError, check_name};
+
+pub use object::group_of;
+
+/// Settings of a [`GroupDiscovery`].
+#[derive(Clone, Debug)]
+pub struct GroupOptions {
+    /// Time from one check of a backend to the next, with a jitter of a tenth.
+    /// 30 s by default.
+    pub interval: Duration,
+    /// Time that one check may take. 10 s by default.
+    pub timeout: Duration,
+    /// A backend that answers more slowly is degraded. 2 s by default.
+    pub degraded_above: Duration,
+    /// How many checks run at once. 16 by default; a clone of a limit shares it.
+    pub limit: CheckLimit,
+    /// API group of the kinds. [`KubernetesSink::GROUP`] by default.
+    pub api_group: String,
+    /// Version of the kinds. [`KubernetesSink::VERSION`] by default.
+    pub api_version: String,
+    /// Names of backends that others report: a workload of such a name is
+    /// called `mcpserver/NAME`, and so on. None by default.
+    pub reserved: BTreeSet<String>,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        GroupOptions {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            degraded_above: Duration::from_secs(2),
+            limit: CheckLimit::new(16),
+            api_group: KubernetesSink::GROUP.into(),
+            api_version: KubernetesSink::VERSION.into(),
+            reserved: BTreeSet::new(),
+        }
+    }
+}
+
+/// Tasks that find and check the backends of one group.
+///
+/// ```no_run
+/// use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions};
+/// use vmcp_status_discovery::probe::{Prober, ProberOptions};
+/// use vmcp_status::{KubernetesSink, Reporter, connect};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = connect(None, None).await?;
+/// let sink = KubernetesSink::new(client.clone(), "my-namespace", "my-vmcp")?;
+/// let (handle, reporter) = Reporter::builder(sink).start();
+/// let prober = Prober::new(ProberOptions::default())?;
+/// let options = GroupOptions::default();
+/// let discovery = GroupDiscovery::start(client, "my-namespace", "my-group", &handle, prober, options)?;
+/// // … until the gateway ends.
+/// discovery.end().await;
+/// reporter.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it ends the tasks; what they have reported stays.
+#[derive(Debug)]
+pub struct GroupDiscovery {
+    world: watch::Sender<World>,
+    settled: watch::Receiver<bool>,
+    end: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl GroupDiscovery {
+    /// Starts on the current tokio runtime, inside the current tracing span.
+    ///
+    /// The client should not repeat requests by itself, as kube's does unless
+    /// `Config::default_retry` is off; [`connect`](vmcp_status::connect()) makes one
+    /// that is right. Where the same backends are reported in another way too,
+    /// name them in [`GroupOptions::reserved`].
+    ///
+    /// # Errors
+    ///
+    /// When one of the names cannot be that of an object.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(
+        client: Client,
+        namespace: &str,
+        group: &str,
+        handle: &StatusHandle,
+        prober: Prober,
+        options: GroupOptions,
+    ) -> Result<Self, NameError> {
+        let GroupOptions { interval, timeout, degraded_above, limit, api_group, api_version, reserved } = options;
+        for (what, name) in
+            [("namespace", namespace), ("group", group), ("API group", &api_group), ("API version", &api_version)]
+        {
+            check_name(what, name)?;
+        }
+        let world = watch::Sender::new(World::new(reserved));
+        let mut followers = JoinSet::new();
+        for resource in Resource::ALL {
+            let api = Api::namespaced_with(client.clone(), namespace, &resource.api(&api_group, &api_version));
+            let only = (resource == Resource::Group).then(|| group.to_owned());
+            followers.spawn(Follower { resource, api, only, world: world.clone() }.run().in_current_span());
+        }
+        let kinds = Resource::BACKENDS.map(|resource| {
+            let handle = handle.source(resource.plural());
+            let checks = Checks::new(prober.clone(), handle.clone(), limit.clone());
+            Kind { resource, handle, checks, shown: BTreeMap::new() }
+        });
+        let (settled, seen) = watch::channel(false);
+        let end = CancellationToken::new();
+        let coordinator = Coordinator {
+            namespace: namespace.to_owned(),
+            group: group.to_owned(),
+            timing: Timing { interval, timeout, degraded_above },
+            world: world.subscribe(),
+            followers,
+            handle: handle.clone(),
+            kinds: kinds.into(),
+            said: Said::default(),
+            settled,
+            end: end.clone(),
+        };
+        let task = tokio::spawn(coordinator.run().in_current_span());
+        Ok(GroupDiscovery { world, settled: seen, end, task })
+    }
+
+    /// From now on these names are those of other backends: see
+    /// [`GroupOptions::reserved`].
+    pub fn reserve(&self, names: impl IntoIterator<Item = String>) {
+        let names: BTreeSet<String> = names.into_iter().collect();
+        self.world.send_if_modified(|world| std::mem::replace(&mut world.reserved, names.clone()) != names);
+    }
+
+    /// Waits until every kind was listed, or is known to be out of reach, and
+    /// every backend that there was then has been checked once.
+    pub fn first_round(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut settled = self.settled.clone();
+        // An error says that the task has ended; then nothing is to be waited for.
+        async move { drop(settled.wait_for(|settled| *settled).await) }
+    }
+
+    /// Ends all tasks. When this returns they report nothing any more; what
+    /// they have reported stays.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Once polled, the end comes even if the future is dropped.
+    pub async fn end(mut self) {
+        self.end.cancel();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for GroupDiscovery {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}

@@ -1,0 +1,207 @@
+//! Carries out the plan: tells what is checked and shown, and in which phase
+//! the whole is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::members::{Member, Timing};
+use super::plan::Plan;
+use super::resource::Resource;
+use super::world::{Trouble, World};
+use crate::checks::{Checks, Past, Wanted};
+use crate::timing::at;
+use vmcp_status::{Condition, DiscoveredBackend, Phase, condition_type, reason};
+use vmcp_status::{SourceHandle, StatusHandle};
+
+/// What is reported of one kind, through a handle of its own.
+pub(super) struct Kind {
+    pub(super) resource: Resource,
+    pub(super) handle: SourceHandle,
+    pub(super) checks: Checks,
+    /// What is shown without a check.
+    pub(super) shown: BTreeMap<String, DiscoveredBackend>,
+}
+
+pub(super) struct Coordinator {
+    pub(super) namespace: String,
+    pub(super) group: String,
+    pub(super) timing: Timing,
+    pub(super) world: watch::Receiver<World>,
+    /// The tasks that keep the world up to date; they end with this one.
+    pub(super) followers: JoinSet<std::convert::Infallible>,
+    pub(super) handle: StatusHandle,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) said: Said,
+    /// Whether the first round is over.
+    pub(super) settled: watch::Sender<bool>,
+    pub(super) end: CancellationToken,
+}
+
+/// What was said last, so that only news is said.
+#[derive(Default)]
+pub(super) struct Said {
+    phase: Option<Verdict>,
+    failure: Option<String>,
+    troubles: BTreeMap<Resource, (Trouble, bool)>,
+}
+
+/// Where phase and message come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pending(String),
+    Derived,
+}
+
+impl Coordinator {
+    pub(super) async fn run(mut self) {
+        let end = self.end.clone();
+        let mut first_round: Option<BoxFuture<'static, ()>> = None;
+        loop {
+            let plan = {
+                let world = self.world.borrow_and_update();
+                Plan::of(&world, &self.group, &self.timing, Instant::now())
+            };
+            let (next, settled) = (plan.next, plan.settled);
+            if settled && plan.to_check() == 0 {
+                self.settled.send_replace(true);
+            }
+            self.say(&plan);
+            self.carry_out(plan).await;
+            if settled && first_round.is_none() {
+                let rounds: Vec<_> = self.kinds.iter().map(|kind| kind.checks.first_round()).collect();
+                first_round = Some(join_all(rounds).map(drop).boxed());
+            }
+            let starting = !*self.settled.borrow();
+            tokio::select! {
+                biased;
+                () = end.cancelled() => break,
+                changed = self.world.changed() => if changed.is_err() { break },
+                () = at(next) => {}
+                () = async { first_round.as_mut().expect("asked for").await }, if starting && first_round.is_some() => {
+                    self.settled.send_replace(true);
+                }
+            }
+        }
+        self.followers.shutdown().await;
+        for kind in self.kinds {
+            kind.checks.end().await;
+        }
+    }
+
+    /// Checks and shows these, and nothing else.
+    async fn carry_out(&mut self, Plan { mut members, reserved, .. }: Plan) {
+        let mut kept = reserved;
+        kept.extend(members.values().flat_map(BTreeMap::keys).cloned());
+        let mut starts = Vec::with_capacity(self.kinds.len());
+        // First every kind lets go of what it no longer has: a name may have
+        // passed from one kind to another.
+        for kind in &mut self.kinds {
+            let (wanted, shown) = sorted(members.remove(&kind.resource).unwrap_or_default());
+            let past = kind.checks.end_others(&wanted).await;
+            for name in past.keys().chain(kind.shown.keys()).filter(|name| !kept.contains(*name)) {
+                kind.handle.remove_backend(name.as_str());
+            }
+            starts.push((wanted, shown, past));
+        }
+        for (kind, (wanted, shown, past)) in self.kinds.iter_mut().zip(starts) {
+            kind.begin(wanted, shown, past);
+        }
+    }
+
+    fn say(&mut self, plan: &Plan) {
+        self.log(&plan.troubles);
+        if self.said.failure != plan.failure {
+            let type_ = condition_type::BACKENDS_DISCOVERED;
+            match &plan.failure {
+                Some(failure) => {
+                    let why = reason::BACKEND_DISCOVERY_FAILED;
+                    self.handle.set_condition(Condition::unchecked(type_, false.into(), why, failure.as_str()));
+                }
+                None => drop(self.handle.remove_condition(type_)),
+            }
+            self.said.failure.clone_from(&plan.failure);
+        }
+        let verdict = self.verdict(plan);
+        if self.said.phase.as_ref() != Some(&verdict) {
+            match &verdict {
+                Verdict::Pending(message) => self.handle.set_phase(Phase::Pending, message.as_str()),
+                Verdict::Derived => self.handle.derive_phase(),
+            };
+            self.said.phase = Some(verdict);
+        }
+    }
+
+    fn verdict(&self, plan: &Plan) -> Verdict {
+        let Coordinator { group, namespace, .. } = self;
+        let starting = !*self.settled.borrow();
+        match &plan.failure {
+            _ if !plan.group_exists => {
+                Verdict::Pending(format!("group {group:?} does not exist in namespace {namespace:?}"))
+            }
+            Some(failure) if !plan.listed => Verdict::Pending(failure.clone()),
+            _ if !plan.settled && starting => {
+                Verdict::Pending(format!("Starting, looking for the backends of group {group:?}"))
+            }
+            _ => Verdict::Derived,
+        }
+    }
+
+    /// One line when something is out of reach, and one when it is back.
+    fn log(&mut self, troubles: &BTreeMap<Resource, (Trouble, bool)>) {
+        for (resource, (trouble, left_out)) in troubles {
+            if self.said.troubles.get(resource) == Some(&(*trouble, *left_out)) {
+                continue;
+            }
+            let (many, plural) = (resource.many(), resource.plural());
+            let what_to_do = match trouble {
+                Trouble::Forbidden => format!(": grant the verbs get, list and watch on {plural}, see RBAC.md"),
+                Trouble::NotServed => ": is this version of ToolHive older than the kind?".into(),
+                _ => String::new(),
+            };
+            let what_now = match left_out {
+                true => "left out",
+                false => "what was known of them stays",
+            };
+            tracing::warn!("{many} cannot be listed: {trouble}{what_to_do}; {what_now} until they can");
+        }
+        for resource in self.said.troubles.keys().filter(|resource| !troubles.contains_key(resource)) {
+            tracing::info!("{} are listed again", resource.many());
+        }
+        self.said.troubles.clone_from(troubles);
+    }
+}
+
+impl Kind {
+    fn begin(
+        &mut self,
+        wanted: HashMap<String, Wanted>,
+        shown: BTreeMap<String, DiscoveredBackend>,
+        past: HashMap<String, Past>,
+    ) {
+        self.checks.begin(wanted, past);
+        for (name, backend) in &shown {
+            if self.shown.get(name) != Some(backend) {
+                self.handle.upsert_backend(backend.clone());
+            }
+        }
+        self.shown = shown;
+    }
+}
+
+/// What is to be checked, and what is only to be shown.
+fn sorted(members: BTreeMap<String, Member>) -> (HashMap<String, Wanted>, BTreeMap<String, DiscoveredBackend>) {
+    let (mut wanted, mut shown) = (HashMap::new(), BTreeMap::new());
+    for (name, member) in members {
+        match member {
+            Member::Checked(backend) => drop(wanted.insert(name, *backend)),
+            Member::Shown(backend) => drop(shown.insert(name, backend)),
+        }
+    }
+    (wanted, shown)
+}

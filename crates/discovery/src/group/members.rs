@@ -1,0 +1,137 @@
+//! From the objects of a cluster to the backends of a group. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use url::Url;
+
+use super::object::Object;
+use super::resource::Resource;
+use crate::checks::{CheckedBackend, Wanted, bare, joined};
+use vmcp_status::{BackendStatus, DiscoveredBackend};
+
+/// The objects of one kind, by name.
+pub(super) type Objects = BTreeMap<String, Object>;
+
+/// How backends are checked.
+#[derive(Clone, Debug)]
+pub(super) struct Timing {
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) degraded_above: Duration,
+}
+
+/// What is known of a cluster.
+pub(super) struct Known<'a> {
+    pub(super) group: &'a str,
+    /// Names that the backends of others have.
+    pub(super) reserved: &'a BTreeSet<String>,
+    /// The kinds that are known, in the order of [`Resource::BACKENDS`].
+    pub(super) backends: Vec<(Resource, &'a Objects)>,
+    /// `None`: they cannot be read.
+    pub(super) auth_configs: Option<&'a Objects>,
+}
+
+/// One backend of the group.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Member {
+    /// To be checked.
+    Checked(Box<Wanted>),
+    /// Shown as it is.
+    Shown(DiscoveredBackend),
+}
+
+/// The backends of the group, each under its kind and its name, which is unique
+/// among all kinds.
+pub(super) fn members(known: &Known<'_>, timing: &Timing) -> BTreeMap<Resource, BTreeMap<String, Member>> {
+    let mut taken = known.reserved.clone();
+    let of_kind = |(kind, objects): &(Resource, &Objects)| {
+        let in_group = objects.iter().filter(|(_, object)| object.group == known.group);
+        let mut named = BTreeMap::new();
+        for (name, object) in in_group {
+            let mut unique = name.clone();
+            while !taken.insert(unique.clone()) {
+                unique = kind.qualified(&unique);
+            }
+            let member = member(*kind, unique.clone(), object, known.auth_configs, timing);
+            named.insert(unique, member);
+        }
+        (*kind, named)
+    };
+    known.backends.iter().map(of_kind).collect()
+}
+
+fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>, timing: &Timing) -> Member {
+    let address = if kind == Resource::Entry { &object.remote_url } else { &object.url };
+    let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let (auth_type, auth_note) = auth_type(object, auth);
+    let (status, why) = outlook(kind, object, address, url.is_some());
+    let auth_config_ref = object.auth_config.clone();
+    match (why, url) {
+        (None, Some(url)) => {
+            let Timing { interval, timeout, degraded_above } = *timing;
+            let token = None;
+            let backend =
+                CheckedBackend { name, url, auth_type, auth_config_ref, token, interval, timeout, degraded_above };
+            Member::Checked(Box::new(Wanted { backend, initial: status, note: auth_note }))
+        }
+        (why, url) => Member::Shown(DiscoveredBackend {
+            url: url.map(bare).unwrap_or_default(),
+            status,
+            auth_type,
+            auth_config_ref,
+            message: joined([why.unwrap_or_default(), &auth_note]),
+            ..DiscoveredBackend::named(name)
+        }),
+    }
+}
+
+/// What can be told without a check, and why there is to be none.
+fn outlook(kind: Resource, object: &Object, address: &str, has_url: bool) -> (BackendStatus, Option<&'static str>) {
+    use BackendStatus::{Ready, Unavailable, Unknown};
+    let status = match (kind, object.phase.as_str()) {
+        (_, "Failed") => return (Unavailable, Some("Workload is Failed")),
+        (_, "Terminating") => return (Unavailable, Some("Workload is Terminating")),
+        (_, "Stopped") => return (Unavailable, Some("Workload is Stopped")),
+        // Its address is the user's, and nobody has looked at it yet.
+        (Resource::Entry, phase) if phase != "Valid" => return (Unknown, Some("Not validated yet")),
+        (Resource::Server | Resource::RemoteProxy, "Ready") => Ready,
+        _ => Unknown,
+    };
+    if address.is_empty() {
+        return (Unknown, Some("No URL yet"));
+    }
+    if !has_url {
+        return (Unavailable, Some("Its URL is not an http or https URL"));
+    }
+    let transport = match (kind, object.transport.as_str()) {
+        // The defaults of the CRDs: stdio behind a proxy that speaks streamable HTTP.
+        (Resource::Server, "" | "stdio") | (_, "stdio") => &object.proxy_mode,
+        _ => &object.transport,
+    };
+    match transport.as_str() {
+        "" | "streamable-http" => (status, None),
+        "sse" => (status, Some("Not probed: it speaks HTTP+SSE")),
+        _ => (status, Some("Not probed: its transport is not known")),
+    }
+}
+
+/// The kind of authentication that the reference of an object leads to, and
+/// what is wrong with the reference.
+fn auth_type(object: &Object, configs: Option<&Objects>) -> (String, String) {
+    let reference = &object.auth_config;
+    if reference.is_empty() {
+        return (String::new(), String::new());
+    }
+    let kind = Resource::AuthConfig;
+    let fault = match configs.map(|configs| configs.get(reference)) {
+        Some(Some(config)) if !config.type_.is_empty() => return (config.type_.clone(), String::new()),
+        Some(Some(_)) => format!("{} {reference:?} names no type", kind.kind()),
+        Some(None) => format!("{} {reference:?} does not exist", kind.kind()),
+        None => format!("{} cannot be read", kind.many()),
+    };
+    (String::new(), fault)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Checks one backend as an MCP client.
+//!
+//! A [`Prober`] asks a backend the least that proves it is an MCP server and
+//! answers, and says what it found in a [`Finding`].
+//!
+//! # What is asked
+//!
+//! | server | requests of one check |
+//! |---|---|
+//! | revision 2026-07-28 | `server/discover`: 1 |
+//! | older, without sessions | `initialize`, `notifications/initialized`, `ping`: 3 |
+//! | older, with sessions | the same, and a `DELETE` of the session: 4 |
+//!
+//! The first check of an older server asks for discovery once more, because
+//! only the answer tells which kind it is. A server that refuses discovery is
+//! asked the old way at once; one that keeps silent, after a quarter of
+//! [`Target::timeout`] or 2 seconds, whichever is less. [`Lifecycle`] remembers
+//! what worked. Servers that only speak the HTTP+SSE transport of 2024-11-05
+//! are not supported and reported as no MCP server.
+//!
+//! # Guarantees
+//!
+//! - A check ends within [`Target::timeout`], whatever the server does, and
+//!   reads at most [`ProberOptions::max_response_bytes`] of a response body.
+//! - Credentials go to the target's own origin only: a redirect is followed
+//!   when it keeps scheme, host, port and message (307 and 308), and is a
+//!   finding otherwise.
+//! - A session opened for a check is ended, also when the check is cut off.
+//! - A finding's message is one of a few fixed phrases. It holds no text of the
+//!   server, no address and no secret, and it is equal for equal findings.
+//!
+//! # Connections
+//!
+//! All clones of a prober share one HTTP client. Connections are kept for the
+//! length of a check, not from check to check: each check proves anew that the
+//! name resolves, the port answers and the certificate holds. HTTPS is verified
+//! against the certificates of the system or pod (`SSL_CERT_FILE`,
+//! `SSL_CERT_DIR`) and [`ProberOptions::extra_ca`], read once by
+//! [`Prober::new`]. The proxy variables `HTTP_PROXY`, `HTTPS_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY` are honoured, because a backend is reached the
+//! way the gateway reaches it; loopback addresses never go by a proxy.
+//!
+//! # Why not the client loop of the SDK
+//!
+//! The messages are those of the official SDK, the loop around them is not. The
+//! SDK's loop is made for long connections: it opens an event stream beside the
+//! handshake, cannot be stopped while its first request hangs, loses the
+//! session of a handshake that is cut off, reads bodies of up to 16 MiB, and
+//! logs what servers say about themselves at every start. A check that runs
+//! every few seconds against servers that may be broken can have none of that.
+
+mod client;
+mod conversation;
+mod http;
+mod reason;
+mod sse;
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use conversation::Conversation;
+use http::{Endpoint, Fault, Http};
+use reason::Reason;
+
+/// Checks backends as an MCP client.
+///
+/// Cheap to clone; all clones share one HTTP client.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use vmcp_status_discovery::probe::{Lifecycle, Prober, ProberOptions, Target};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let prober = Prober::new(ProberOptions::default())?;
+/// let target = Target::new("http://localhost:8080/mcp".parse()?);
+/// let mut memory = Lifecycle::Unknown;
+/// let finding = prober.check(&target, &mut memory).await;
+/// println!("{:?} {}", finding.health, finding.message);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Prober {
+    http: Http,
+}
+
+/// Settings of a [`Prober`].
+#[derive(Debug, Clone)]
+pub struct ProberOptions {
+    /// Skips the verification of certificates. Off by default; whoever is on
+    /// the way to the backend can then read its credentials.
+    pub accept_invalid_certs: bool,
+    /// More root certificates, in PEM form, beside those of the system.
+    pub extra_ca: Option<Vec<u8>>,
+    /// The most that is read of one response body. 1 MiB by default.
+    pub max_response_bytes: usize,
+    /// The `User-Agent` sent. Name and version of this crate by default.
+    pub user_agent: String,
+}
+
+impl Default for ProberOptions {
+    fn default() -> Self {
+        Self {
+            accept_invalid_certs: false,
+            extra_ca: None,
+            max_response_bytes: 1024 * 1024,
+            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Why a [`Prober`] could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeSetupError {
+    /// [`ProberOptions::extra_ca`] holds no certificate, or an unusable one.
+    #[error("extra CA is not a list of PEM certificates; give it the CA's own certificate")]
+    ExtraCa,
+    /// [`ProberOptions::user_agent`] cannot be sent in a header.
+    #[error("user agent holds characters that cannot be sent; use visible ASCII")]
+    UserAgent,
+    /// The HTTP client could not be built.
+    #[error("HTTP client could not be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A bearer token. Neither `Debug` nor any message shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a token without the word `Bearer`. White space around it is
+    /// dropped: a file that holds one often ends in a new line.
+    pub fn new(token: impl AsRef<str>) -> Self {
+        Self(token.as_ref().trim().to_owned())
+    }
+
+    fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What to check, and how patiently.
+#[derive(Clone)]
+pub struct Target {
+    /// The streamable HTTP endpoint, such as `http://files:8080/mcp`. A user
+    /// and password in it are sent as basic authentication.
+    pub url: Url,
+    /// Sent as `Authorization: Bearer`, in place of credentials in the URL.
+    pub bearer: Option<Secret>,
+    /// Time for the whole check, all its requests included.
+    pub timeout: Duration,
+    /// A backend slower than this is degraded. See [`Finding::elapsed`].
+    pub degraded_above: Duration,
+}
+
+impl Target {
+    /// A target without credentials, 10 seconds of patience, and degraded above
+    /// 2 seconds.
+    pub fn new(url: Url) -> Self {
+        Self { url, bearer: None, timeout: Duration::from_secs(10), degraded_above: Duration::from_secs(2) }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password, in its user part or its query.
+        f.debug_struct("Target")
+            .field("host", &self.url.host_str())
+            .field("bearer", &self.bearer)
+            .field("timeout", &self.timeout)
+            .field("degraded_above", &self.degraded_above)
+            .finish()
+    }
+}
+
+/// What is known of the way a backend wants to be talked to.
+///
+/// Keep one for each backend and hand it to every check of it, starting with
+/// `Unknown`. It costs requests to lose it, and nothing else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lifecycle {
+    /// Nothing yet: the next check finds out.
+    #[default]
+    Unknown,
+    /// Discovery worked: revision 2026-07-28 or later.
+    Modern,
+    /// The handshake worked: revision 2025-11-25 or earlier.
+    Legacy {
+        /// Checks made this way in a row. After a hundred the next one asks for
+        /// discovery again, in case the server has learned it meanwhile.
+        checks: u16,
+    },
+}
+
+/// The health of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It proved to be an MCP server and answered in time.
+    Ready,
+    /// It did, but slower than [`Target::degraded_above`].
+    Degraded,
+    /// It could not be reached, is broken, is no MCP server, or refused the
+    /// configured credentials.
+    Unavailable,
+    /// It wants credentials and none are configured: it is there, and its users
+    /// may well have some.
+    Unauthenticated,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How the backend is.
+    pub health: Health,
+    /// Why, in a few fixed words; empty when ready. Two findings with the same
+    /// cause have the same message, so it can be compared for changes.
+    pub message: String,
+    /// The MCP revision spoken, such as `2025-11-25`; none when the check
+    /// failed, or when what the server named is no date.
+    pub revision: Option<String>,
+    /// When the check succeeded: its longest single round trip, connecting
+    /// included, and neither what it took to learn the backend's lifecycle nor
+    /// to end its session. This is what [`Target::degraded_above`] is compared
+    /// with, so that old and new servers are measured alike. When it failed:
+    /// the time until that was clear.
+    pub elapsed: Duration,
+}
+
+impl Prober {
+    /// Sets up the shared HTTP client. Reads the root certificates of the
+    /// system from disk and the proxy variables from the environment.
+    ///
+    /// Installs the process's TLS provider (ring) if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProbeSetupError`].
+    pub fn new(options: ProberOptions) -> Result<Self, ProbeSetupError> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let client = client::build(&options, environment)?;
+        Ok(Self { http: Http::new(client, options.max_response_bytes) })
+    }
+
+    /// Checks one backend. Never fails: what goes wrong is the finding.
+    ///
+    /// `memory` is what [`Lifecycle`] says, and is brought up to date.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropping the future ends the check. A session that it opened, or that an
+    /// `initialize` still under way opens later, is ended in the background;
+    /// for that the future must be polled and dropped within a tokio runtime
+    /// with time and I/O enabled.
+    pub async fn check(&self, target: &Target, memory: &mut Lifecycle) -> Finding {
+        let started = Instant::now();
+        let outcome = match Endpoint::new(target) {
+            Ok(endpoint) => {
+                let conversation = Conversation::new(self.http.clone(), endpoint);
+                match timeout(target.timeout, conversation.hold(*memory)).await {
+                    Ok(settled) => settled.map_err(Fault::reason),
+                    Err(_) => Err(Reason::TimedOut),
+                }
+            }
+            Err(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(proof) => {
+                *memory = proof.lifecycle;
+                if let Some(session) = proof.session {
+                    let left = target.timeout.saturating_sub(started.elapsed());
+                    session.end(left).await;
+                }
+                let reason = if proof.slowest > target.degraded_above {
+                    Reason::Slow { limit: target.degraded_above }
+                } else {
+                    Reason::Ready
+                };
+                finding(reason, proof.revision, proof.slowest)
+            }
+            Err(reason) => {
+                if !reason.keeps_lifecycle() {
+                    *memory = Lifecycle::Unknown;
+                }
+                finding(reason, None, started.elapsed())
+            }
+        }
+    }
+}
+
+fn finding(reason: Reason, revision: Option<String>, elapsed: Duration) -> Finding {
+    Finding { health: reason.health(), message: reason.to_string(), revision, elapsed }
+}

@@ -1,0 +1,44 @@
+//! Checks that share a limit.
+
+use vmcp_status::{NoOpSink, Reporter};
+use vmcp_status_discovery::{CheckLimit, CheckedBackend, Checks};
+
+use super::*;
+
+#[tokio::test]
+async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
+    let server = McpServer::start(Behaviour::Held).await;
+    let (handle, _reporter) = Reporter::builder(NoOpSink::silent()).start();
+    let limit = CheckLimit::new(4);
+    let mut all = Vec::new();
+    for source in ["one", "other"] {
+        let mut checks = Checks::new(prober(), handle.source(source), limit.clone());
+        let backend = |i| CheckedBackend {
+            name: format!("{source}-{i}"),
+            url: server.url().parse().expect("a URL"),
+            auth_type: String::new(),
+            auth_config_ref: String::new(),
+            token: None,
+            interval: 100 * GUARD,
+            timeout: GUARD,
+            degraded_above: GUARD,
+        };
+        checks.set((0..10).map(backend)).await;
+        all.push(checks);
+    }
+    let came = async |expected: usize| {
+        while server.requests() < expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    for released in 0..20 {
+        let expected = (released + 4).min(20);
+        guarded(came(expected)).await;
+        assert_eq!(server.requests(), expected, "after {released} were answered");
+        server.release();
+    }
+    for checks in &all {
+        guarded(checks.first_round()).await;
+    }
+    assert_eq!(server.requests(), 20);
+}
