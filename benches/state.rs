@@ -5,7 +5,6 @@
 
 use vmcp_status_testkit::bench::increments;
 use vmcp_status_testkit::bench::ratio;
-use vmcp_status_testkit::bench::states;
 
 use std::time::Duration;
 

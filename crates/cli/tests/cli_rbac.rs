@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-const DOCUMENT: &str = include_str!("../RBAC.md");
+const DOCUMENT: &str = include_str!("../../../RBAC.md");
 
 fn program(args: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
@@ -81,7 +81,7 @@ fn the_pod_in_the_readme_has_the_role_that_is_printed() {
         let role = objects.iter().find(|object| object["kind"] == "Role").expect("a role");
         role["rules"].clone()
     };
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../../../README.md");
     let pod = readme.split("```yaml\n").find(|block| block.contains("kind: Deployment")).expect("it is there");
     let (pod, _) = pod.split_once("```").expect("the block ends");
     assert_eq!(rules(pod), rules(&printed("rbac -n my-namespace --leader-elect --events")));

@@ -3,9 +3,9 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::api::{Api, Pods, Reconciled, Role};
-use super::served::Served;
 use super::states::{Said, States};
+use vmcp_status_testkit::api::{Api, Pods, Reconciled, Role};
+use vmcp_status_testkit::served::Served;
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "tools";

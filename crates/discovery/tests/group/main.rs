@@ -8,13 +8,14 @@ mod tunnel;
 use std::time::Duration;
 
 use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use vmcp_status::StatusHandle;
+use vmcp_status::{Reporter, StatusHandle};
 use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions};
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
 use vmcp_status_testkit::client::client;
-use vmcp_status_testkit::group::{Cluster, NAMESPACE, Stored, crds, eventually};
+use vmcp_status_testkit::group::{Cluster, LIMIT, NAMESPACE, Stored, crds};
 use vmcp_status_testkit::mcp::{Behaviour, McpServer};
 use vmcp_status_testkit::store;
 

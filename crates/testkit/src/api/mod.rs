@@ -25,7 +25,7 @@
 
 mod accept;
 mod answer;
-mod crd;
+pub mod crd;
 mod discovery;
 mod fault;
 mod log;
@@ -37,7 +37,7 @@ mod patch;
 mod raw;
 mod rbac;
 mod request_info;
-mod schema;
+pub mod schema;
 mod server;
 mod service;
 mod store;
