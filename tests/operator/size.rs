@@ -45,3 +45,34 @@ async fn ten_thousand_backends_are_cut_so_that_the_operator_can_show_them() {
     cluster.until_object(NAME, "shown after a change", changed).await;
     ours.end().await;
 }
+
+/// What a backend of a usual size looks like: 190 bytes.
+fn usual(i: usize) -> Value {
+    let name = format!("backend-{i:05}-of-a-usual-length");
+    json!({"name": name, "url": format!("http://{name}.default.svc.cluster.local:8080/mcp"), "status": "ready",
+           "authType": "unauthenticated"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server"]
+async fn top_level_lists_as_many_as_the_server_takes() {
+    let cluster = RealCluster::start(vmcp_status::crd()).await;
+    cluster.create(NAME).await;
+    let mut ours = Ours::start(&cluster, &[]);
+    let listed = |object: &Value| object["status"]["discoveredBackends"].as_array().map_or(0, Vec::len);
+    let report = |count: usize| -> Value {
+        let backends: Vec<Value> = (0..count).map(usual).collect();
+        json!({"replaceBackends": {"source": "test", "backends": backends}})
+    };
+    ours.say(report(5_000)).await;
+    let all = |object: &Value| listed(object) == 5_000;
+    cluster.until_object(NAME, "listed whole", all).await;
+    // More than any server takes: its refusals tell how much it does.
+    ours.say(report(20_000)).await;
+    let counted = |object: &Value| object["status"]["backendCount"] == 20_000;
+    let object = cluster.until_object(NAME, "listed in part", counted).await;
+    let refused = ours.logged("status not stored");
+    println!("{} of 20,000 listed, {} bytes of object, {refused:#?}", listed(&object), object.to_string().len());
+    assert!(listed(&object) >= 5_000, "no fewer than it took before: {}", listed(&object));
+    ours.end().await;
+}
