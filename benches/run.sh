@@ -2,7 +2,7 @@
 # All measurements: budgets, benchmarks, the whole way to a real API server, and
 # what it costs to link the library. See README.md beside this file.
 #
-#   benches/run.sh            about an hour on two cores, most of it builds
+#   benches/run.sh            about an hour and a half on two cores, most of it builds
 #   benches/run.sh --quick    what takes minutes: fewer samples, no build times
 #
 # Goes on after a budget that is missed, and then ends with 1.
