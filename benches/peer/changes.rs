@@ -79,13 +79,17 @@ pub async fn measure(cluster: &RealCluster, backends: usize, changes: usize) -> 
     }
     // The work alone: in turn, so that both meet the same machine.
     let mut pair = [&mut unlimited, &mut unpaced];
-    pair.iter_mut().for_each(|run| run.begin());
+    for run in &mut pair {
+        run.begin();
+    }
     for change in 0..changes {
         for run in &mut pair {
             run.change(&forms[change % 2]).await;
         }
     }
-    pair.iter_mut().for_each(|run| run.count());
+    for run in pair {
+        run.count();
+    }
 
     let ended = [peer, ours, unlimited, unpaced].map(Run::end);
     let mut ended = join_all(ended).await.into_iter();

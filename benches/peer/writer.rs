@@ -65,8 +65,8 @@ impl<'a> Stage<'a> {
     pub async fn writer(&self) -> Writer {
         let peer = |args: &[&str]| self.cluster.peer_at(self.proxy.url(), self.kind.user(), &self.name, args);
         match self.kind {
-            Kind::Peer => Writer::Peer(peer(&[])),
-            Kind::PeerUnlimited => Writer::Peer(peer(&["--qps", "-1"])),
+            Kind::Peer => Writer::Peer(Box::new(peer(&[]))),
+            Kind::PeerUnlimited => Writer::Peer(Box::new(peer(&["--qps", "-1"]))),
             Kind::Ours => self.ours(|builder| builder).await,
             Kind::OursUnpaced => self.ours(|builder| builder.write_interval(Duration::from_millis(1))).await,
         }
@@ -110,7 +110,7 @@ pub struct Reported {
 
 /// A running reporter.
 pub enum Writer {
-    Peer(Peer),
+    Peer(Box<Peer>),
     Ours(StatusHandle, Reporter),
 }
 

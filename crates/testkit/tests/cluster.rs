@@ -181,7 +181,7 @@ async fn proxy_counts_requests_and_bytes_and_holds_back_what_it_is_told() {
     assert!(traffic.body_down >= answer.to_string().len() as u64, "{traffic:?}");
 
     let mut hold = proxy.hold(|request| request.method == http::Method::PATCH);
-    let held = tokio::spawn(async move { patch(&client, "held back").await });
+    let write = tokio::spawn(async move { patch(&client, "held back").await });
     hold.has_held(1).await;
     let message = async || cluster.object(NAME).await.expect("it is there")["status"]["message"].clone();
     // Another connection, by way of the same proxy, is not held.
@@ -190,8 +190,8 @@ async fn proxy_counts_requests_and_bytes_and_holds_back_what_it_is_told() {
     let get = http::Request::get(path.trim_end_matches("/status")).body(Vec::new()).expect("it is well formed");
     let seen: Value = operator.request(get).await.expect("it may");
     assert_eq!(seen["status"]["message"], "by way of the proxy");
-    assert!(!held.is_finished());
+    assert!(!write.is_finished());
     drop(hold);
-    held.await.expect("no panic").expect("it goes on");
+    write.await.expect("no panic").expect("it goes on");
     assert_eq!(message().await, "held back");
 }
