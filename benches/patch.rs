@@ -78,7 +78,7 @@ fn on_the_way_to_the_sink(criterion: &mut Criterion, runtime: &Runtime, backends
     let forms = both_forms(backends);
     let (handle, _reporter) = runtime.block_on(async {
         let (handle, reporter) = Reporter::builder(Nowhere).write_interval(Duration::ZERO).start();
-        handle.report(whole.clone());
+        let _ = handle.report(whole.clone());
         handle.flush().await.expect("stored");
         (handle, reporter)
     });
@@ -86,7 +86,7 @@ fn on_the_way_to_the_sink(criterion: &mut Criterion, runtime: &Runtime, backends
     group.bench_function(BenchmarkId::new("upsert one", backends), |b| {
         b.iter(|| {
             let backend = turn.next().expect("endless");
-            handle.upsert_backend(std::sync::Arc::clone(backend));
+            let _ = handle.upsert_backend(std::sync::Arc::clone(backend));
             runtime.block_on(handle.flush()).expect("stored");
         });
     });

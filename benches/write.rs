@@ -42,7 +42,7 @@ fn main() {
         });
         let mut turn = forms.iter().cycle();
         let mut write = || {
-            handle.report(turn.next().expect("endless").clone());
+            let _ = handle.report(turn.next().expect("endless").clone());
             runtime.block_on(handle.flush()).expect("stored");
             api.clear_requests();
         };
@@ -50,7 +50,7 @@ fn main() {
         write();
         write();
         group.bench_function(BenchmarkId::new("report to stored", backends), |b| b.iter(&mut write));
-        handle.report(with_one_changed(&forms[1], 0, BackendStatus::Degraded));
+        let _ = handle.report(with_one_changed(&forms[1], 0, BackendStatus::Degraded));
         runtime.block_on(handle.flush()).expect("stored");
         lines.push(format!("cost: {backends} backends: {}", cost(&api)));
         runtime.block_on(reporter.shutdown());

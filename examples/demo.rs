@@ -43,13 +43,13 @@ async fn main() -> Result<(), Failure> {
     let mut state = Live { watch: handle.watch(), file: &file, shown: None };
 
     println!("== five backends, none checked yet");
-    handle.set_phase(Phase::Pending, "Starting, checking 5 backends");
+    let _ = handle.set_phase(Phase::Pending, "Starting, checking 5 backends");
     checks.set(backends).await;
     state.shows(|status| status.phase == Phase::Pending).await?;
 
     println!("== each has been checked: one is slow, one wants credentials, one is down");
     checks.first_round().await;
-    handle.derive_phase();
+    let _ = handle.derive_phase();
     state.shows(|status| status.phase == Phase::Degraded).await?;
 
     println!("== tickets comes up");

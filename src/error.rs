@@ -7,6 +7,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// When, and with what, to try again after a failure (law 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Retry {
     /// Somebody else wrote in between. Nothing was stored; read again and try
     /// again soon.

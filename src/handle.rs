@@ -24,10 +24,27 @@ pub(crate) use self::view::View;
 ///
 /// Every reporting method is a plain function that never waits and costs the
 /// same for 3 backends and for 3,000 (law 1); where the mailbox is full, the
-/// caller merges its update and frees what that replaces. It answers whether the update
-/// was accepted: `false` once the reporter has ended, and then nothing is
-/// stored. What was accepted is not lost (law 2), and updates sent through one
-/// handle apply in the order sent (law 3).
+/// caller merges its update and frees what that replaces. It returns whether the
+/// update was accepted: `false` once the reporter has ended, and then the update
+/// is not stored. What was accepted is not lost (law 2), and updates sent through
+/// one handle apply in the order sent (law 3).
+///
+/// A discovery task that runs until the reporter ends needs no other signal than
+/// that answer:
+///
+/// ```
+/// use std::time::Duration;
+/// use vmcp_status::{DiscoveredBackend, SourceHandle};
+///
+/// async fn discover(workloads: SourceHandle) {
+///     while workloads.replace_backends(list_workloads().await) {
+///         tokio::time::sleep(Duration::from_secs(10)).await;
+///     }
+/// }
+/// # async fn list_workloads() -> Vec<DiscoveredBackend> { Vec::new() }
+/// ```
+///
+/// A caller that reports once and forgets writes `let _ = handle.report(status);`.
 ///
 /// When the last handle is dropped, the reporter stores what it has and ends.
 #[derive(Clone)]
@@ -128,31 +145,37 @@ impl StatusHandle {
     }
 
     /// Reports a whole status: replaces everything reported before.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn report(&self, status: Status) -> bool {
         self.send(Update::Snapshot(Box::new(status)))
     }
 
     /// Adds a backend, or replaces the one of the same name.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn upsert_backend(&self, backend: impl Into<Arc<DiscoveredBackend>>) -> bool {
         self.send(Update::UpsertBackend(backend.into()))
     }
 
     /// Removes the backend of this name.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn remove_backend(&self, name: impl Into<String>) -> bool {
         self.send(Update::RemoveBackend(name.into()))
     }
 
     /// Adds a condition, or replaces the one of the same type.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn set_condition(&self, condition: Condition) -> bool {
         self.send(Update::SetCondition(condition))
     }
 
     /// Removes the condition of this type, if this process has reported it.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn remove_condition(&self, type_: impl Into<String>) -> bool {
         self.send(Update::RemoveCondition(type_.into()))
     }
 
     /// Sets phase and message.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn set_phase(&self, phase: Phase, message: impl Into<String>) -> bool {
         self.send(Update::SetPhase { phase, message: message.into() })
     }
@@ -160,11 +183,13 @@ impl StatusHandle {
     /// From now on phase, message and conditions are derived from the backends
     /// at hand, until the next [`set_phase`](Self::set_phase) or
     /// [`report`](Self::report).
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn derive_phase(&self) -> bool {
         self.send(Update::DerivePhase {})
     }
 
     /// Sets the generation of the spec that the process has loaded.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn set_observed_generation(&self, generation: i64) -> bool {
         self.send(Update::SetObservedGeneration(generation))
     }
@@ -180,6 +205,7 @@ impl StatusHandle {
     }
 
     /// Reports any update.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn send(&self, update: Update) -> bool {
         self.0.updates.send(update)
     }
@@ -274,6 +300,7 @@ pub struct SourceHandle {
 
 impl SourceHandle {
     /// Replaces all backends of this source: those no longer listed go.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn replace_backends<B: Into<Arc<DiscoveredBackend>>>(&self, backends: impl IntoIterator<Item = B>) -> bool {
         self.handle.send(Update::ReplaceBackends {
             source: Arc::clone(&self.source),
@@ -283,11 +310,13 @@ impl SourceHandle {
 
     /// Adds a backend, or replaces the one of the same name; it belongs to this
     /// source from now on.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn upsert_backend(&self, backend: impl Into<Arc<DiscoveredBackend>>) -> bool {
         self.handle.send(Update::UpsertBackendOf { source: Arc::clone(&self.source), backend: backend.into() })
     }
 
     /// Removes the backend of this name.
+    #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn remove_backend(&self, name: impl Into<String>) -> bool {
         self.handle.remove_backend(name)
     }

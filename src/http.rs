@@ -46,6 +46,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// later concerns the status, not the process, and taking a gateway out of
 /// service for it would turn a fault of the report into an outage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Readiness {
     /// When a status has been stored, or found to be stored already; and on
     /// standby, where another replica stores: a rolling update would wait for

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 /// Whether this process is the one that writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Standing {
     /// There is no election: whoever reports writes.
     #[default]

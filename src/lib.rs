@@ -78,6 +78,19 @@ pub use status::{
 };
 pub use update::Update;
 
+// Crates whose types are in signatures here, in the version that fits them: a
+// caller who takes them from here need not find that version out.
+#[cfg(feature = "http")]
+pub use axum;
+pub use chrono;
+#[cfg(feature = "kubernetes")]
+pub use kube;
+#[cfg(feature = "metrics")]
+pub use prometheus_client;
+pub use tokio_util;
+#[cfg(feature = "probe")]
+pub use url;
+
 /// The code in the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -28,7 +28,7 @@ use crate::status::Status;
 /// # let rt = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
 /// # rt.block_on(async {
 /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
-/// handle.set_phase(Phase::Ready, "Server is ready");
+/// assert!(handle.set_phase(Phase::Ready, "Server is ready"));
 /// let outcome = reporter.shutdown().await;
 /// assert!(outcome.is_complete());
 /// assert_eq!(outcome.stored.as_ref().map(|status| status.phase), Some(Phase::Ready));

@@ -145,6 +145,7 @@ impl Location {
 
 /// What a successful write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Effect {
     /// The status was stored.
     Written,

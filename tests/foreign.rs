@@ -139,7 +139,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 async fn stored_by(sink: impl Sink, updates: Vec<Update>) -> Status {
     let (handle, reporter) = Reporter::builder(sink).start();
     for update in updates {
-        handle.send(update);
+        assert!(handle.send(update));
     }
     let outcome = reporter.shutdown().await;
     assert!(outcome.is_complete(), "{outcome:?}");

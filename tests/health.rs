@@ -93,12 +93,12 @@ impl Sink for Shared {
 async fn store_that_fails_for_an_hour_fails_neither_liveness_nor_readiness() {
     let store = Store::default();
     let (handle, _reporter, router) = start(&store);
-    handle.set_phase(Phase::Ready, "stored");
+    assert!(handle.set_phase(Phase::Ready, "stored"));
     handle.flush().await.expect("stored");
     assert_eq!(get(&router, "/readyz").await.short(), (200, "ok"));
     for broken in [Fate::Fails(Retry::Transient), Fate::Fails(Retry::Blocked), Fate::Hangs, Fate::Panics] {
         store.state().always = Some(broken);
-        handle.set_phase(Phase::Ready, format!("{broken:?}"));
+        assert!(handle.set_phase(Phase::Ready, format!("{broken:?}")));
         for _ in 0..60 {
             sleep(HOUR / 60).await;
             assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"), "{broken:?}");
@@ -114,7 +114,7 @@ async fn ready_is_who_has_stored_a_status_or_found_it_stored() {
     let store = failing();
     let (handle, _reporter, router) = start(&store);
     assert_eq!(get(&router, "/readyz").await.short(), (503, "nothing has been reported yet"));
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     sleep(HOUR).await;
     assert_eq!(get(&router, "/readyz").await.short(), (503, "no status has been stored yet"));
     store.state().always = None;
@@ -122,7 +122,7 @@ async fn ready_is_who_has_stored_a_status_or_found_it_stored() {
     assert_eq!(get(&router, "/readyz").await.short(), (200, "ok"));
 
     let (handle, _reporter, router) = start(&Store::holding(store.stored()));
-    handle.report(store.stored());
+    assert!(handle.report(store.stored()));
     sleep(HOUR).await;
     assert_eq!(handle.counts().attempts, 0, "there was nothing to write");
     assert_eq!(get(&router, "/readyz").await.short(), (200, "ok"));
@@ -133,7 +133,7 @@ async fn replica_on_standby_is_ready_and_stays_so() {
     let (switch, leadership) = Leadership::new();
     let (handle, _reporter) = Reporter::builder(Shared(failing(), leadership)).start();
     let router = routed(&handle, Readiness::Stored);
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     assert_eq!(get(&router, "/readyz").await.short(), (503, "it is not decided yet which replica leads"));
     switch.stand_by();
     assert_eq!(get(&router, "/readyz").await.short(), (200, "ok"));
@@ -150,7 +150,7 @@ async fn command_line_is_ready_at_once() {
 #[tokio::test(start_paused = true)]
 async fn reporter_that_has_ended_is_not_alive() {
     let (handle, reporter, router) = start(&Store::default());
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     reporter.shutdown().await;
     for path in ["/healthz", "/status"] {
         assert_eq!(get(&router, path).await.short(), (503, "the reporter has ended"));
@@ -162,7 +162,7 @@ async fn reporter_that_has_ended_is_not_alive() {
 async fn probes_are_answered_during_the_last_write() {
     let store = Store::slow(Duration::from_secs(3));
     let (handle, reporter, router) = start(&store);
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     let ending = tokio::spawn(async move { reporter.shutdown().await });
     sleep(Duration::from_secs(1)).await;
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
@@ -173,7 +173,7 @@ async fn probes_are_answered_during_the_last_write() {
 #[tokio::test(start_paused = true)]
 async fn endpoints_do_not_keep_the_reporter_alive() {
     let (handle, reporter, router) = start(&Store::default());
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
     drop(handle);
     assert!(reporter.ended().await.is_complete());
@@ -205,7 +205,7 @@ async fn actor_whose_loop_does_not_turn_is_not_alive() {
     let (handle, _reporter) = Reporter::builder(Blocking { writing, release: released }).start();
     let router = routed(&handle, Readiness::Stored);
     assert_eq!(get(&router, "/healthz").await.short(), (200, "ok"));
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     blocked.wait_for(|writing| *writing).await.expect("it writes");
     let asked = Instant::now();
     assert_eq!(get(&router, "/healthz").await.short(), (503, "the reporter does not answer"));
@@ -223,7 +223,7 @@ async fn status_is_what_would_be_stored_now() {
     assert_eq!(answer.headers["content-type"], "application/json");
     assert_eq!(answer.body, r#"{"phase":"Pending","backendCount":0}"#);
     let backend = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
-    handle.report(Status::derived_from([backend]));
+    assert!(handle.report(Status::derived_from([backend])));
     let status: Status = serde_json::from_str(&get(&router, "/status").await.body).expect("a status");
     assert_eq!((status.phase, status.backend_count), (Phase::Ready, 1));
 }
@@ -235,7 +235,7 @@ async fn credentials_in_urls_are_shown_nowhere() {
         url: "https://user:hunter2@weather.example/mcp?api_key=swordfish#sesame".into(),
         ..DiscoveredBackend::named("weather")
     };
-    handle.upsert_backend(backend);
+    assert!(handle.upsert_backend(backend));
     let answers = [get(&router, "/status").await.body, get(&router, "/metrics").await.body];
     assert!(answers[0].contains("https://weather.example/mcp\""), "{}", answers[0]);
     for secret in ["user", "hunter2", "api_key", "swordfish", "sesame"] {
@@ -249,7 +249,7 @@ async fn credentials_in_urls_are_shown_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn metrics_are_what_prometheus_asks_for() {
     let (handle, _reporter, router) = start(&Store::default());
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     handle.flush().await.expect("stored");
     let answer = get(&router, "/metrics").await;
     assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -23,11 +23,11 @@ async fn change_of_phase_is_one_line_and_what_keeps_the_phase_is_none() {
     let (handle, _reporter) = Reporter::builder(Store::default()).derive_phase(true).start();
     let show = async |status, message: &str| {
         for _ in 0..5 {
-            handle.upsert_backend(DiscoveredBackend {
+            assert!(handle.upsert_backend(DiscoveredBackend {
                 status,
                 message: message.into(),
                 ..DiscoveredBackend::named("weather")
-            });
+            }));
             sleep(MINUTE).await;
         }
     };
@@ -50,7 +50,7 @@ async fn change_of_phase_is_logged_when_it_happens_and_not_when_it_can_be_stored
     let store = Store::default();
     store.state().always = Some(Fate::Hangs);
     let (handle, _reporter) = Reporter::builder(store).start();
-    handle.report(said(Phase::Degraded, "half of it"));
+    assert!(handle.report(said(Phase::Degraded, "half of it")));
     sleep(Duration::from_secs(1)).await;
     let [line] = &lines.with_message("phase changed")[..] else { panic!("{:?}", lines.at(Level::INFO)) };
     assert_eq!((line["phase"].as_str(), line["summary"].as_str()), (Some("Degraded"), Some("half of it")));
@@ -63,7 +63,7 @@ async fn outage_is_its_first_failure_then_growing_gaps_then_the_recovery_with_ho
     store.state().always = Some(Fate::Fails(Retry::Transient));
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
     let begin = Instant::now();
-    handle.report(said(Phase::Ready, "x"));
+    assert!(handle.report(said(Phase::Ready, "x")));
     let mut times = Vec::new();
     while begin.elapsed() < MINUTE * 120 {
         sleep(Duration::from_secs(10)).await;
@@ -91,7 +91,7 @@ async fn every_try_is_there_for_who_looks_closer() {
     let lines = Logged::start();
     let store = Store::failing([Fate::Fails(Retry::Transient); 4]);
     let (handle, _reporter) = Reporter::builder(store).start();
-    handle.report(said(Phase::Ready, "x"));
+    assert!(handle.report(said(Phase::Ready, "x")));
     sleep(MINUTE).await;
     let attempts: Vec<_> = lines.with_message("status not stored").iter().map(|line| line["attempt"].clone()).collect();
     assert_eq!(attempts, [1, 2, 3, 4]);
@@ -103,7 +103,7 @@ async fn lines_say_of_which_vmcp_they_speak() {
     let dir = tempfile::tempdir().expect("a directory");
     let sink = vmcp_status::FileSink::in_dir(dir.path(), "mine").expect("a name");
     let (handle, reporter) = Reporter::builder(sink).start();
-    handle.report(said(Phase::Ready, "x"));
+    assert!(handle.report(said(Phase::Ready, "x")));
     reporter.shutdown().await;
     assert_eq!(lines.with_message("phase changed")[0]["span"]["vmcp"], "mine");
 }

@@ -50,7 +50,7 @@ async fn transition_times_survive_a_restart() {
     let run = async |second: i64| {
         let clock = move || DateTime::from_timestamp(second, 0).expect("in range");
         let (handle, reporter) = Reporter::builder(sink(dir.path())).wall_clock(clock).start();
-        handle.report(Status { message: format!("at {second}"), ..ready() });
+        assert!(handle.report(Status { message: format!("at {second}"), ..ready() }));
         assert!(reporter.shutdown().await.is_complete());
         let status = StateFile::load(sink(dir.path()).path()).expect("loads").status;
         (status.message.clone(), status.conditions[0].last_transition_time)
@@ -100,7 +100,7 @@ async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
     let (handle, reporter) =
         Reporter::builder(sink(&state_dir)).write_interval(Duration::from_millis(1)).backoff(policy).start();
     let mut watch = handle.watch();
-    handle.report(ready());
+    assert!(handle.report(ready()));
     let progress = watch.wait_for(|progress| progress.last.is_some()).await.expect("alive").clone();
     let error = progress.last.expect("tried").result.expect_err("it cannot be written");
     assert!(error.message.contains("demo.json") && error.message.contains("directory"), "{}", error.message);
@@ -118,7 +118,7 @@ async fn file_that_is_no_state_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("demo.json"), junk).expect("written");
         let (handle, _reporter) = Reporter::builder(sink(dir.path())).start();
-        handle.report(ready());
+        assert!(handle.report(ready()));
         handle.flush().await.expect("stored");
         assert!(StateFile::load(sink(dir.path()).path()).is_ok(), "{junk:?}");
     }

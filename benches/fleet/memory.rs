@@ -27,7 +27,7 @@ async fn grown(size: usize) -> Option<u64> {
     let mut reporters = Vec::with_capacity(size);
     for found in &found {
         let (handle, reporter) = Reporter::builder(NoOpSink::silent()).derive_phase(true).start();
-        handle.source("config").replace_backends(found.iter().cloned());
+        let _ = handle.source("config").replace_backends(found.iter().cloned());
         handle.flush().await.ok()?;
         reporters.push((handle, reporter));
     }

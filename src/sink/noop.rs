@@ -10,7 +10,7 @@ use crate::status::Status;
 /// use vmcp_status::{NoOpSink, Reporter, Status};
 ///
 /// let (handle, reporter) = Reporter::builder(NoOpSink::logging()).start();
-/// handle.report(Status::default());
+/// assert!(handle.report(Status::default()));
 /// assert!(reporter.shutdown().await.is_complete());
 /// # });
 /// # fn tokio_test(f: impl Future<Output = ()>) {

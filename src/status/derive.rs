@@ -4,6 +4,7 @@ use super::{BackendStatus, Condition, DiscoveredBackend, Phase, condition_type, 
 
 /// What follows from the backends alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Derived {
     /// How the whole is.
     pub phase: Phase,

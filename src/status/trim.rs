@@ -13,6 +13,20 @@ pub struct SizeLimit {
     pub per_backend: usize,
 }
 
+impl SizeLimit {
+    /// A limit of the JSON alone, for a store that adds nothing on its own.
+    ///
+    /// ```
+    /// use vmcp_status::SizeLimit;
+    ///
+    /// let limit = SizeLimit { per_backend: 158, ..SizeLimit::new(1 << 20) };
+    /// assert_eq!(limit.bytes, 1_048_576);
+    /// ```
+    pub const fn new(bytes: usize) -> Self {
+        SizeLimit { bytes, per_backend: 0 }
+    }
+}
+
 /// How many backends did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Omitted {

@@ -37,14 +37,14 @@ fn backends_reach_the_sink_without_a_copy() {
     runtime().block_on(async {
         let (handle, _reporter) = Reporter::builder(kept.clone()).start();
         let said = ready(100);
-        handle.report(said.clone());
+        assert!(handle.report(said.clone()));
         handle.flush().await.expect("stored");
         let shared = |a: &Status, b: &Status| {
             let both = a.discovered_backends.iter().zip(&b.discovered_backends);
             both.filter(|(a, b)| Arc::ptr_eq(a, b)).count()
         };
         assert_eq!(shared(&said, &kept.last()), 100);
-        handle.upsert_backend(backend(7, BackendStatus::Unavailable));
+        assert!(handle.upsert_backend(backend(7, BackendStatus::Unavailable)));
         handle.flush().await.expect("stored");
         assert_eq!(kept.last().discovered_backends[7].status, BackendStatus::Unavailable);
         assert_eq!(shared(&said, &kept.last()), 99, "all but the one that changed");
@@ -56,13 +56,13 @@ fn snapshot_that_was_built_anew_shares_what_did_not_change() {
     let kept = Kept::default();
     runtime().block_on(async {
         let (handle, _reporter) = Reporter::builder(kept.clone()).start();
-        handle.report(ready(100));
+        assert!(handle.report(ready(100)));
         handle.flush().await.expect("stored");
         let first = kept.last();
         let mut anew = ready(101);
         anew.discovered_backends.remove(3);
         anew.discovered_backends[7] = Arc::new(backend(8, BackendStatus::Unavailable));
-        handle.report(anew);
+        assert!(handle.report(anew));
         handle.flush().await.expect("stored");
         let kept = kept.last().discovered_backends;
         let old: Vec<_> = first.discovered_backends.iter().map(Arc::as_ptr).collect();
@@ -77,10 +77,10 @@ fn change(backends: usize) -> AllocationInfo {
         let _inside = runtime.enter();
         Reporter::builder(Kept::default()).write_interval(Duration::ZERO).start()
     };
-    handle.report(ready(backends));
+    assert!(handle.report(ready(backends)));
     runtime.block_on(handle.flush()).expect("stored");
     let change = || {
-        handle.upsert_backend(backend(7, BackendStatus::Unavailable));
+        assert!(handle.upsert_backend(backend(7, BackendStatus::Unavailable)));
         runtime.block_on(handle.flush()).expect("stored");
     };
     counted(change).1

@@ -8,7 +8,7 @@ fn idle_actor_with_a_small_status_takes_under_16_kib() {
     let runtime = runtime();
     let start = async || {
         let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
-        handle.report(ready(3));
+        assert!(handle.report(ready(3)));
         handle.flush().await.expect("stored");
         (handle, reporter)
     };

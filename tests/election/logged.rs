@@ -53,7 +53,7 @@ async fn missing_verbs_are_one_line_that_says_what_to_do() {
         let cluster = cluster();
         cluster.forbid(&[verb]);
         let replica = Replica::start(&cluster, "one");
-        replica.handle.report(said("one"));
+        assert!(replica.handle.report(said("one")));
         sleep(Duration::from_secs(3600)).await;
         let logged = lines();
         let [line] = &logged[..] else { panic!("{logged:#?}") };
@@ -100,7 +100,7 @@ async fn lost_term_is_one_warning_and_so_is_its_cause() {
     lines();
     cluster.cut_off("one", true);
     for i in 0..600 {
-        one.handle.report(said(i.to_string()));
+        assert!(one.handle.report(said(i.to_string())));
         sleep(Duration::from_secs(1)).await;
     }
     let logged = lines();
@@ -126,7 +126,7 @@ async fn server_that_is_down_for_an_hour_is_a_handful_of_warnings_at_growing_gap
     let cluster = cluster();
     cluster.cut_off("one", true);
     let one = Replica::start(&cluster, "one");
-    one.handle.report(said("one"));
+    assert!(one.handle.report(said("one")));
     sleep(Duration::from_secs(3600)).await;
     let logged = lines();
     assert!(logged.iter().all(|line| line.contains("not known which replica leads")), "{logged:#?}");

@@ -12,7 +12,7 @@ async fn one_of_three_writes_and_a_flush_of_the_others_says_who_does() {
     let mut replicas = Vec::new();
     for who in names {
         let replica = Replica::start(&cluster, who);
-        replica.handle.report(said(who));
+        assert!(replica.handle.report(said(who)));
         sleep(Duration::from_millis(100)).await;
         replicas.push(replica);
     }
@@ -23,7 +23,7 @@ async fn one_of_three_writes_and_a_flush_of_the_others_says_who_does() {
     }
     for i in 0..300 {
         for (replica, who) in replicas.iter().zip(names) {
-            replica.handle.report(said(format!("{who} {i}")));
+            assert!(replica.handle.report(said(format!("{who} {i}"))));
         }
         sleep(Duration::from_secs(1)).await;
     }
@@ -58,17 +58,17 @@ async fn renewals_and_looks_cost_a_request_each_two_or_three_seconds() {
 async fn leader_that_shuts_down_stores_its_last_word_first_and_the_next_writes_its_own_soon_after() {
     let cluster = cluster();
     let old = Replica::start(&cluster, "old");
-    old.handle.report(said("old"));
+    assert!(old.handle.report(said("old")));
     old.handle.flush().await.expect("stored");
     let new = Replica::start(&cluster, "new");
-    new.handle.report(said("new"));
+    assert!(new.handle.report(said("new")));
     sleep(Duration::from_secs(20)).await;
     assert_eq!((new.handle.standing(), stored(&cluster).as_str()), (Standing::Standby, "old"));
     let current = new.handle.watch().borrow().current.clone().expect("it has a picture");
     assert_eq!(current.message, "new", "it is kept up to date");
 
     cluster.clear_sent();
-    old.handle.report(said("last"));
+    assert!(old.handle.report(said("last")));
     let outcome = old.reporter.shutdown().await;
     assert!(outcome.is_complete() && outcome.standing == Standing::Leading, "{outcome:?}");
     let ended = Instant::now();
@@ -96,10 +96,10 @@ async fn leader_that_dies_is_replaced_after_the_lease_duration_and_one_look() {
     let standby = Replica::start(&cluster, "standby");
     cluster.cut_off("standby", true);
     let leader = Replica::start(&cluster, "leader");
-    leader.handle.report(said("leader"));
+    assert!(leader.handle.report(said("leader")));
     leader.handle.flush().await.expect("stored");
     cluster.cut_off("standby", false);
-    standby.handle.report(said("standby"));
+    assert!(standby.handle.report(said("standby")));
     sleep(Duration::from_secs(60)).await;
     assert_eq!(standby.handle.standing(), Standing::Standby);
     // As by a power failure.
@@ -137,8 +137,8 @@ async fn leader_that_is_cut_off_stops_in_time_and_stands_by_when_it_is_back() {
     one.leads_within(LOOK).await;
     let two = Replica::start(&cluster, "two");
     for round in 0..40 {
-        one.handle.report(said(format!("one {round}")));
-        two.handle.report(said(format!("two {round}")));
+        assert!(one.handle.report(said(format!("one {round}"))));
+        assert!(two.handle.report(said(format!("two {round}"))));
         sleep(Duration::from_secs(1)).await;
         if round == 5 {
             cluster.cut_off("one", true);
@@ -163,7 +163,7 @@ async fn replicas_that_disagree_and_come_and_go_are_never_two_writers_at_once() 
     let mut replicas: Vec<Replica> = names.iter().map(|who| Replica::start(&cluster, who)).collect();
     for round in 0..600u32 {
         for (replica, who) in replicas.iter().zip(names) {
-            replica.handle.report(said(format!("{who} {round}")));
+            assert!(replica.handle.report(said(format!("{who} {round}"))));
         }
         sleep(Duration::from_millis(500)).await;
         let who = usize::try_from(round / 60 % 3).expect("small");
@@ -193,7 +193,7 @@ async fn one_on_standby_that_is_cut_off_ends_at_once() {
     let one = Replica::start(&cluster, "one");
     one.leads_within(LOOK).await;
     let two = Replica::start(&cluster, "two");
-    two.handle.report(said("two"));
+    assert!(two.handle.report(said("two")));
     sleep(Duration::from_secs(5)).await;
     cluster.cut_off("two", true);
     sleep(Duration::from_secs(3)).await;
@@ -218,13 +218,13 @@ async fn flush_and_shutdown_before_the_election_is_decided_wait_for_it() {
     let cluster = cluster();
     cluster.put_lease(LEASE, json!({"holderIdentity": "dead", "leaseDurationSeconds": 3}));
     let replica = Replica::start(&cluster, "new");
-    replica.handle.report(said("new"));
+    assert!(replica.handle.report(said("new")));
     assert_eq!(replica.handle.flush().await, Err(FlushError::Standby));
     sleep(Duration::from_secs(4)).await;
     assert_eq!(stored(&cluster), "new");
 
     let one_shot = Replica::start(&self::cluster(), "alone");
-    one_shot.handle.report(said("once"));
+    assert!(one_shot.handle.report(said("once")));
     assert!(one_shot.reporter.shutdown().await.stored.is_some(), "it was elected and has written");
 }
 
@@ -238,7 +238,7 @@ async fn without_the_verbs_every_replica_writes_until_they_are_granted() {
         cluster.forbid(&[verb]);
         let (one, two) = (Replica::start(&cluster, "one"), Replica::start(&cluster, "two"));
         for (replica, who) in [(&one, "one"), (&two, "two")] {
-            replica.handle.report(said(who));
+            assert!(replica.handle.report(said(who)));
             replica.handle.flush().await.expect("stored");
             assert_eq!((replica.handle.standing(), stored(&cluster).as_str()), (Standing::Alone, who), "{verb}");
         }
@@ -255,7 +255,7 @@ async fn server_without_leases_has_no_election() {
     let cluster = cluster();
     cluster.serve_leases(false);
     let replica = Replica::start(&cluster, "one");
-    replica.handle.report(said("one"));
+    assert!(replica.handle.report(said("one")));
     replica.handle.flush().await.expect("stored");
     assert_eq!(replica.handle.standing(), Standing::Alone);
     let outcome = replica.reporter.shutdown().await;

@@ -51,10 +51,10 @@ fn two() -> Two {
     let cluster = cluster();
     let (one, two) = (Process::new(), Process::new());
     let first = one.start(&cluster, "first");
-    first.handle.report(said("first"));
+    assert!(first.handle.report(said("first")));
     run(&[&one, &two], Duration::from_secs(1));
     let second = two.start(&cluster, "second");
-    second.handle.report(said("second"));
+    assert!(second.handle.report(said("second")));
     run(&[&one, &two], Duration::from_secs(5));
     assert_eq!(stored(&cluster), "first");
     Two { cluster, first: (one, first), second: (two, second) }
@@ -69,7 +69,7 @@ fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     cluster.clear_sent();
     // While the first is stopped, it is told something.
-    first.handle.report(said("too late"));
+    assert!(first.handle.report(said("too late")));
     run(&[&two], Duration::from_secs(20));
     assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("second", vec!["second"]));
     one.stop(Duration::from_secs(20));
@@ -83,7 +83,7 @@ fn leader_that_was_stopped_while_nobody_took_over_asks_before_it_writes() {
     let Two { cluster, first: (one, first), second } = two();
     drop(second);
     cluster.clear_sent();
-    first.handle.report(said("later"));
+    assert!(first.handle.report(said("later")));
     one.stop(Duration::from_secs(12));
     one.run(Duration::from_secs(3));
     let sent = cluster.sent();
@@ -98,12 +98,12 @@ fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     cluster.clear_sent();
     cluster.set_connecting(Duration::from_millis(100));
-    first.handle.report(said("under way"));
+    assert!(first.handle.report(said("under way")));
     one.run(Duration::from_millis(50));
     assert_eq!(writers(&cluster), Vec::<&str>::new(), "it has not arrived");
     cluster.set_connecting(Duration::ZERO);
     // Nobody else has anything to write: its version would still be right.
-    second.handle.report(said("first"));
+    assert!(second.handle.report(said("first")));
     run(&[&two], Duration::from_secs(20));
     assert_eq!(second.handle.standing(), Standing::Leading);
     assert_eq!(writers(&cluster), Vec::<&str>::new());
@@ -122,12 +122,12 @@ fn many_stops_of_either_never_make_two_writers_of_them() {
             Standing::Leading => (&one, &first, &two),
             _ => (&two, &second, &one),
         };
-        stopped_replica.handle.report(said(format!("stopped {round}")));
+        assert!(stopped_replica.handle.report(said(format!("stopped {round}"))));
         run(&[other], Duration::from_secs(seconds));
         let before = writers(&cluster);
         stopped.stop(Duration::from_secs(seconds));
-        first.handle.report(said(format!("first {round}")));
-        second.handle.report(said(format!("second {round}")));
+        assert!(first.handle.report(said(format!("first {round}"))));
+        assert!(second.handle.report(said(format!("second {round}"))));
         run(&[&one, &two], Duration::from_secs(30));
         let mut turns = writers(&cluster);
         turns.dedup();

@@ -11,7 +11,7 @@ use BackendStatus::{Ready, Unavailable};
 
 async fn flap(handle: &StatusHandle, name: &str) {
     for status in [Unavailable, Ready] {
-        handle.upsert_backend(is(name, status));
+        assert!(handle.upsert_backend(is(name, status)));
         settle(handle).await;
     }
 }
@@ -43,7 +43,7 @@ async fn off_and_tried_again(mood: Mood, why: &str) {
     cluster.events.set(Mood::Fine);
     sleep(MINUTE * 10).await;
     cluster.events.forget_sent();
-    handle.upsert_backend(is("b", Unavailable));
+    assert!(handle.upsert_backend(is("b", Unavailable)));
     settle(&handle).await;
     assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
 }
@@ -86,7 +86,7 @@ async fn failures_that_pass_are_neither_repeated_nor_logged_and_turn_nothing_off
     assert_eq!(logged.lines(Level::INFO, "Event"), Vec::<String>::new());
     cluster.events.set(Mood::Fine);
     cluster.events.forget_sent();
-    handle.upsert_backend(is("b", Unavailable));
+    assert!(handle.upsert_backend(is("b", Unavailable)));
     settle(&handle).await;
     assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
 }
@@ -99,7 +99,7 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
     let (handle, _reporter) = cluster.start_with(|builder| builder.write_interval(Duration::from_millis(10)));
     let begin = Instant::now();
     for i in 0..150 {
-        handle.upsert_backend(is(format!("b{i}"), Ready));
+        assert!(handle.upsert_backend(is(format!("b{i}"), Ready)));
         handle.flush().await.expect("stored");
     }
     assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
@@ -115,12 +115,12 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
 async fn event_whose_object_has_expired_is_made_anew() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
-    handle.upsert_backend(is("a", Unavailable));
+    assert!(handle.upsert_backend(is("a", Unavailable)));
     settle(&handle).await;
-    handle.upsert_backend(is("a", Ready));
+    assert!(handle.upsert_backend(is("a", Ready)));
     settle(&handle).await;
     cluster.events.delete_all();
-    handle.upsert_backend(is("a", Unavailable));
+    assert!(handle.upsert_backend(is("a", Unavailable)));
     settle(&handle).await;
     assert_eq!(
         cluster.told(),
@@ -134,7 +134,7 @@ async fn write_without_an_answer_that_was_stored_is_told_once() {
         let cluster = Cluster::new();
         let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
         cluster.api.inject(fault);
-        handle.upsert_backend(is("a", Unavailable));
+        assert!(handle.upsert_backend(is("a", Unavailable)));
         sleep(MINUTE).await;
         settle(&handle).await;
         assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
@@ -147,7 +147,7 @@ async fn write_that_was_not_stored_is_told_when_it_is() {
         let cluster = Cluster::new();
         let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
         cluster.api.inject(fault);
-        handle.upsert_backend(is("a", Unavailable));
+        assert!(handle.upsert_backend(is("a", Unavailable)));
         sleep(MINUTE).await;
         settle(&handle).await;
         assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
@@ -165,7 +165,7 @@ async fn what_another_replica_has_told_is_not_told_again() {
             object["status"][member] = theirs[member].clone();
         }
     });
-    handle.upsert_backend(is("a", Unavailable));
+    assert!(handle.upsert_backend(is("a", Unavailable)));
     settle(&handle).await;
     assert_eq!(reasons(&cluster.events.sent()), Vec::<&str>::new());
 }
@@ -176,7 +176,7 @@ async fn object_that_has_come_back_is_regarded_by_its_new_uid() {
     let (handle, _reporter) = cluster.with_ready(&["a"]).await;
     cluster.api.delete(NAMESPACE, NAME);
     let uid = cluster.api.create(NAMESPACE, NAME, json!({}))["metadata"]["uid"].clone();
-    handle.upsert_backend(is("b", Ready));
+    assert!(handle.upsert_backend(is("b", Ready)));
     settle(&handle).await;
     let sent = cluster.events.sent();
     assert_eq!(reasons(&sent), ["ServerReady", "BackendAdded"]);
@@ -187,14 +187,14 @@ async fn object_that_has_come_back_is_regarded_by_its_new_uid() {
 async fn end_waits_for_what_is_in_the_queue_but_not_longer_than_it_may() {
     let cluster = Cluster::new();
     let (handle, reporter) = cluster.with_ready(&["a", "b"]).await;
-    handle.upsert_backend(is("a", Unavailable));
+    assert!(handle.upsert_backend(is("a", Unavailable)));
     assert!(reporter.shutdown().await.is_complete());
     assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
 
     let cluster = Cluster::new();
     let (handle, reporter) = cluster.with_ready(&["a", "b"]).await;
     cluster.events.set(Mood::Hangs);
-    handle.upsert_backend(is("a", Unavailable));
+    assert!(handle.upsert_backend(is("a", Unavailable)));
     let begin = Instant::now();
     assert!(reporter.shutdown().await.is_complete());
     assert!(begin.elapsed() <= Duration::from_secs(6), "{:?}", begin.elapsed());

@@ -55,8 +55,8 @@ impl Cluster {
     /// One that has stored these backends, all ready, and told so.
     async fn with_ready(&self, names: &[&str]) -> (StatusHandle, Reporter) {
         let (handle, reporter) = self.start();
-        handle.report(Status::derived_from(names.iter().map(|name| is(*name, BackendStatus::Ready))));
-        handle.derive_phase();
+        assert!(handle.report(Status::derived_from(names.iter().map(|name| is(*name, BackendStatus::Ready)))));
+        assert!(handle.derive_phase());
         settle(&handle).await;
         self.events.forget_sent();
         (handle, reporter)

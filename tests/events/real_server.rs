@@ -42,12 +42,12 @@ async fn changes_are_stored_as_events_and_repeats_as_a_series_by_a_role_that_may
     let object = server.object(NAME).await.expect("there");
     let uid = object["metadata"]["uid"].as_str().expect("a uid");
     let (handle, reporter) = reporter(client(&server, "events").await);
-    handle.report(Status::derived_from(["a", "b"].map(|name| is(name, BackendStatus::Ready))));
-    handle.derive_phase();
+    assert!(handle.report(Status::derived_from(["a", "b"].map(|name| is(name, BackendStatus::Ready)))));
+    assert!(handle.derive_phase());
     handle.flush().await.expect("stored");
     for _ in 0..2 {
         for status in [BackendStatus::Unavailable, BackendStatus::Ready] {
-            handle.upsert_backend(is("a", status));
+            assert!(handle.upsert_backend(is("a", status)));
             handle.flush().await.expect("stored");
         }
     }
@@ -72,7 +72,7 @@ async fn role_without_the_verbs_reports_as_ever_and_logs_one_line() {
     let api = events(&server);
     let (handle, reporter) = reporter(client(&server, "least").await);
     for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
-        handle.upsert_backend(is("a", status));
+        assert!(handle.upsert_backend(is("a", status)));
         handle.flush().await.expect("stored");
     }
     assert!(reporter.shutdown().await.is_complete());

@@ -45,7 +45,7 @@ contract! {
 async fn status_is_stored_under_each_of_the_three_roles(cluster: Cluster) {
     for (role, message) in [(Role::Seed, "seed"), (Role::Operator, "operator"), (Role::Least, "least")] {
         let (handle, reporter) = reporter(cluster.client(role).await, |b| b);
-        handle.report(said(message));
+        assert!(handle.report(said(message)));
         handle.flush().await.expect("stored");
         let status = cluster.status().await;
         assert_eq!((&status["phase"], &status["message"]), (&json!("Ready"), &json!(message)));
@@ -56,7 +56,7 @@ async fn status_is_stored_under_each_of_the_three_roles(cluster: Cluster) {
 
 async fn first_write_of_an_object_without_status_makes_one(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(said("first"));
+    assert!(handle.report(said("first")));
     handle.flush().await.expect("stored");
     assert_eq!(cluster.status().await["message"], "first");
     let counts = handle.counts();
@@ -67,7 +67,7 @@ async fn only_our_fields_change_and_unknown_ones_stay(cluster: Cluster) {
     cluster.merge_status(json!({"phase": "Pending", "url": "http://vmcp", "oidcConfigHash": "abc"})).await;
     let before = cluster.object().await;
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     let after = cluster.object().await;
     assert_eq!(after["status"]["url"], "http://vmcp");
@@ -94,7 +94,7 @@ async fn conditions_keep_times_and_those_of_others_and_lose_left_overs(cluster: 
         .await;
     let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
     let ready = |holds: bool| Condition::unchecked("Ready", ConditionStatus::from(holds), "ServerReady", "ours");
-    handle.report(Status { conditions: vec![ready(true)], ..said("x") });
+    assert!(handle.report(Status { conditions: vec![ready(true)], ..said("x") }));
     handle.flush().await.expect("stored");
     let conditions = cluster.status().await["conditions"].clone();
     assert_eq!(conditions.as_array().map(Vec::len), Some(2), "{conditions}");
@@ -103,7 +103,7 @@ async fn conditions_keep_times_and_those_of_others_and_lose_left_overs(cluster: 
         (&conditions[1]["message"], &conditions[1]["lastTransitionTime"]),
         (&json!("ours"), &json!("2020-01-01T00:00:00Z"))
     );
-    handle.set_condition(ready(false));
+    assert!(handle.set_condition(ready(false)));
     handle.flush().await.expect("stored");
     let moved = cluster.status().await["conditions"][1]["lastTransitionTime"].clone();
     assert!(moved.as_str() > Some("2021"), "{moved}");
@@ -111,10 +111,10 @@ async fn conditions_keep_times_and_those_of_others_and_lose_left_overs(cluster: 
 
 async fn conflict_is_merged_with_what_somebody_else_wrote(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
-    handle.report(said("one"));
+    assert!(handle.report(said("one")));
     handle.flush().await.expect("stored");
     cluster.merge_status(json!({"url": "http://theirs"})).await;
-    handle.report(said("two"));
+    assert!(handle.report(said("two")));
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
     assert_eq!((&status["url"], &status["message"]), (&json!("http://theirs"), &json!("two")));
@@ -123,16 +123,16 @@ async fn conflict_is_merged_with_what_somebody_else_wrote(cluster: Cluster) {
 
 async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(Status::of_backends(["a", "b", "c", "d"].map(ready)));
+    assert!(handle.report(Status::of_backends(["a", "b", "c", "d"].map(ready))));
     handle.flush().await.expect("stored");
-    handle.remove_backend("b");
-    handle.upsert_backend(DiscoveredBackend {
+    assert!(handle.remove_backend("b"));
+    assert!(handle.upsert_backend(DiscoveredBackend {
         status: BackendStatus::Unavailable,
         message: "Connection failed".into(),
         auth_type: String::new(),
         ..ready("c")
-    });
-    handle.upsert_backend(ready("aa"));
+    }));
+    assert!(handle.upsert_backend(ready("aa")));
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
     assert_eq!(names(&status), ["a", "c", "d", "aa"]);
@@ -141,8 +141,8 @@ async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
         json!({"name": "c", "url": "http://c.default.svc:8080/mcp", "status": "unavailable", "message": "Connection failed"})
     );
     assert_eq!(status["backendCount"], 3);
-    handle.report(said("none left").clone());
-    handle.report(Status { message: "none".into(), ..Status::default() });
+    assert!(handle.report(said("none left").clone()));
+    assert!(handle.report(Status { message: "none".into(), ..Status::default() }));
     handle.flush().await.expect("stored");
     assert_eq!(names(&cluster.status().await), Vec::<&str>::new());
 }
@@ -150,11 +150,11 @@ async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
 async fn equal_status_writes_nothing(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     let at = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
-    handle.report(Status::of_backends([at(1_700_000_000)]));
+    assert!(handle.report(Status::of_backends([at(1_700_000_000)])));
     handle.flush().await.expect("stored");
     let version = cluster.object().await["metadata"]["resourceVersion"].clone();
     let requests = cluster.requests(Role::Least);
-    handle.report(Status::of_backends([at(1_700_000_001)]));
+    assert!(handle.report(Status::of_backends([at(1_700_000_001)])));
     handle.flush().await.expect("verified");
     assert_eq!(cluster.object().await["metadata"]["resourceVersion"], version);
     assert_eq!(cluster.requests(Role::Least), requests, "nothing is asked either");
@@ -165,7 +165,7 @@ async fn restart_keeps_transition_times_and_writes_nothing_new(cluster: Cluster)
     let mut versions = Vec::new();
     for _ in 0..2 {
         let (handle, reporter) = reporter(cluster.client(Role::Operator).await, |b| b.derive_phase(true));
-        handle.upsert_backend(ready("a"));
+        assert!(handle.upsert_backend(ready("a")));
         assert!(reporter.shutdown().await.is_complete());
         versions.push(cluster.object().await["metadata"]["resourceVersion"].clone());
     }
@@ -175,7 +175,7 @@ async fn restart_keeps_transition_times_and_writes_nothing_new(cluster: Cluster)
 async fn recreated_object_gets_the_whole_status_again(cluster: Cluster) {
     let (handle, _reporter) =
         reporter(cluster.client(Role::Seed).await, |b| b.periodic_interval(Some(Duration::from_millis(300))));
-    handle.report(said("here"));
+    assert!(handle.report(said("here")));
     handle.flush().await.expect("stored");
     cluster.recreate().await;
     eventually(async || cluster.status().await["message"] == "here").await;
@@ -186,7 +186,7 @@ async fn recreated_object_gets_the_whole_status_again(cluster: Cluster) {
 async fn refresh_repairs_our_fields_only(cluster: Cluster) {
     let (handle, _reporter) =
         reporter(cluster.client(Role::Least).await, |b| b.periodic_interval(Some(Duration::from_millis(300))));
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     cluster.merge_status(json!({"message": "theirs", "phase": "Failed", "url": "http://theirs"})).await;
     eventually(async || cluster.status().await["message"] == "ours").await;
@@ -201,7 +201,7 @@ async fn missing_rights_are_named(cluster: Cluster) {
     assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
     let missing = KubernetesSink::new(cluster.client(Role::Least).await, NAMESPACE, "nobody").expect("good names");
     let (handle, _reporter) = Reporter::builder(missing).shutdown_grace(Duration::from_millis(100)).start();
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     let Err(FlushError::TimedOut { last: Some(why) }) = handle.flush().await else { panic!("it is not there") };
     assert!(why.contains("there is no such object"), "{why}");
 }
@@ -209,7 +209,7 @@ async fn missing_rights_are_named(cluster: Cluster) {
 async fn generation_never_goes_back(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     for (given, stored) in [(Some(3), 3), (None, 3), (Some(2), 3), (Some(4), 4)] {
-        handle.report(Status { observed_generation: given, ..said(format!("{given:?}")) });
+        assert!(handle.report(Status { observed_generation: given, ..said(format!("{given:?}")) }));
         handle.flush().await.expect("stored");
         assert_eq!(cluster.status().await["observedGeneration"], stored);
     }
@@ -219,7 +219,7 @@ async fn version_v1alpha1_can_be_written_too(cluster: Cluster) {
     let sink = KubernetesSink::new(cluster.client(Role::Least).await, NAMESPACE, NAME).expect("good names");
     let sink = sink.group_version("toolhive.stacklok.dev", "v1alpha1").expect("good names");
     let (handle, _reporter) = Reporter::builder(sink).start();
-    handle.report(said("old version"));
+    assert!(handle.report(said("old version")));
     handle.flush().await.expect("stored");
     assert_eq!(cluster.status().await["message"], "old version");
 }
@@ -229,8 +229,8 @@ async fn two_reporters_on_one_object_lose_nothing(cluster: Cluster) {
     let (one, first) = reporter(cluster.client(Role::Seed).await, fast);
     let (two, second) = reporter(cluster.client(Role::Least).await, fast);
     for round in 0..10 {
-        one.report(said(format!("one {round}")));
-        two.report(said(format!("two {round}")));
+        assert!(one.report(said(format!("one {round}"))));
+        assert!(two.report(said(format!("two {round}"))));
         let (a, b) = tokio::join!(one.flush(), two.flush());
         a.expect("stored");
         b.expect("stored");

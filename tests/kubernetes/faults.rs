@@ -32,7 +32,7 @@ async fn reading_tries_the_ways_once_and_remembers_the_one_that_works() {
     ] {
         let api = double();
         let (handle, _reporter) = reporter(api.client(role), |b| b.periodic_interval(Some(Duration::from_secs(30))));
-        handle.report(said("x"));
+        assert!(handle.report(said("x")));
         handle.flush().await.expect("stored");
         let (question, write) = ("PATCH /status", "PATCH /status");
         assert_eq!(requests(&api), [reads.as_slice(), &[question, write]].concat(), "{role:?}");
@@ -55,22 +55,22 @@ async fn costs_are_one_small_request_for_each_change() {
         api.clear_requests();
         (requests.len(), up, down)
     };
-    handle.report(thousand());
+    assert!(handle.report(thousand()));
     handle.flush().await.expect("stored");
     let (count, ..) = cost("first write of 1,000 backends");
     assert_eq!(count, 3, "a read, the question where the status lives, and a write");
 
-    handle.report(thousand());
+    assert!(handle.report(thousand()));
     handle.flush().await.expect("verified");
     assert_eq!(cost("no change"), (0, 0, 0));
 
-    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("backend-0500") });
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("backend-0500") }));
     handle.flush().await.expect("stored");
     let (count, up, down) = cost("one of 1,000 backends changed");
     assert!(count == 1 && up <= 1024 && down <= 4096, "{count} {up} {down}");
 
     api.edit(NAMESPACE, NAME, |object| object["status"]["url"] = json!("http://theirs"));
-    handle.upsert_backend(ready("backend-0500"));
+    assert!(handle.upsert_backend(ready("backend-0500")));
     handle.flush().await.expect("stored");
     let (count, up, _) = cost("one of 1,000 backends changed, one conflict");
     assert!(count == 3 && up <= 2048, "refused, read again, written: {count} {up}");
@@ -88,10 +88,10 @@ async fn times_of_a_thousand_checks_ride_along_only_as_far_as_the_patch_stays_sm
         })
     };
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(Some(Duration::from_secs(30))));
-    handle.report(Status::of_backends(checked(1, BackendStatus::Ready)));
+    assert!(handle.report(Status::of_backends(checked(1, BackendStatus::Ready))));
     handle.flush().await.expect("stored");
     api.clear_requests();
-    handle.report(Status::of_backends(checked(2, BackendStatus::Degraded)));
+    assert!(handle.report(Status::of_backends(checked(2, BackendStatus::Degraded))));
     handle.flush().await.expect("stored");
     assert!(api.requests()[0].bytes_up <= 1024);
     let with_time = |text: &str| {
@@ -141,7 +141,7 @@ async fn every_passing_fault_ends_with_what_was_reported_last_and_foreign_fields
             let (handle, reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(refresh));
             api.inject(fault.clone().on(method, "/status").times(2));
             for i in 0..30 {
-                handle.report(said(i.to_string()));
+                assert!(handle.report(said(i.to_string())));
                 sleep(Duration::from_millis(400)).await;
             }
             sleep(Duration::from_secs(120)).await;
@@ -160,13 +160,13 @@ async fn every_passing_fault_ends_with_what_was_reported_last_and_foreign_fields
 async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-    handle.report(said("one"));
+    assert!(handle.report(said("one")));
     handle.flush().await.expect("stored");
     api.clear_requests();
     sleep(Duration::from_secs(5)).await;
     api.inject(Fault::too_many_requests("3").on("PATCH", "/status"));
     let start = Instant::now();
-    handle.report(said("two"));
+    assert!(handle.report(said("two")));
     handle.flush().await.expect("stored");
     let at: Vec<_> = api.requests().iter().map(|request| request.at - start).collect();
     let [first, second] = at[..] else { panic!("{at:?}") };
@@ -179,12 +179,12 @@ async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
 async fn no_request_is_repeated_underneath_with_an_old_body() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-    handle.report(said("0"));
+    assert!(handle.report(said("0")));
     handle.flush().await.expect("stored");
     api.clear_requests();
     api.always(Some(Fault::status(503)));
     for i in 1..100 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(Duration::from_millis(500)).await;
     }
     api.always(None);
@@ -199,7 +199,7 @@ async fn no_request_is_repeated_underneath_with_an_old_body() {
 async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
     let api = Api::with_old_crd();
     let (handle, _reporter) = reporter(api.client(Role::Operator), |b| b);
-    handle.report(said("waiting"));
+    assert!(handle.report(said("waiting")));
     sleep(Duration::from_secs(600)).await;
     let asked = api.requests().len();
     assert!((10..60).contains(&asked), "slowly, and never giving up: {asked}");
@@ -219,7 +219,7 @@ async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
         api.set_limits(limits);
         let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
         let bad = DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("zzz") };
-        handle.report(Status::of_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad])));
+        assert!(handle.report(Status::of_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad]))));
         handle.flush_within(Duration::from_secs(60)).await.expect("stored");
         let status = status(&api);
         assert!(names(&status).contains(&"zzz"), "the unhealthy one is kept");
@@ -237,7 +237,7 @@ async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
 async fn five_thousand_backends_are_trimmed_to_the_budget_without_a_refusal() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
-    handle.report(Status::of_backends((0..5000).map(|i| ready(format!("backend-{i}")))));
+    assert!(handle.report(Status::of_backends((0..5000).map(|i| ready(format!("backend-{i}"))))));
     handle.flush_within(Duration::from_secs(300)).await.expect("stored");
     let object = api.object(NAMESPACE, NAME).expect("there");
     assert!(object.to_string().len() <= 1 << 20, "{}", object.to_string().len());
@@ -250,7 +250,7 @@ async fn member_that_the_crd_does_not_know_is_left_out_after_the_first_time() {
     let api = Api::with_pruned_backend_field("mcpRevision");
     api.create(NAMESPACE, NAME, json!({}));
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(Some(Duration::from_secs(30))));
-    handle.upsert_backend(DiscoveredBackend { mcp_revision: "2025-11-25".into(), ..ready("a") });
+    assert!(handle.upsert_backend(DiscoveredBackend { mcp_revision: "2025-11-25".into(), ..ready("a") }));
     handle.flush().await.expect("stored");
     sleep(Duration::from_secs(100)).await;
     api.clear_requests();
@@ -269,14 +269,14 @@ async fn refused_content_is_said_and_not_repeated() {
         }
     });
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-    handle.report(said("far too long"));
+    assert!(handle.report(said("far too long")));
     let refused = handle.flush().await;
     let Err(FlushError::Refused(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("422") && why.contains("status.message"), "{why}");
     api.clear_requests();
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(requests(&api), Vec::<String>::new());
-    handle.report(said("short"));
+    assert!(handle.report(said("short")));
     handle.flush().await.expect("stored");
 }
 
@@ -294,7 +294,7 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
             let (handle, done) = (handle.clone(), Arc::clone(&done));
             tokio::spawn(async move {
                 for i in 0..60 {
-                    handle.report(said(format!("{task}: {i}")));
+                    assert!(handle.report(said(format!("{task}: {i}"))));
                     handle.flush_within(Duration::from_secs(30)).await.expect("stored");
                     done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     sleep(Duration::from_secs(1)).await;
@@ -312,7 +312,7 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
 async fn more_changes_than_a_patch_can_hold_are_one_list() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
-    handle.report(Status::of_backends((0..1000).map(|i| DiscoveredBackend::named(format!("b{i}")))));
+    assert!(handle.report(Status::of_backends((0..1000).map(|i| DiscoveredBackend::named(format!("b{i}"))))));
     handle.flush().await.expect("stored");
     let detailed = |i: usize| DiscoveredBackend {
         status: BackendStatus::Unavailable,
@@ -327,13 +327,13 @@ async fn more_changes_than_a_patch_can_hold_are_one_list() {
         circuit_last_changed: chrono::DateTime::from_timestamp(1, 0),
         ..DiscoveredBackend::named(format!("b{i}"))
     };
-    handle.report(Status::of_backends((0..1000).map(detailed)));
+    assert!(handle.report(Status::of_backends((0..1000).map(detailed))));
     handle.flush_within(Duration::from_secs(60)).await.expect("stored");
     assert_eq!(handle.counts().failures, 0);
     let status = status(&api);
     assert_eq!(status["discoveredBackends"].as_array().map(Vec::len), Some(1000));
     assert_eq!(status["discoveredBackends"][999]["circuitBreakerState"], "open");
-    handle.upsert_backend(DiscoveredBackend { message: "again".into(), ..detailed(5) });
+    assert!(handle.upsert_backend(DiscoveredBackend { message: "again".into(), ..detailed(5) }));
     handle.flush().await.expect("stored");
     assert!(api.requests().last().expect("a request").bytes_up < 1024, "and from there on by item again");
 }
@@ -358,7 +358,7 @@ async fn items_that_our_model_cannot_read_are_left_alone_or_replaced_if_they_are
         }
     });
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     let status = status(&api);
     assert_eq!(status["conditions"], json!([strange]));

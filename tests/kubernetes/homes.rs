@@ -47,7 +47,7 @@ fn placed(client: kube::Client, location: StatusLocation) -> ReporterBuilder {
 
 async fn runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone(cluster: Cluster) {
     let (handle, reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
     assert_eq!((&status["runtime"]["message"], names(&status["runtime"])), (&json!("ours"), vec!["a", "b"]));
@@ -63,7 +63,7 @@ async fn what_others_put_into_runtime_stays(cluster: Cluster) {
                          "lastTransitionTime": "2020-01-01T00:00:00Z"});
     cluster.merge_status(json!({"url": "http://x", "runtime": {"conditions": [foreign]}})).await;
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(Status::derived_from([ready("a")]));
+    assert!(handle.report(Status::derived_from([ready("a")])));
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
     assert_eq!(status["runtime"]["conditions"][0], foreign);
@@ -74,10 +74,10 @@ async fn condition_that_is_dropped_becomes_unknown_and_comes_back(cluster: Clust
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     let mine = || Condition::unchecked("Mine", ConditionStatus::True, "Because", "so it is");
     let degraded = || Condition::unchecked("Degraded", ConditionStatus::True, "Because", "");
-    handle.report(Status { conditions: vec![mine(), degraded()], ..said("x") });
+    assert!(handle.report(Status { conditions: vec![mine(), degraded()], ..said("x") }));
     handle.flush().await.expect("stored");
-    handle.remove_condition("Mine");
-    handle.remove_condition("Degraded");
+    assert!(handle.remove_condition("Mine"));
+    assert!(handle.remove_condition("Degraded"));
     handle.flush().await.expect("stored");
     let conditions = cluster.status().await["runtime"]["conditions"].clone();
     assert_eq!(conditions.as_array().map(Vec::len), Some(1), "one of ours that the operator lets go: {conditions}");
@@ -86,10 +86,10 @@ async fn condition_that_is_dropped_becomes_unknown_and_comes_back(cluster: Clust
         (&json!("Mine"), &json!("Unknown"), &json!("NotReported"))
     );
     let version = cluster.object().await["metadata"]["resourceVersion"].clone();
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     handle.flush().await.expect("nothing new");
     assert_eq!(cluster.object().await["metadata"]["resourceVersion"], version, "said once");
-    handle.set_condition(mine());
+    assert!(handle.set_condition(mine()));
     handle.flush().await.expect("stored");
     assert_eq!(cluster.status().await["runtime"]["conditions"][0]["status"], "True");
 }
@@ -117,7 +117,7 @@ async fn transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goe
 
 async fn generation_goes_into_the_conditions(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    handle.report(Status { observed_generation: Some(7), ..Status::derived_from([ready("a")]) });
+    assert!(handle.report(Status { observed_generation: Some(7), ..Status::derived_from([ready("a")]) }));
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
     for condition in status["runtime"]["conditions"].as_array().expect("a list") {
@@ -130,8 +130,8 @@ async fn restart_in_runtime_writes_nothing_new(cluster: Cluster) {
     for _ in 0..3 {
         let before = cluster.object().await["metadata"]["resourceVersion"].clone();
         let (handle, reporter) = reporter(cluster.client(Role::Least).await, |b| b.derive_phase(true));
-        handle.upsert_backend(ready("a"));
-        handle.set_observed_generation(3);
+        assert!(handle.upsert_backend(ready("a")));
+        assert!(handle.set_observed_generation(3));
         handle.flush().await.expect("stored");
         let written = reporter.shutdown().await.counts.written;
         let after = cluster.object().await["metadata"]["resourceVersion"].clone();
@@ -159,13 +159,13 @@ async fn findings_at_the_top_level_are_taken_over_and_foreign_conditions_are_not
     let window = Duration::from_secs(5);
     let (handle, _reporter) =
         reporter(cluster.client(Role::Least).await, |b| b.derive_phase(true).start_window(window));
-    handle.upsert_backend(DiscoveredBackend::named("a"));
+    assert!(handle.upsert_backend(DiscoveredBackend::named("a")));
     let adopted = async || {
         let current = handle.current().await.expect("it lives");
         current.backend("a").is_some_and(|backend| backend.mcp_revision == "2025-11-25")
     };
     eventually(adopted).await;
-    handle.upsert_backend(ready("a"));
+    assert!(handle.upsert_backend(ready("a")));
     handle.first_round_done();
     handle.flush().await.expect("stored");
     let status = cluster.status().await;
@@ -178,7 +178,7 @@ async fn findings_at_the_top_level_are_taken_over_and_foreign_conditions_are_not
 async fn conditions_of_the_operator_are_left_out(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     let of = |type_: &str| Condition::unchecked(type_, ConditionStatus::True, "Because", "");
-    handle.report(Status { conditions: vec![of("IdentitySynthesized"), of("Mine")], ..said("x") });
+    assert!(handle.report(Status { conditions: vec![of("IdentitySynthesized"), of("Mine")], ..said("x") }));
     handle.flush().await.expect("stored");
     let conditions = cluster.status().await["runtime"]["conditions"].clone();
     assert_eq!(conditions.as_array().map(Vec::len), Some(1), "{conditions}");
@@ -203,7 +203,7 @@ async fn server_that_refuses_dry_runs_is_asked_by_the_first_write() {
     for (api, home) in [(today(), "runtime"), (double(), "")] {
         api.set_webhook_with_side_effects(Some("nosy.example.com".into()));
         let (handle, reporter) = reporter(api.client(Role::Least), |b| b);
-        handle.report(said("ours"));
+        assert!(handle.report(said("ours")));
         handle.flush().await.expect("stored");
         assert_eq!(message_in(&status(&api), home), "ours");
         let outcome = reporter.shutdown().await;
@@ -217,7 +217,7 @@ async fn home_that_is_not_known_yet_gets_no_early_pending() {
     let api = double();
     api.set_webhook_with_side_effects(Some("nosy.example.com".into()));
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.derive_phase(true).start_window(MINUTE));
-    handle.upsert_backend(DiscoveredBackend::named("a"));
+    assert!(handle.upsert_backend(DiscoveredBackend::named("a")));
     sleep(MINUTE / 2).await;
     assert!(status(&api)["message"].is_null(), "{}", status(&api));
     sleep(MINUTE).await;
@@ -228,7 +228,7 @@ async fn home_that_is_not_known_yet_gets_no_early_pending() {
 async fn pending_is_announced_at_the_top_level_and_not_in_runtime() {
     for (api, phase) in [(today(), Value::Null), (double(), json!("Pending"))] {
         let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.derive_phase(true).start_window(MINUTE));
-        handle.upsert_backend(DiscoveredBackend::named("a"));
+        assert!(handle.upsert_backend(DiscoveredBackend::named("a")));
         sleep(Duration::from_secs(5)).await;
         let message = status(&api)["message"].clone();
         assert_eq!(message.is_null(), phase.is_null(), "{}", status(&api));
@@ -240,16 +240,16 @@ async fn pending_is_announced_at_the_top_level_and_not_in_runtime() {
 async fn top_level_is_left_within_an_hour_of_an_update_of_the_definition() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b);
-    handle.report(said("one"));
+    assert!(handle.report(said("one")));
     handle.flush().await.expect("stored");
     assert_eq!(message_in(&status(&api), ""), "one");
     api.update_crd();
     sleep(HOUR / 2).await;
-    handle.report(said("two"));
+    assert!(handle.report(said("two")));
     handle.flush().await.expect("stored");
     assert_eq!(message_in(&status(&api), ""), "two", "not asked again yet");
     sleep(HOUR).await;
-    handle.report(said("three"));
+    assert!(handle.report(said("three")));
     handle.flush().await.expect("stored");
     assert_eq!(message_in(&status(&api), "runtime"), "three");
 }
@@ -258,7 +258,7 @@ async fn top_level_is_left_within_an_hour_of_an_update_of_the_definition() {
 async fn runtime_that_shows_up_moves_the_reporter_there_at_once() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.periodic_interval(Some(MINUTE)));
-    handle.report(said("one"));
+    assert!(handle.report(said("one")));
     handle.flush().await.expect("stored");
     api.update_crd();
     api.edit(NAMESPACE, NAME, |object| object["status"]["runtime"] = json!({"phase": "Failed"}));
@@ -272,21 +272,21 @@ async fn old_operator_that_erases_runtime_is_left_alone_for_an_hour() {
     let operator = api.old_operator(NAMESPACE, NAME, Pods::Ready);
     let following = operator.follow(Duration::from_millis(50));
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     sleep(MINUTE).await;
     let now = status(&api);
     assert!(now["runtime"].is_null() && names(&now) == ["a", "b"], "{now}");
     // Two that were erased, and no third.
     api.clear_requests();
     for change in 0..10 {
-        handle.report(said(format!("change {change}")));
+        assert!(handle.report(said(format!("change {change}"))));
         sleep(Duration::from_secs(30)).await;
         assert!(status(&api)["runtime"].is_null());
     }
     drop(following);
     // The operator is a new one now.
     sleep(HOUR).await;
-    handle.report(said("after the update"));
+    assert!(handle.report(said("after the update")));
     handle.flush().await.expect("stored");
     assert_eq!(message_in(&status(&api), "runtime"), "after the update");
 }
@@ -295,7 +295,7 @@ async fn old_operator_that_erases_runtime_is_left_alone_for_an_hour() {
 async fn runtime_that_was_erased_once_is_restored_by_a_look_without_any_change() {
     let api = today();
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     api.edit(NAMESPACE, NAME, |object| drop(object["status"].as_object_mut().map(|status| status.remove("runtime"))));
     sleep(Duration::from_secs(11)).await;
@@ -309,7 +309,7 @@ async fn runtime_that_was_erased_once_is_restored_by_a_look_without_any_change()
 async fn runtime_chosen_by_hand_on_an_old_definition_says_what_is_wrong() {
     let api = double();
     let (handle, _reporter) = placed(api.client(Role::Least), StatusLocation::Runtime).start();
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     let error = handle.flush().await.expect_err("nothing is kept").to_string();
     assert!(error.contains("its CRD has no status.runtime"), "{error}");
     assert!(status(&api)["message"].is_null());
@@ -321,12 +321,12 @@ async fn top_level_chosen_by_hand_removes_a_runtime_once_and_does_not_fight() {
     let runtime = json!({"phase": "Ready", "message": "of an earlier process"});
     api.edit(NAMESPACE, NAME, |object| object["status"]["runtime"] = runtime.clone());
     let (handle, _reporter) = placed(api.client(Role::Least), StatusLocation::TopLevel).start();
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     let now = status(&api);
     assert!(now["runtime"].is_null() && message_in(&now, "") == "ours", "{now}");
     api.edit(NAMESPACE, NAME, |object| object["status"]["runtime"] = runtime.clone());
-    handle.report(said("again"));
+    assert!(handle.report(said("again")));
     handle.flush().await.expect("stored");
     let now = status(&api);
     assert!(now["runtime"] == runtime && message_in(&now, "") == "again", "{now}");
@@ -340,7 +340,7 @@ async fn operator_that_answers_each_report_shows_it_and_is_not_answered() {
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.derive_phase(true));
     for change in 0..10 {
         let state = if change % 2 == 0 { BackendStatus::Ready } else { BackendStatus::Unavailable };
-        handle.upsert_backend(DiscoveredBackend { status: state, ..ready("a") });
+        assert!(handle.upsert_backend(DiscoveredBackend { status: state, ..ready("a") }));
         sleep(MINUTE).await;
         let now = status(&api);
         assert_eq!(now["discoveredBackends"][0]["status"], state.as_str());
@@ -358,7 +358,7 @@ async fn refused_sizes_are_searched_for_and_grow_again() {
     api.set_limits(limits);
     let (handle, _reporter) = placed(api.client(Role::Least), StatusLocation::TopLevel).start();
     let all = || Status::of_backends((0..1000).map(|i| ready(format!("b{i:04}"))));
-    handle.report(all());
+    assert!(handle.report(all()));
     handle.flush().await.expect("stored in part");
     let listed = || names(&status(&api)).len();
     let first = listed();
@@ -371,7 +371,7 @@ async fn refused_sizes_are_searched_for_and_grow_again() {
         assert!(begun.elapsed() < HOUR * 2, "{} of 1000 listed after {:?}", listed(), begun.elapsed());
         sleep(MINUTE * 10).await;
         change += 1;
-        handle.report(Status { message: format!("change {change}"), ..all() });
+        assert!(handle.report(Status { message: format!("change {change}"), ..all() }));
         handle.flush().await.expect("stored");
     }
 }
@@ -380,7 +380,7 @@ async fn refused_sizes_are_searched_for_and_grow_again() {
 async fn missing_rights_are_named_though_the_question_is_refused_first() {
     let api = today();
     let (handle, _reporter) = reporter(api.client(Role::None), |b| b);
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     let error = handle.flush().await.expect_err("there are no rights").to_string();
     assert!(error.contains("RBAC.md"), "{error}");
 }

@@ -29,7 +29,7 @@ fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task
         let mut last = 0;
         while ended.try_recv().is_err() {
             last += 1;
-            handle.report(said(last.to_string()));
+            assert!(handle.report(said(last.to_string())));
             sleep(Duration::from_millis(5)).await;
         }
         last
@@ -125,10 +125,10 @@ async fn object_deleted_and_made_again_in_a_storm_has_the_whole_status() {
 async fn token_that_expires_and_is_rotated_on_disk_is_picked_up() {
     let server = server().await;
     let (handle, _reporter) = reporter(client(&server, "least").await, patient);
-    handle.report(said("before"));
+    assert!(handle.report(said("before")));
     handle.flush().await.expect("stored");
     server.expire_tokens("least").await;
-    handle.report(said("after"));
+    assert!(handle.report(said("after")));
     eventually(async || handle.counts().failures > 0).await;
     server.rotate_token("least").await;
     // The client reads the file again within a minute.
@@ -145,7 +145,7 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
         let (handle, reporter) = reporter(client(&server, "seed").await, |b| b);
         tasks.push(tokio::spawn(async move {
             for i in 0..60 {
-                handle.report(said(format!("{task}: {i}")));
+                assert!(handle.report(said(format!("{task}: {i}"))));
                 handle.flush_within(LONG).await.expect("no report is given up");
                 sleep(Duration::from_secs(1)).await;
             }

@@ -7,7 +7,7 @@ async fn outage_of_an_hour_is_survived_with_growing_pauses_and_ends_with_the_new
     let (handle, _reporter) = start(&store);
     let begin = Instant::now();
     for minute in 0..60 {
-        handle.report(said(minute.to_string()));
+        assert!(handle.report(said(minute.to_string())));
         sleep(Duration::from_secs(60)).await;
     }
     let attempts = store.attempt_times(begin);
@@ -23,7 +23,7 @@ async fn conflict_reads_again_and_retries_quickly() {
     let store = Store::holding(said("old"));
     store.state().fates.extend([Fate::Fails(Retry::Conflict), Fate::Fails(Retry::Conflict)]);
     let (handle, _reporter) = start(&store);
-    handle.report(said("new"));
+    assert!(handle.report(said("new")));
     sleep(INTERVAL / 2).await;
     assert_eq!(store.stored().message, "new");
     assert_eq!(store.calls(), (3, 3));
@@ -34,13 +34,13 @@ async fn success_makes_the_pauses_short_again() {
     let store = Store::default();
     store.state().always = Some(Fate::Fails(Retry::Transient));
     let (handle, _reporter) = start(&store);
-    handle.report(said("a"));
+    assert!(handle.report(said("a")));
     sleep(Duration::from_secs(600)).await;
     store.state().always = None;
     handle.flush().await.expect("stored");
     sleep(INTERVAL).await;
     store.state().fates.push_back(Fate::Fails(Retry::Transient));
-    handle.report(said("b"));
+    assert!(handle.report(said("b")));
     sleep(INTERVAL * 3 / 2).await;
     assert_eq!(store.stored().message, "b");
 }
@@ -50,7 +50,7 @@ async fn pause_that_the_store_asks_for_is_kept() {
     let store = Store::failing([Fate::Fails(Retry::After(Duration::from_secs(17)))]);
     let (handle, _reporter) = start(&store);
     let begin = Instant::now();
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(Duration::from_secs(60)).await;
     let [first, second] = store.attempt_times(begin)[..] else { panic!("it is refused once") };
     assert_eq!(first, Duration::ZERO);
@@ -63,7 +63,7 @@ async fn store_that_asks_for_a_pause_of_nothing_is_not_hammered() {
     let store = Store::default();
     store.state().read_fails = Some(Retry::After(Duration::ZERO));
     let (handle, _reporter) = start(&store);
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(Duration::from_secs(60)).await;
     let reads = store.state().reads;
     assert!((30..200).contains(&reads), "{reads} in a minute");
@@ -73,14 +73,14 @@ async fn store_that_asks_for_a_pause_of_nothing_is_not_hammered() {
 async fn content_that_was_stored_and_then_refused_is_not_repeated_by_the_refresh() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     handle.flush().await.expect("stored");
     store.state().always = Some(Fate::Fails(Retry::Refused));
     store.state().stored = Some(said("theirs"));
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(store.state().attempts.len(), 2, "the one stored and the one refused");
     store.state().always = None;
-    handle.report(said("y"));
+    assert!(handle.report(said("y")));
     handle.flush().await.expect("stored");
 }
 
@@ -89,7 +89,7 @@ async fn missing_rights_are_tried_again_up_to_a_minute_apart() {
     let store = Store::default();
     store.state().read_fails = Some(Retry::Blocked);
     let (handle, _reporter) = start(&store);
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(Duration::from_secs(3600)).await;
     let reads = store.state().reads;
     assert!((60..180).contains(&reads), "{reads}");
@@ -102,13 +102,13 @@ async fn missing_rights_are_tried_again_up_to_a_minute_apart() {
 async fn refused_content_is_sent_once_until_it_changes() {
     let store = Store::failing([Fate::Fails(Retry::Refused)]);
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(INTERVAL * 30)));
-    handle.report(said("bad"));
+    assert!(handle.report(said("bad")));
     let begin = Instant::now();
     assert!(matches!(handle.flush().await, Err(FlushError::Refused(_))));
     assert_eq!(begin.elapsed(), Duration::ZERO, "there is nothing to wait for");
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(store.state().attempts.len(), 1);
-    handle.report(said("good"));
+    assert!(handle.report(said("good")));
     handle.flush().await.expect("stored");
     assert_eq!(store.stored().message, "good");
 }
@@ -117,7 +117,7 @@ async fn refused_content_is_sent_once_until_it_changes() {
 async fn every_attempt_has_a_time_out() {
     let store = Store::failing([Fate::Hangs]);
     let (handle, _reporter) = start(&store);
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(Duration::from_secs(60)).await;
     assert_eq!(store.stored().message, "x");
 }

@@ -4,7 +4,7 @@ use super::*;
 async fn one_bad_backend_never_keeps_the_others_from_being_reported() {
     let store = Store::default();
     let (handle, _reporter) = start(&store);
-    handle.report(Status {
+    assert!(handle.report(Status {
         conditions: vec![
             Condition::unchecked("no type", ConditionStatus::True, "Fine", ""),
             Condition::unchecked("Ready", ConditionStatus::True, "two words", "x".repeat(50_000)),
@@ -15,7 +15,7 @@ async fn one_bad_backend_never_keeps_the_others_from_being_reported() {
             DiscoveredBackend { url: "http://user:secret@host/mcp?token=secret".into(), ..ready("doubled") },
             DiscoveredBackend { url: "http://user:secret@host/mcp?token=secret".into(), ..ready("doubled") },
         ])
-    });
+    }));
     handle.flush().await.expect("stored");
     let stored = store.stored();
     assert_eq!(stored.validate(), Ok(()));
@@ -30,11 +30,11 @@ async fn one_bad_backend_never_keeps_the_others_from_being_reported() {
 async fn bad_input_in_a_full_mailbox_is_mended_and_counted_too() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(1));
-    handle.upsert_backend(ready("first"));
-    handle.upsert_backend(ready(""));
-    handle.upsert_backend(DiscoveredBackend { url: "http://user:secret@host/mcp".into(), ..ready("good") });
-    handle.set_phase(Phase::Ready, "x".repeat(50_000));
-    handle.set_observed_generation(-1);
+    assert!(handle.upsert_backend(ready("first")));
+    assert!(handle.upsert_backend(ready("")));
+    assert!(handle.upsert_backend(DiscoveredBackend { url: "http://user:secret@host/mcp".into(), ..ready("good") }));
+    assert!(handle.set_phase(Phase::Ready, "x".repeat(50_000)));
+    assert!(handle.set_observed_generation(-1));
     handle.flush().await.expect("stored");
     let stored = store.stored();
     assert_eq!(stored.validate(), Ok(()));
@@ -48,7 +48,7 @@ async fn status_that_is_too_large_is_trimmed_and_counts_all() {
     store.state().limit = Some(SizeLimit { bytes: 1 << 20, per_backend: 158 });
     let (handle, _reporter) = start(&store);
     let bad = DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("zzz") };
-    handle.report(Status::of_backends((0..10_000).map(|i| ready(format!("b{i}"))).chain([bad])));
+    assert!(handle.report(Status::of_backends((0..10_000).map(|i| ready(format!("b{i}"))).chain([bad]))));
     handle.flush().await.expect("stored");
     let stored = store.stored();
     assert_eq!(stored.backend_count, 10_000);
@@ -62,7 +62,7 @@ async fn store_that_finds_it_too_large_gets_less_and_less_until_it_fits() {
     let store = Store::failing([Fate::Fails(Retry::TooLarge), Fate::Fails(Retry::TooLarge)]);
     store.state().limit = Some(SizeLimit { bytes: 1 << 17, per_backend: 0 });
     let (handle, _reporter) = start(&store);
-    handle.report(Status::of_backends((0..1000).map(|i| ready(format!("b{i}")))));
+    assert!(handle.report(Status::of_backends((0..1000).map(|i| ready(format!("b{i}"))))));
     handle.flush().await.expect("stored");
     let sizes: Vec<_> = store.state().attempts.iter().map(|(_, s)| s.discovered_backends.len()).collect();
     assert!(sizes.len() == 3 && sizes[0] == 1000 && sizes[2] < 1000, "{sizes:?}");

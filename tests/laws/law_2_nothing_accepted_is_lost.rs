@@ -5,7 +5,7 @@ async fn first_report_of_nothing_replaces_what_an_earlier_process_left() {
     let left = Status { message: "1 of 1 backend routable".into(), ..Status::of_backends([ready("gone")]) };
     let store = Store::holding(left);
     let (handle, _reporter) = start_with(&store, |b| b.derive_phase(true));
-    handle.source("list").replace_backends(Vec::<DiscoveredBackend>::new());
+    assert!(handle.source("list").replace_backends(Vec::<DiscoveredBackend>::new()));
     handle.flush().await.expect("stored");
     let stored = store.stored();
     assert_eq!((stored.message.as_str(), stored.discovered_backends.len()), ("Ready, no backends configured", 0));
@@ -16,9 +16,9 @@ async fn update_of_times_during_a_write_is_accounted_for_when_that_ends() {
     let store = Store::slow(Duration::from_millis(100));
     let (handle, _reporter) = start(&store);
     let checked = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
-    handle.upsert_backend(checked(1));
+    assert!(handle.upsert_backend(checked(1)));
     settle().await;
-    handle.upsert_backend(checked(2));
+    assert!(handle.upsert_backend(checked(2)));
     sleep(INTERVAL * 3).await;
     let counts = handle.counts();
     assert_eq!((counts.received, counts.written, counts.merged, counts.equal), (2, 1, 0, 1));
@@ -29,7 +29,7 @@ async fn full_mailbox_merges_and_keeps_the_newest() {
     let store = Store::default();
     let (handle, reporter) = start_with(&store, |b| b.mailbox_size(1));
     for i in 0..1000 {
-        handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(format!("b{}", i % 7)) });
+        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(format!("b{}", i % 7)) }));
     }
     handle.flush().await.expect("stored");
     let stored = store.stored();
@@ -54,7 +54,7 @@ async fn after_a_slow_and_failing_store_recovers_it_holds_what_was_last_reported
     ]);
     let (handle, reporter) = start_with(&store, |b| b.mailbox_size(2).write_timeout(Duration::from_secs(2)));
     for i in 0..600 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(Duration::from_millis(100)).await;
     }
     sleep(Duration::from_secs(60)).await;
@@ -69,9 +69,9 @@ async fn write_that_timed_out_but_was_stored_is_noticed_when_the_status_goes_bac
     let store = Store::holding(said("a"));
     store.state().fates.push_back(Fate::StoredButFails(Retry::Transient));
     let (handle, _reporter) = start(&store);
-    handle.report(said("b"));
+    assert!(handle.report(said("b")));
     settle().await;
-    handle.report(said("a"));
+    assert!(handle.report(said("a")));
     sleep(Duration::from_secs(60)).await;
     assert_eq!(store.stored().message, "a", "what the failed write left behind was overwritten");
 }
@@ -82,7 +82,7 @@ async fn shutdown_in_the_middle_stores_all_that_was_sent_before() {
     let (handle, reporter) = start_with(&store, |b| b.mailbox_size(4));
     for round in 0..20 {
         for i in 0..50 {
-            handle.upsert_backend(DiscoveredBackend { consecutive_failures: round, ..ready(format!("b{i}")) });
+            assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: round, ..ready(format!("b{i}")) }));
         }
         sleep(Duration::from_millis(37)).await;
     }
@@ -106,7 +106,7 @@ fn updates_from_many_threads_are_all_accounted_for() {
                 std::thread::spawn(move || {
                     for i in 0..5000u32 {
                         let name = format!("t{task}-{}", i % 5);
-                        handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(name) });
+                        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(name) }));
                     }
                 })
             })

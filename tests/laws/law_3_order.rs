@@ -93,7 +93,7 @@ proptest! {
             let mut plain = Plain::default();
             for (index, (update, then)) in updates.into_iter().enumerate() {
                 plain.apply(update.clone());
-                clones[index % 3].send(update);
+                assert!(clones[index % 3].send(update));
                 match then {
                     0 => yield_now().await,
                     1 => sleep(Duration::from_millis(400)).await,
@@ -122,10 +122,10 @@ async fn sources_replace_only_their_own_backends() {
     let store = Store::default();
     let (handle, _reporter) = start(&store);
     let (one, two) = (handle.source("one"), handle.source("two"));
-    one.replace_backends([ready("a"), ready("b")]);
-    two.replace_backends([ready("c")]);
-    handle.upsert_backend(DiscoveredBackend::named("b"));
-    one.replace_backends([ready("a")]);
+    assert!(one.replace_backends([ready("a"), ready("b")]));
+    assert!(two.replace_backends([ready("c")]));
+    assert!(handle.upsert_backend(DiscoveredBackend::named("b")));
+    assert!(one.replace_backends([ready("a")]));
     handle.flush().await.expect("stored");
     let names: Vec<_> = store.stored().discovered_backends.iter().map(|b| b.name.clone()).collect();
     assert_eq!(names, ["a", "c"], "an update without a source left b with source one");
@@ -136,7 +136,7 @@ async fn queue_longer_than_a_batch_comes_before_what_did_not_fit_in() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(1000));
     for i in 0..1100 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
     }
     sleep(INTERVAL * 3).await;
     assert_eq!(store.stored().message, "1099");

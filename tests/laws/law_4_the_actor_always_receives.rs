@@ -4,11 +4,11 @@ use super::*;
 async fn updates_are_taken_while_a_write_hangs_and_the_retry_sends_the_newest() {
     let store = Store::failing([Fate::Hangs]);
     let (handle, _reporter) = start(&store);
-    handle.report(said("first"));
+    assert!(handle.report(said("first")));
     settle().await;
     assert_eq!(store.state().attempts.len(), 1);
     for i in 0..1000 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         settle().await;
         assert_eq!(handle.mailbox_depth(), 0, "taken at once");
     }
@@ -20,9 +20,9 @@ async fn updates_are_taken_while_a_write_hangs_and_the_retry_sends_the_newest() 
 async fn updates_are_taken_during_back_off_and_the_retry_sends_the_newest() {
     let store = Store::failing([Fate::Fails(Retry::After(Duration::from_secs(30)))]);
     let (handle, _reporter) = start(&store);
-    handle.report(said("first"));
+    assert!(handle.report(said("first")));
     settle().await;
-    handle.report(said("second"));
+    assert!(handle.report(said("second")));
     settle().await;
     assert_eq!((handle.mailbox_depth(), store.state().attempts.len()), (0, 1));
     sleep(Duration::from_secs(60)).await;

@@ -6,7 +6,7 @@ async fn flush_among_constant_changes_skips_the_pace_once() {
     let (handle, _reporter) = start(&store);
     let start = Instant::now();
     for i in 0..200 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         if i == 45 {
             let handle = handle.clone();
             tokio::spawn(async move { handle.flush().await.expect("stored") });
@@ -25,7 +25,7 @@ async fn first_change_after_a_quiet_time_is_written_at_once() {
     for message in ["the first of all", "the first for a while"] {
         sleep(INTERVAL * 7 / 2).await;
         let asked = Instant::now();
-        handle.report(said(message));
+        assert!(handle.report(said(message)));
         settle().await;
         assert_eq!(store.state().attempts.last().map(|(at, _)| *at), Some(asked), "{message}");
     }
@@ -36,10 +36,10 @@ async fn thousand_changes_in_one_interval_are_one_write_after_the_first() {
     let store = Store::default();
     let (handle, _reporter) = start(&store);
     let start = Instant::now();
-    handle.report(said("first"));
+    assert!(handle.report(said("first")));
     settle().await;
     for i in 0..1000 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         advance(Duration::from_micros(900)).await;
     }
     sleep(INTERVAL * 3).await;
@@ -52,7 +52,7 @@ async fn hundred_thousand_updates_at_once_are_at_most_two_writes() {
     let store = Store::default();
     let (handle, reporter) = start(&store);
     for i in 0..100_000u32 {
-        handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready("b") });
+        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready("b") }));
     }
     sleep(INTERVAL * 3).await;
     assert!(store.state().attempts.len() <= 2);
@@ -66,7 +66,7 @@ async fn storm_of_an_hour_writes_once_an_interval_and_no_more() {
     let (handle, _reporter) = start(&store);
     let start = Instant::now();
     for i in 0..36_000 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(Duration::from_millis(100)).await;
     }
     let times = store.attempt_times(start);

@@ -5,7 +5,7 @@ async fn status_equal_to_the_stored_one_is_not_written() {
     let store = Store::holding(said("same"));
     let (handle, _reporter) = start(&store);
     for _ in 0..10 {
-        handle.report(said("same"));
+        assert!(handle.report(said("same")));
         sleep(INTERVAL * 2).await;
     }
     handle.flush().await.expect("verified equal");
@@ -21,14 +21,14 @@ async fn times_alone_cause_no_write_and_ride_along_with_the_next() {
         last_health_check: DateTime::from_timestamp(second, 0),
         ..ready(name)
     };
-    handle.upsert_backend(checked("a", 1));
+    assert!(handle.upsert_backend(checked("a", 1)));
     sleep(INTERVAL * 2).await;
     for second in 2..100 {
-        handle.upsert_backend(checked("a", second));
+        assert!(handle.upsert_backend(checked("a", second)));
         sleep(INTERVAL * 2).await;
     }
     assert_eq!(store.calls(), (1, 1), "nor a read");
-    handle.upsert_backend(checked("b", 100));
+    assert!(handle.upsert_backend(checked("b", 100)));
     handle.flush().await.expect("stored");
     assert_eq!(store.state().attempts.len(), 2);
     let time = store.stored().backend("a").and_then(|b| b.last_health_check);
@@ -53,7 +53,7 @@ fn wakes_in_an_hour<T>(prepare: impl AsyncFnOnce() -> T) -> u64 {
 fn idle_reporter_wakes_no_timer() {
     let idle = async |periodic_interval| {
         let (handle, reporter) = start_with(&Store::default(), |b| b.periodic_interval(periodic_interval));
-        handle.report(said("once"));
+        assert!(handle.report(said("once")));
         handle.flush().await.expect("stored");
         (handle, reporter)
     };

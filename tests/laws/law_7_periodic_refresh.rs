@@ -6,7 +6,7 @@ const PERIOD: Duration = Duration::from_secs(30);
 async fn refresh_repairs_what_somebody_else_overwrote() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)));
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     store.state().stored = Some(said("theirs"));
     sleep(PERIOD / 2).await;
@@ -20,9 +20,9 @@ async fn refresh_brings_times_up_to_date() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)));
     let checked = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
-    handle.upsert_backend(checked(1));
+    assert!(handle.upsert_backend(checked(1)));
     handle.flush().await.expect("stored");
-    handle.upsert_backend(checked(2));
+    assert!(handle.upsert_backend(checked(2)));
     sleep(PERIOD * 2).await;
     assert_eq!(store.stored().backend("a").and_then(|b| b.last_health_check), DateTime::from_timestamp(2, 0));
 }
@@ -34,7 +34,7 @@ async fn refresh_stamps_its_own_time() {
     let now = Arc::clone(&clock);
     let now = move || DateTime::from_timestamp(now.load(Ordering::Relaxed), 0).expect("in range");
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)).wall_clock(now));
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     handle.flush().await.expect("stored");
     clock.store(200, Ordering::Relaxed);
     sleep(PERIOD * 2).await;
@@ -45,7 +45,7 @@ async fn refresh_stamps_its_own_time() {
 async fn refresh_that_fails_is_tried_again_before_the_next_is_due() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD * 100)));
-    handle.report(said("ours"));
+    assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
     store.state().stored = Some(said("theirs"));
     store.state().read_fails = Some(Retry::Transient);
@@ -62,7 +62,7 @@ async fn refreshes_of_many_reporters_spread() {
     let reporters: Vec<_> =
         stores.iter().map(|store| start_with(store, |b| b.periodic_interval(Some(PERIOD)))).collect();
     for (handle, _) in &reporters {
-        handle.report(said("x"));
+        assert!(handle.report(said("x")));
         handle.flush().await.expect("stored");
     }
     let mut at_once = 0;

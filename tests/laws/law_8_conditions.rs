@@ -12,24 +12,24 @@ async fn transition_times_survive_a_restart_and_move_only_with_the_status() {
     let since =
         |type_: &str| store.stored().condition(type_).and_then(|c| c.last_transition_time).map(|time| time.timestamp());
     let (handle, reporter) = begin();
-    handle.upsert_backend(ready("a"));
+    assert!(handle.upsert_backend(ready("a")));
     reporter.shutdown().await;
     assert_eq!(since("Ready"), Some(100));
 
     clock.store(200, Ordering::Relaxed);
     let (handle, reporter) = begin();
-    handle.upsert_backend(ready("a"));
-    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") });
+    assert!(handle.upsert_backend(ready("a")));
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") }));
     handle.flush().await.expect("stored");
     assert_eq!((since("Ready"), since("Degraded")), (Some(100), Some(200)));
 
     clock.store(300, Ordering::Relaxed);
-    handle.remove_backend("b");
+    assert!(handle.remove_backend("b"));
     handle.flush().await.expect("stored");
     assert_eq!((since("Ready"), since("Degraded")), (Some(100), None));
     clock.store(400, Ordering::Relaxed);
-    handle.upsert_backend(DiscoveredBackend::named("a"));
-    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") });
+    assert!(handle.upsert_backend(DiscoveredBackend::named("a")));
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") }));
     reporter.shutdown().await;
     assert_eq!(since("Ready"), Some(400));
 }
@@ -57,7 +57,7 @@ async fn transition_time_is_when_the_status_moved_and_not_when_it_could_be_writt
     handle.flush().await.expect("stored");
     assert_eq!(since(), DateTime::from_timestamp(200, 0));
 
-    handle.remove_condition("Ready");
+    assert!(handle.remove_condition("Ready"));
     handle.flush().await.expect("stored");
     clock.store(500, Ordering::Relaxed);
     say(ConditionStatus::Unknown, "Back");
@@ -95,10 +95,10 @@ async fn condition_of_a_type_of_its_own_goes_when_it_is_no_longer_reported() {
     let store = Store::default();
     let (handle, _reporter) = start(&store);
     let mine = Condition::unchecked("Mine", ConditionStatus::True, "Why", "");
-    handle.report(Status { conditions: vec![mine], ..said("with") });
+    assert!(handle.report(Status { conditions: vec![mine], ..said("with") }));
     handle.flush().await.expect("stored");
     assert!(store.stored().condition("Mine").is_some());
-    handle.report(said("without"));
+    assert!(handle.report(said("without")));
     handle.flush().await.expect("stored");
     assert_eq!(store.stored().condition("Mine"), None);
 }
@@ -111,8 +111,8 @@ async fn foreign_conditions_stay_and_a_left_over_degraded_goes() {
         ..Status::default()
     });
     let (handle, reporter) = start(&store);
-    handle.remove_condition(condition_type::AUTH_CONFIGURED);
-    handle.report(said("here"));
+    assert!(handle.remove_condition(condition_type::AUTH_CONFIGURED));
+    assert!(handle.report(said("here")));
     reporter.shutdown().await;
     assert_eq!(store.stored().conditions, [condition(condition_type::AUTH_CONFIGURED)]);
 }

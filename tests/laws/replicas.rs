@@ -18,7 +18,7 @@ async fn replica_on_standby_writes_nothing_and_all_it_has_within_an_interval_of_
     switch.stand_by();
     let (handle, _reporter) = start(&store);
     for i in 0..100 {
-        handle.upsert_backend(ready(i.to_string()));
+        assert!(handle.upsert_backend(ready(i.to_string())));
         sleep(INTERVAL / 3).await;
     }
     assert_eq!((store.calls(), handle.standing()), ((0, 0), Standing::Standby));
@@ -38,7 +38,7 @@ async fn term_that_runs_out_is_the_end_of_writing_though_nobody_says_so() {
     switch.lead_until(begin + TERM);
     let (handle, _reporter) = start(&store);
     for i in 0..40 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(INTERVAL / 2).await;
     }
     let times = store.attempt_times(begin);
@@ -55,7 +55,7 @@ async fn write_gets_no_more_time_than_is_left_of_the_term() {
     store.state().fates.push_back(Fate::Hangs);
     switch.lead_until(Instant::now() + INTERVAL * 3);
     let (handle, _reporter) = start(&store);
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(INTERVAL * 3).await;
     assert_eq!(store.calls(), (1, 1));
     let again = Instant::now();
@@ -69,7 +69,7 @@ async fn who_leads_again_repairs_what_the_other_wrote() {
     let (store, switch) = elected();
     switch.lead_until(Instant::now() + TERM);
     let (handle, _reporter) = start(&store);
-    handle.report(said("mine"));
+    assert!(handle.report(said("mine")));
     handle.flush().await.expect("stored");
     switch.stand_by();
     sleep(INTERVAL).await;
@@ -85,7 +85,7 @@ async fn who_leads_again_repairs_what_the_other_wrote() {
 async fn replica_on_standby_answers_a_flush_at_once_and_ends_complete() {
     let (store, switch) = elected();
     let (handle, reporter) = start(&store);
-    handle.report(said("seen"));
+    assert!(handle.report(said("seen")));
     let begin = Instant::now();
     let flush = tokio::spawn({
         let handle = handle.clone();
@@ -105,7 +105,7 @@ async fn replica_on_standby_answers_a_flush_at_once_and_ends_complete() {
 async fn reporter_that_ends_undecided_says_what_is_not_stored() {
     let (store, _switch) = elected();
     let (handle, reporter) = start(&store);
-    handle.report(said("seen"));
+    assert!(handle.report(said("seen")));
     let outcome = reporter.shutdown().await;
     let unstored = outcome.unstored.as_ref().expect("nobody has stored it");
     assert!(unstored.why.contains("which replica leads"), "{}", unstored.why);
@@ -136,7 +136,7 @@ async fn sink_is_closed_once_and_after_the_last_write() {
     let store = Store::slow(INTERVAL);
     let (handle, reporter) = start(&store);
     for i in 0..3 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(INTERVAL / 4).await;
     }
     reporter.shutdown().await;
@@ -153,7 +153,7 @@ async fn sink_is_closed_though_its_write_hangs_and_a_close_that_hangs_is_cut_off
     store.state().always = Some(Fate::Hangs);
     store.state().close_hangs = true;
     let (handle, reporter) = start_with(&store, |b| b.shutdown_grace(INTERVAL * 3));
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     settle().await;
     let begin = Instant::now();
     assert!(!reporter.shutdown().await.is_complete());
@@ -169,7 +169,7 @@ async fn change_is_as_old_as_it_is_though_the_term_ran_out_meanwhile_and_new_aft
     switch.lead_until(begin + TERM);
     let (handle, _reporter) = start(&store);
     let since = || handle.watch().borrow().pending_since;
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(TERM * 2).await;
     switch.lead_until(Instant::now() + TERM);
     sleep(INTERVAL).await;

@@ -29,13 +29,13 @@ async fn restart_writes_nothing_before_the_first_round_is_done_and_once_after_it
     let store = lived_in();
     let (handle, _reporter) = starting(&store);
     for name in ["a", "b"] {
-        handle.upsert_backend(unchecked(name));
+        assert!(handle.upsert_backend(unchecked(name)));
     }
     sleep(INTERVAL * 3).await;
-    handle.upsert_backend(checked("a", BackendStatus::Ready));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
     sleep(INTERVAL * 3).await;
     assert_eq!(store.calls(), (1, 0));
-    handle.upsert_backend(checked("b", BackendStatus::Unavailable));
+    assert!(handle.upsert_backend(checked("b", BackendStatus::Unavailable)));
     handle.first_round_done();
     sleep(INTERVAL * 3).await;
     assert_eq!(store.calls(), (1, 1));
@@ -50,11 +50,11 @@ async fn restart_of_a_healthy_gateway_changes_no_phase_and_no_condition() {
         let before = store.stored();
         let (handle, reporter) = starting(&store);
         for name in ["a", "b"] {
-            handle.upsert_backend(unchecked(name));
+            assert!(handle.upsert_backend(unchecked(name)));
         }
         sleep(INTERVAL).await;
         for name in ["a", "b"] {
-            handle.upsert_backend(checked(name, BackendStatus::Ready));
+            assert!(handle.upsert_backend(checked(name, BackendStatus::Ready)));
         }
         handle.first_round_done();
         sleep(INTERVAL).await;
@@ -74,8 +74,8 @@ async fn restart_of_a_healthy_gateway_changes_no_phase_and_no_condition() {
 async fn backend_that_has_not_been_checked_keeps_its_finding_until_the_window_is_over() {
     let store = lived_in();
     let (handle, _reporter) = starting(&store);
-    handle.upsert_backend(checked("a", BackendStatus::Ready));
-    handle.upsert_backend(DiscoveredBackend { url: "http://elsewhere/mcp".into(), ..unchecked("b") });
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
+    assert!(handle.upsert_backend(DiscoveredBackend { url: "http://elsewhere/mcp".into(), ..unchecked("b") }));
     settle().await;
     let current = handle.current().await.expect("it lives");
     let b = current.backend("b").expect("listed");
@@ -91,14 +91,14 @@ async fn backend_that_has_not_been_checked_keeps_its_finding_until_the_window_is
 async fn first_start_says_that_it_starts_and_then_what_it_found() {
     let store = Store::default();
     let (handle, _reporter) = starting(&store);
-    handle.upsert_backend(unchecked("a"));
+    assert!(handle.upsert_backend(unchecked("a")));
     settle().await;
     assert_eq!(store.stored().phase, Phase::Pending);
-    handle.upsert_backend(unchecked("b"));
+    assert!(handle.upsert_backend(unchecked("b")));
     sleep(INTERVAL * 2).await;
     assert_eq!(store.calls().1, 1, "once");
-    handle.upsert_backend(checked("a", BackendStatus::Ready));
-    handle.upsert_backend(checked("b", BackendStatus::Ready));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
+    assert!(handle.upsert_backend(checked("b", BackendStatus::Ready)));
     handle.first_round_done();
     settle().await;
     assert_eq!(store.stored().phase, Phase::Ready);
@@ -109,10 +109,10 @@ async fn first_start_says_nothing_where_the_store_wants_no_early_pending() {
     let store = Store::default();
     store.state().advice.no_early_pending = true;
     let (handle, _reporter) = starting(&store);
-    handle.upsert_backend(unchecked("a"));
+    assert!(handle.upsert_backend(unchecked("a")));
     sleep(INTERVAL * 2).await;
     assert_eq!(store.calls(), (1, 0));
-    handle.upsert_backend(checked("a", BackendStatus::Ready));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
     handle.first_round_done();
     settle().await;
     assert_eq!(store.stored().phase, Phase::Ready);
@@ -122,7 +122,7 @@ async fn first_start_says_nothing_where_the_store_wants_no_early_pending() {
 async fn process_that_ends_inside_the_window_writes_nothing_and_says_so() {
     let store = lived_in();
     let (handle, reporter) = starting(&store);
-    handle.upsert_backend(checked("a", BackendStatus::Unavailable));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Unavailable)));
     sleep(INTERVAL).await;
     let begun = Instant::now();
     let outcome = reporter.shutdown().await;
@@ -138,9 +138,9 @@ async fn round_that_is_done_just_before_the_end_is_written() {
     for _ in 0..20 {
         let store = Store::slow(Duration::from_millis(50));
         let (handle, reporter) = starting(&store);
-        handle.upsert_backend(unchecked("a"));
+        assert!(handle.upsert_backend(unchecked("a")));
         settle().await;
-        handle.upsert_backend(checked("a", BackendStatus::Ready));
+        assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
         handle.first_round_done();
         let outcome = reporter.shutdown().await;
         assert!(outcome.held_back.is_none());
@@ -152,13 +152,13 @@ async fn round_that_is_done_just_before_the_end_is_written() {
 async fn flush_and_snapshot_end_the_start() {
     let store = lived_in();
     let (handle, _reporter) = starting(&store);
-    handle.upsert_backend(checked("a", BackendStatus::Ready));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Ready)));
     handle.flush().await.expect("stored");
     assert_eq!(store.stored().discovered_backends.len(), 1);
 
     let store = lived_in();
     let (handle, _reporter) = starting(&store);
-    handle.report(said("my own words"));
+    assert!(handle.report(said("my own words")));
     settle().await;
     assert_eq!(store.messages(), ["my own words"]);
 }
@@ -167,7 +167,7 @@ async fn flush_and_snapshot_end_the_start() {
 async fn without_a_window_all_is_written_at_once() {
     let store = lived_in();
     let (handle, _reporter) = start_with(&store, |builder| builder.derive_phase(true));
-    handle.upsert_backend(checked("a", BackendStatus::Unavailable));
+    assert!(handle.upsert_backend(checked("a", BackendStatus::Unavailable)));
     settle().await;
     assert_eq!(store.stored().phase, Phase::Failed);
 }
@@ -177,11 +177,11 @@ async fn store_that_asks_for_a_look_is_read_once_more_and_repaired() {
     let store = Store::default();
     store.state().advice.look_again = Some(INTERVAL * 10);
     let (handle, _reporter) = start(&store);
-    handle.report(said("mine"));
+    assert!(handle.report(said("mine")));
     settle().await;
     // The first read has taken the wish with it: it is the write that counts.
     store.state().advice.look_again = Some(INTERVAL * 10);
-    handle.report(said("mine again"));
+    assert!(handle.report(said("mine again")));
     sleep(INTERVAL * 2).await;
     let (reads, _) = store.calls();
     store.state().stored = Some(said("overwritten"));
@@ -197,7 +197,7 @@ async fn store_that_wants_to_be_written_is_though_it_says_the_same() {
     let store = Store::holding(said("same"));
     store.state().advice.must_write = true;
     let (handle, _reporter) = start(&store);
-    handle.report(said("same"));
+    assert!(handle.report(said("same")));
     settle().await;
     assert_eq!(store.calls().1, 1);
 }

@@ -5,7 +5,7 @@ async fn watch_shows_what_is_pending_stored_and_failed() {
     let store = Store::failing([Fate::Fails(Retry::Transient)]);
     let (handle, reporter) = start(&store);
     let mut watch = handle.watch();
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     let progress = watch.wait_for(|p| p.last.is_some()).await.expect("alive").clone();
     assert!(progress.pending && progress.stored.is_none());
     let error = progress.last.expect("tried").result.expect_err("it failed");
@@ -24,7 +24,7 @@ async fn watch_shows_what_has_been_reported_while_the_store_is_out_of_reach() {
     let (handle, _reporter) = start(&store);
     let watch = handle.watch();
     for i in 0..200 {
-        handle.report(said(i.to_string()));
+        assert!(handle.report(said(i.to_string())));
         sleep(INTERVAL / 10).await;
         let shown = watch.borrow().current.clone().expect("something has been reported");
         let age = i - shown.message.parse::<i32>().expect("a number");
@@ -40,9 +40,9 @@ async fn oldest_change_that_is_not_stored_is_known_by_its_time() {
     let (handle, _reporter) = start(&store);
     let since = || handle.watch().borrow().pending_since;
     let begin = Instant::now();
-    handle.report(said("a"));
+    assert!(handle.report(said("a")));
     sleep(INTERVAL).await;
-    handle.report(said("b"));
+    assert!(handle.report(said("b")));
     sleep(INTERVAL).await;
     assert_eq!(since(), Some(begin), "it is carried by the write");
     sleep(INTERVAL * 4).await;
@@ -56,9 +56,9 @@ async fn current_status_is_told_whatever_the_store_does() {
     let store = Store::default();
     store.state().always = Some(Fate::Hangs);
     let (handle, reporter) = start(&store);
-    handle.report(said("x"));
+    assert!(handle.report(said("x")));
     sleep(INTERVAL).await;
-    handle.upsert_backend(ready("a"));
+    assert!(handle.upsert_backend(ready("a")));
     let begin = Instant::now();
     let current = handle.current().await.expect("it lives");
     assert_eq!((current.message.as_str(), current.discovered_backends.len()), ("x", 1));

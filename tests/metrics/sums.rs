@@ -131,7 +131,7 @@ fn scrape_in_the_middle_never_shows_more_accounted_than_received() {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 for i in 0..100_000u32 {
-                    handle.set_phase(Phase::Ready, (i % 100).to_string());
+                    assert!(handle.set_phase(Phase::Ready, (i % 100).to_string()));
                 }
                 done.store(true, Ordering::Relaxed);
             });

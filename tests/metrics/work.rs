@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn metrics_have_the_names_and_types_that_are_documented() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
-    handle.upsert_backend(backend("a", BackendStatus::Ready));
+    assert!(handle.upsert_backend(backend("a", BackendStatus::Ready)));
     handle.flush().await.expect("stored");
     let scrape = scraped(&handle);
     let families: Vec<_> = scrape.families().iter().map(|f| (f.name.as_str(), f.kind.as_str())).collect();
@@ -50,7 +50,7 @@ async fn every_end_of_a_write_has_its_result() {
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
     for (count, (retry, name)) in fails.into_iter().enumerate() {
         store.state().fates.push_back(Fate::Fails(retry));
-        handle.set_phase(Phase::Ready, format!("{count}"));
+        assert!(handle.set_phase(Phase::Ready, format!("{count}")));
         sleep(Duration::from_secs(3600)).await;
         let scrape = scraped(&handle);
         assert_eq!(scrape.value(&format!("vmcp_status_writes_total{{result=\"{name}\"}}")), 1.0, "{name}");
@@ -66,7 +66,7 @@ async fn every_end_of_a_write_has_its_result() {
 async fn write_that_shutdown_cuts_short_is_counted_too() {
     let store = Store::failing([Fate::Hangs]);
     let (handle, reporter) = Reporter::builder(store).start();
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     let outcome = reporter.shutdown().await;
     assert_eq!(outcome.counts.attempts, 1);
     assert_eq!(scraped(&handle).sum("vmcp_status_writes_total"), 1.0);
@@ -78,12 +78,12 @@ async fn needless_writes_mended_faults_and_trims_are_counted() {
     store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store).start();
     let many = |count| Status::of_backends((0..count).map(|i| backend(format!("b{i}"), BackendStatus::Ready)));
-    handle.report(many(3));
+    assert!(handle.report(many(3)));
     handle.flush().await.expect("stored");
-    handle.report(many(3));
+    assert!(handle.report(many(3)));
     handle.flush().await.expect("equal");
-    handle.report(many(100));
-    handle.upsert_backend(backend("", BackendStatus::Ready));
+    assert!(handle.report(many(100)));
+    assert!(handle.upsert_backend(backend("", BackendStatus::Ready)));
     handle.flush().await.expect("stored in part");
     let scrape = scraped(&handle);
     let values = ["writes_saved", "repairs", "trims"].map(|name| scrape.value(&format!("vmcp_status_{name}_total")));
@@ -93,7 +93,7 @@ async fn needless_writes_mended_faults_and_trims_are_counted() {
 #[tokio::test(start_paused = true)]
 async fn write_duration_is_what_the_writes_took() {
     let (handle, _reporter) = Reporter::builder(Store::slow(Duration::from_millis(300))).start();
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     handle.flush().await.expect("stored");
     let scrape = scraped(&handle);
     let bucket = |le: &str| scrape.value(&format!("vmcp_status_write_duration_seconds_bucket{{le=\"{le}\"}}"));
@@ -105,7 +105,7 @@ async fn write_duration_is_what_the_writes_took() {
 async fn mailbox_depth_is_what_the_actor_has_not_taken() {
     let (handle, _reporter) = Reporter::builder(Store::default()).mailbox_size(4).start();
     for count in 0..7 {
-        handle.set_phase(Phase::Ready, format!("{count}"));
+        assert!(handle.set_phase(Phase::Ready, format!("{count}")));
     }
     assert_eq!(scraped(&handle).value("vmcp_status_mailbox_depth"), 4.0);
     settle().await;
@@ -121,10 +121,10 @@ async fn age_grows_from_the_oldest_change_that_is_not_stored_until_it_is() {
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
     let registry = registry_of(&handle, MetricsOptions::default());
     assert_eq!(scrape(&registry).value(AGE), 0.0);
-    handle.set_phase(Phase::Ready, "old");
+    assert!(handle.set_phase(Phase::Ready, "old"));
     for minute in 1..=60 {
         sleep(Duration::from_secs(60)).await;
-        handle.set_phase(Phase::Ready, format!("{minute}"));
+        assert!(handle.set_phase(Phase::Ready, format!("{minute}")));
         assert!((scrape(&registry).value(AGE) - 60.0 * f64::from(minute)).abs() < 0.1, "of the oldest");
     }
     store.state().always = None;
@@ -138,7 +138,7 @@ async fn last_write_is_absent_before_the_first_that_stored_something() {
     store.state().always = Some(Fate::Fails(Retry::Blocked));
     let at = chrono::DateTime::from_timestamp_millis(1_700_000_000_250).expect("a time");
     let (handle, _reporter) = Reporter::builder(store.clone()).wall_clock(move || at).start();
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     sleep(INTERVAL * 10).await;
     let name = "vmcp_status_last_write_timestamp_seconds";
     assert_eq!(scraped(&handle).find(name), None);
@@ -158,7 +158,7 @@ async fn leader_is_who_may_write_and_standby_has_nothing_pending() {
         let scrape = scrape(&registry);
         (scrape.value("vmcp_status_is_leader"), scrape.value(AGE).round())
     };
-    handle.set_phase(Phase::Ready, "a");
+    assert!(handle.set_phase(Phase::Ready, "a"));
     sleep(INTERVAL * 5).await;
     assert_eq!(look(), (0.0, 5.0), "nobody has said who leads");
     switch.stand_by();
@@ -178,7 +178,7 @@ async fn metrics_do_not_keep_a_reporter_alive_and_outlive_it() {
     let store = Store::default();
     let (handle, reporter) = Reporter::builder(store.clone()).start();
     let registry = registry_of(&handle, MetricsOptions::default());
-    handle.set_phase(Phase::Ready, "last");
+    assert!(handle.set_phase(Phase::Ready, "last"));
     drop(handle);
     reporter.ended().await;
     assert_eq!(store.stored().message, "last");
@@ -192,7 +192,7 @@ async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed()
     let store = Store::default();
     store.state().advice.location = Some(Location::new("status.runtime", "the CRD has \"it\""));
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
-    handle.set_phase(Phase::Ready, "");
+    assert!(handle.set_phase(Phase::Ready, ""));
     handle.flush().await.expect("stored");
     let scrape = scraped(&handle);
     assert_eq!(scrape.labels("vmcp_status_location", "location"), ["status.runtime"]);
@@ -203,7 +203,7 @@ async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed()
     let mut location = Location::new("status.runtime", "the CRD has it");
     location.unfollowed_since = Some(Utc::now() - Duration::from_secs(240));
     store.state().advice.location = Some(location);
-    handle.set_phase(Phase::Failed, "");
+    assert!(handle.set_phase(Phase::Failed, ""));
     handle.flush().await.expect("stored");
     let unfollowed = scraped(&handle).value("vmcp_status_unfollowed_seconds");
     assert!((240.0..300.0).contains(&unfollowed), "{unfollowed}");
@@ -213,7 +213,7 @@ async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed()
 #[tokio::test(start_paused = true)]
 async fn store_without_a_choice_has_no_location() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
-    handle.set_phase(Phase::Ready, "");
+    assert!(handle.set_phase(Phase::Ready, ""));
     handle.flush().await.expect("stored");
     let scrape = scraped(&handle);
     assert_eq!(scrape.series("vmcp_status_location").count(), 0);

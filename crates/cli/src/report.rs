@@ -65,7 +65,7 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
     let endpoints = bound.serve(&handle, args.target.readiness(None)?);
     let bad_lines = match status {
         Some(status) => {
-            handle.report(status);
+            let _ = handle.report(status);
             0
         }
         None => tokio::select! {
@@ -101,7 +101,8 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
         let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE_MIB} MiB")) };
         match parsed {
             Ok(update) => {
-                handle.send(update);
+                // What a reporter that has ended leaves unstored is in its outcome.
+                let _ = handle.send(update);
             }
             Err(reason) => {
                 bad += 1;

@@ -41,6 +41,36 @@ pub struct CheckedBackend {
     pub degraded_above: Duration,
 }
 
+impl CheckedBackend {
+    /// A backend without credentials that is checked every 30 s, has 10 s for a
+    /// check, and is degraded above 2 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use vmcp_status::discovery::{CheckedBackend, TokenSource};
+    ///
+    /// let backend = CheckedBackend {
+    ///     token: Some(TokenSource::Env("WEATHER_TOKEN".into())),
+    ///     interval: Duration::from_secs(5),
+    ///     ..CheckedBackend::new("weather", "https://weather.example/mcp".parse()?)
+    /// };
+    /// assert_eq!(backend.timeout, Duration::from_secs(10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(name: impl Into<String>, url: Url) -> Self {
+        CheckedBackend {
+            name: name.into(),
+            url,
+            auth_type: String::new(),
+            auth_config_ref: String::new(),
+            token: None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            degraded_above: Duration::from_secs(2),
+        }
+    }
+}
+
 impl fmt::Debug for CheckedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password, in its user part or its query.
@@ -60,6 +90,7 @@ impl fmt::Debug for CheckedBackend {
 /// Where a bearer token is read from, anew before each check: a token that is
 /// rotated is picked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TokenSource {
     /// The environment variable of this name.
     Env(String),
@@ -210,7 +241,7 @@ impl Checks {
             backends.into_iter().map(|backend| (backend.name.clone(), backend.into())).collect();
         let ended = self.end_others(&wanted).await;
         for name in ended.keys().filter(|name| !wanted.contains_key(*name)) {
-            self.handle.remove_backend(name.as_str());
+            let _ = self.handle.remove_backend(name.as_str());
         }
         self.begin(wanted, ended);
     }
@@ -236,7 +267,7 @@ impl Checks {
         for (name, wanted) in wanted {
             if !self.running.contains_key(&name) {
                 let last = past.remove(&name).and_then(|past| past.for_now(&wanted));
-                self.handle.upsert_backend(reported(&wanted, last.as_ref()));
+                let _ = self.handle.upsert_backend(reported(&wanted, last.as_ref()));
                 self.running.insert(name, self.start(wanted, last));
             }
         }

@@ -204,6 +204,7 @@ pub enum Lifecycle {
 
 /// The health of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Health {
     /// It proved to be an MCP server and answered in time.
     Ready,
@@ -219,6 +220,7 @@ pub enum Health {
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// How the backend is.
     pub health: Health,

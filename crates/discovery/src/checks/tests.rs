@@ -150,9 +150,11 @@ async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
     // It passes to another source while this one lets go of it.
     let past = checks.end_others(&HashMap::new()).await;
     assert_eq!(past.keys().collect::<Vec<_>>(), ["a"]);
-    handle
-        .source("other")
-        .upsert_backend(DiscoveredBackend { message: "other".into(), ..DiscoveredBackend::named("a") });
+    assert!(
+        handle
+            .source("other")
+            .upsert_backend(DiscoveredBackend { message: "other".into(), ..DiscoveredBackend::named("a") })
+    );
     checks.begin(HashMap::new(), past);
     tokio::time::advance(4 * INTERVAL).await;
     assert_eq!(stored(&handle, "a").await.message, "other");

@@ -105,7 +105,7 @@ impl Coordinator {
             let (wanted, shown) = sorted(members.remove(&kind.resource).unwrap_or_default());
             let past = kind.checks.end_others(&wanted).await;
             for name in past.keys().chain(kind.shown.keys()).filter(|name| !kept.contains(*name)) {
-                kind.handle.remove_backend(name.as_str());
+                let _ = kind.handle.remove_backend(name.as_str());
             }
             starts.push((wanted, shown, past));
         }
@@ -121,15 +121,17 @@ impl Coordinator {
             match &plan.failure {
                 Some(failure) => {
                     let why = reason::BACKEND_DISCOVERY_FAILED;
-                    self.handle.set_condition(Condition::unchecked(type_, false.into(), why, failure.as_str()));
+                    let _ = self.handle.set_condition(Condition::unchecked(type_, false.into(), why, failure.as_str()));
                 }
-                None => drop(self.handle.remove_condition(type_)),
+                None => {
+                    let _ = self.handle.remove_condition(type_);
+                }
             }
             self.said.failure.clone_from(&plan.failure);
         }
         let verdict = self.verdict(plan);
         if self.said.phase.as_ref() != Some(&verdict) {
-            match &verdict {
+            let _ = match &verdict {
                 Verdict::Pending(message) => self.handle.set_phase(Phase::Pending, message.as_str()),
                 Verdict::Derived => self.handle.derive_phase(),
             };
@@ -187,7 +189,7 @@ impl Kind {
         self.checks.begin(wanted, past);
         for (name, backend) in &shown {
             if self.shown.get(name) != Some(backend) {
-                self.handle.upsert_backend(backend.clone());
+                let _ = self.handle.upsert_backend(backend.clone());
             }
         }
         self.shown = shown;

@@ -109,15 +109,15 @@ pub async fn report(server: ApiServer, id: usize, refresh: Option<Duration>, clo
         .start();
     let source = handle.source("config");
     let mut checks = Checks::new(server, id, clock);
-    handle.set_phase(Phase::Pending, format!("Starting, checking {BACKENDS} backends"));
-    source.replace_backends(checks.listed().iter().cloned());
+    let _ = handle.set_phase(Phase::Pending, format!("Starting, checking {BACKENDS} backends"));
+    let _ = source.replace_backends(checks.listed().iter().cloned());
     checks.due().await;
     checks.round();
-    source.replace_backends(checks.found().iter().cloned());
-    handle.derive_phase();
+    let _ = source.replace_backends(checks.found().iter().cloned());
+    let _ = handle.derive_phase();
     loop {
         checks.due().await;
         checks.round();
-        source.upsert_backend(Arc::clone(&checks.found()[0]));
+        let _ = source.upsert_backend(Arc::clone(&checks.found()[0]));
     }
 }
