@@ -1,5 +1,5 @@
 //! The budgets that are times, quickly: `cargo bench --bench budgets
-//! --no-default-features --features kubernetes`. Ends with 1 when one is missed.
+//!`. Ends with 1 when one is missed.
 //!
 //! What disturbs a measurement makes it longer, never shorter; so each is taken
 //! several times and the best counts. What is a ratio has both sides measured in

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! export $(crates/testkit/cluster/build.sh)
-//! cargo bench --bench e2e --no-default-features --features kubernetes
+//! cargo bench --bench e2e
 //! ```
 //!
 //! `-- --quick` makes fewer changes. Ends with 1 where a write took more than

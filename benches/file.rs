@@ -1,6 +1,6 @@
 //! What a write of the state file costs, beside a plain write of the same JSON,
 //! which can be seen half written and is lost in a power failure, and beside one
-//! that is at least synced: `cargo bench --bench file --no-default-features`.
+//! that is at least synced: `cargo bench --bench file`.
 
 use vmcp_status_testkit::bench::ratio;
 use vmcp_status_testkit::bench::states;

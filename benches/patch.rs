@@ -1,6 +1,6 @@
 //! What it costs to find and encode one changed backend of 10, 1,000 and 10,000,
 //! beside serialising the whole, as a PUT does:
-//! `cargo bench --bench patch --no-default-features --features kubernetes`.
+//! `cargo bench --bench patch`.
 //!
 //! The diff has no public name. It is measured as what a write of the Kubernetes
 //! sink costs with a server that answers at once from memory: the walk through

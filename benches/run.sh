@@ -32,7 +32,7 @@ run() {
 bench() {
   local name=$1
   shift
-  run "$name" cargo bench --locked --quiet --no-default-features --features kubernetes --bench "$name" -- "$@"
+  run "$name" cargo bench --locked --quiet -p vmcp-status --bench "$name" -- "$@"
 }
 
 lscpu 2>/dev/null | grep -E '^(Model name|CPU\(s\)):' || true
@@ -49,7 +49,7 @@ bench budgets
 for name in report state patch file write; do
   bench "$name" ${quick:+--quick}
 done
-if [[ -f benches/fleet.rs ]]; then
+if [[ -f benches/fleet/main.rs ]]; then
   bench fleet
 fi
 

@@ -1,6 +1,6 @@
 //! A whole write, from `report` to stored, against the API double, beside a GET
 //! and a PUT of the whole object through the same client:
-//! `cargo bench --bench write --no-default-features --features kubernetes`.
+//! `cargo bench --bench write`.
 //!
 //! The double checks like the real server and does not take the time that one
 //! takes: `cargo bench --bench e2e` measures that.

@@ -88,8 +88,6 @@ pub use kube;
 #[cfg(feature = "metrics")]
 pub use prometheus_client;
 pub use tokio_util;
-#[cfg(feature = "probe")]
-pub use url;
 
 /// The code in the README compiles and runs.
 #[cfg(doctest)]

@@ -4,10 +4,10 @@
 //! recovery does not hold to what is promised.
 //!
 //! ```text
-//! cargo bench --bench fleet --no-default-features
-//! cargo bench --bench fleet --no-default-features -- --quick
-//! cargo bench --bench fleet --no-default-features -- --svg fleet.svg
-//! cargo bench --bench fleet --no-default-features -- --ours --size 100000 --quiet 600 --writes 4000 --reads 30000
+//! cargo bench --bench fleet
+//! cargo bench --bench fleet -- --quick
+//! cargo bench --bench fleet -- --svg fleet.svg
+//! cargo bench --bench fleet -- --ours --size 100000 --quiet 600 --writes 4000 --reads 30000
 //! ```
 
 #![allow(clippy::cast_precision_loss, reason = "the numbers are small")]

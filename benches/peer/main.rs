@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! export $(crates/testkit/cluster/build.sh)
-//! cargo bench --bench peer --no-default-features --features kubernetes
+//! cargo bench --bench peer
 //! ```
 //!
 //! `-- --quick` takes 10 backends alone and makes fewer changes. Ends with 1 where a

@@ -9,3 +9,6 @@ pub mod probe;
 mod timing;
 
 pub use checks::{CheckLimit, CheckedBackend, Checks, TokenSource};
+
+// The crate whose type is in signatures here, in the version that fits them.
+pub use url;
