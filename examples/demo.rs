@@ -32,7 +32,7 @@ async fn main() -> Result<(), Failure> {
     let sink = FileSink::in_dir(dir.path(), "demo")?;
     let file = sink.path().to_owned();
     println!("The state is in {}; in another terminal:", file.display());
-    println!("  cargo run -- get demo --state-dir {}\n", dir.path().display());
+    println!("  cargo run -p vmcp-status-cli -- get demo --state-dir {}\n", dir.path().display());
 
     let (handle, reporter) = Reporter::builder(sink).write_interval(Duration::from_millis(300)).start();
     let mut checks = Checks::new(Prober::new(ProberOptions::default())?, handle.source("demo"), 16);
