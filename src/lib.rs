@@ -37,6 +37,7 @@
 //! neither TLS nor HTTP in the library.
 
 #![deny(unreachable_pub)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actor;
 mod backoff;
