@@ -26,8 +26,8 @@ pub use trim::SizeLimit;
 
 pub(crate) use merge::{OwnedTypes, merge};
 pub(crate) use repair::{
-    backend as repair_backend, backend_is_sound, condition as repair_condition, message as repair_message,
-    time as repair_time,
+    backend as repair_backend, backend_is_sound, condition as repair_condition, is_condition_type,
+    message as repair_message, time as repair_time,
 };
 #[cfg(feature = "events")]
 pub(crate) use trim::is_trimmed;

@@ -114,6 +114,26 @@ mod report {
     }
 
     #[test]
+    fn line_that_is_too_long_is_skipped_and_ten_thousand_backends_are_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let long = format!("{{\"upsertBackend\":{{\"name\":\"long\",\"message\":\"{}\"}}}}\n", "x".repeat(9 << 20));
+        let backend = |i: usize| {
+            let (url, message) = (format!("http://backend-{i}.default.svc:8080/mcp"), "m".repeat(400));
+            serde_json::json!({"name": format!("b{i}"), "url": url, "status": "ready", "message": message})
+        };
+        let many: Vec<_> = (0..10_000).map(backend).collect();
+        let many = serde_json::json!({"snapshot": {"phase": "Ready", "discoveredBackends": many}});
+        let output = report(&dir, &[], &format!("{long}{many}\n{long}"));
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for words in ["line 1: not an update: longer than 8 MiB", "line 3: not an update", "2 of the lines"] {
+            assert!(errors.contains(words), "{words}: {errors}");
+        }
+        let status = stored(dir.path(), "vmcp");
+        assert_eq!((status.discovered_backends.len(), status.backend("long")), (10_000, None));
+    }
+
+    #[test]
     fn file_with_one_status_is_reported_as_json_or_yaml() {
         let dir = tempfile::tempdir().expect("a directory");
         for (file, content) in [

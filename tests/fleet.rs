@@ -59,11 +59,13 @@ fn quiet_fleet_asks_for_next_to_nothing_though_a_tenth_flaps() {
 
 #[test]
 fn refresh_of_a_fleet_that_started_at_once_is_spread_within_the_day() {
-    let timeline = Timeline::new(Duration::from_secs(60 * 60));
+    // Each refresh spreads them a little further: after three hours there are
+    // enough behind them that chance does not decide.
+    let timeline = Timeline::new(Duration::from_secs(3 * 60 * 60));
     let refresh = Duration::from_secs(5 * 60);
     let ledger = sim::run(Design::Reporter { refresh: Some(refresh) }, SIZE, Limits::default(), timeline);
-    let last = timeline.started + Duration::from_secs(50 * 60)..timeline.started + Duration::from_secs(55 * 60);
+    let last = timeline.started + Duration::from_secs(170 * 60)..timeline.started + Duration::from_secs(175 * 60);
     let minutes = ledger.seconds(last).map(|second| second.reads).collect::<Vec<_>>();
     let busiest = minutes.chunks(60).map(|minute| minute.iter().sum::<u32>()).max().expect("five minutes");
-    assert!(busiest < 50, "{busiest} of {SIZE} in one of five minutes");
+    assert!(busiest < 45, "{busiest} of {SIZE} in one of five minutes");
 }

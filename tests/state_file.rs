@@ -61,6 +61,32 @@ async fn transition_times_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let begin = |second: i64| {
+        let clock = move || DateTime::from_timestamp(second, 0).expect("in range");
+        Reporter::builder(sink(dir.path())).wall_clock(clock).start()
+    };
+    let (handle, reporter) = begin(1000);
+    handle.report(ready());
+    assert!(reporter.shutdown().await.is_complete());
+    // A later version may know more states than this one.
+    let path = dir.path().join("demo.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+    json["status"]["discoveredBackends"][0]["circuitBreakerState"] = "ajar".into();
+    fs::write(&path, json.to_string()).expect("written");
+    let loaded = StateFile::load(&path).expect("it is a state all the same").status;
+    assert_eq!(loaded.backend("a").map(|a| (a.status, a.circuit_breaker_state)), Some((BackendStatus::Ready, None)));
+
+    let (handle, reporter) = begin(2000);
+    handle.report(Status { message: "again".into(), ..ready() });
+    assert!(reporter.shutdown().await.is_complete());
+    let status = StateFile::load(&path).expect("loads").status;
+    let since = status.condition("Ready").and_then(|ready| ready.last_transition_time);
+    assert_eq!((status.message.as_str(), since), ("again", DateTime::from_timestamp(1000, 0)));
+}
+
+#[tokio::test]
 async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
     // A file where the directory should be stops root too.
     let dir = tempfile::tempdir().expect("a directory");

@@ -7,6 +7,11 @@ use std::time::SystemTime;
 use criterion::Criterion;
 use serde_json::Value;
 
+#[path = "show.rs"]
+mod show;
+
+use show::time;
+
 /// Where criterion leaves its results, and since when those of this run are.
 pub struct Ratios {
     dir: PathBuf,
@@ -27,7 +32,7 @@ impl Ratios {
             let parameter = parameter.to_string();
             let median = |function| self.median(group, function, &parameter);
             if let (Some(a), Some(b)) = (median(ours), median(naive)) {
-                println!("ratio {}: {group}, {parameter}: {ours} {}, {naive} {}", plain(a / b), time(a), time(b));
+                println!("ratio {}: {group}, {parameter}: {ours} {}, {naive} {}", show::ratio(a / b), time(a), time(b));
             }
         }
     }
@@ -41,17 +46,4 @@ impl Ratios {
         let estimates: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
         estimates.pointer("/median/point_estimate")?.as_f64()
     }
-}
-
-fn time(nanoseconds: f64) -> String {
-    match nanoseconds {
-        ..1e3 => format!("{nanoseconds:.0} ns"),
-        ..1e6 => format!("{:.1} µs", nanoseconds / 1e3),
-        _ => format!("{:.2} ms", nanoseconds / 1e6),
-    }
-}
-
-/// Two digits that matter, whatever the size.
-fn plain(ratio: f64) -> String {
-    if ratio < 0.1 { format!("1/{:.0}", 1.0 / ratio) } else { format!("{ratio:.2}") }
 }

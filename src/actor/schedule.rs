@@ -175,9 +175,11 @@ impl Schedule {
         }
         let stopping = self.stop_at.is_some();
         if !self.standing.may_write() {
-            // The one that leads stores what it sees itself.
-            let theirs = stopping && self.standing == Standing::Standby;
-            return if theirs { Step::Stop } else { Step::Wait(self.stop_at) };
+            // The one that leads stores what it sees itself. Until it is decided
+            // who that is, only what is to be stored is worth a wait.
+            let is_withheld = self.is_held(now) && !self.announcing;
+            let nothing_to_store = self.standing == Standing::Standby || !self.has_work() || is_withheld;
+            return if stopping && nothing_to_store { Step::Stop } else { Step::Wait(self.stop_at) };
         }
         if !stopping && self.refresh_at.is_some_and(|at| now >= at) {
             self.refresh_at = None;
@@ -697,6 +699,24 @@ mod tests {
         schedule.stop(t0, t0 + INTERVAL);
         assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
         assert_eq!(schedule.decide(t0 + INTERVAL), Step::Stop);
+    }
+
+    #[test]
+    fn undecided_ends_at_once_where_nothing_is_to_be_stored() {
+        let nothing_said = Schedule::new(INTERVAL);
+        let (all_stored, _) = settled();
+        let (mut refused, t0) = settled();
+        refused.changed();
+        fail(&mut refused, t0 + INTERVAL, Retry::Refused, INTERVAL);
+        let mut held = Schedule::new(INTERVAL);
+        held.hold(t0 + INTERVAL * 100);
+        held.changed();
+        for mut schedule in [nothing_said, all_stored, refused, held] {
+            schedule.set_standing(Standing::Undecided);
+            let now = t0 + INTERVAL * 2;
+            schedule.stop(now, now + INTERVAL * 5);
+            assert_eq!(schedule.decide(now), Step::Stop, "{schedule:?}");
+        }
     }
 
     #[test]

@@ -26,10 +26,16 @@ Examples:
   my-gateway --status-updates | vmcp-status report --name my-vmcp
   vmcp-status report --name my-vmcp -f status.json
 
+A line has at most 8 MiB; a longer one is skipped and counts as bad.
+
 Exit codes: 0 all is stored; 1 a line was bad or something is not stored; 2 wrong usage."#;
 
-/// A line beyond this is no update.
-const MAX_LINE: usize = 64 * 1024 * 1024;
+/// A line beyond this is not an update: 10,000 backends with long messages take
+/// less.
+const MAX_LINE_MIB: usize = 8;
+const MAX_LINE: usize = MAX_LINE_MIB << 20;
+/// A longer line gives its memory back once it has been read.
+const KEPT_LINE: usize = 64 << 10;
 
 /// Report updates from standard input, one JSON object a line, or one status from a file
 #[derive(Args, Debug)]
@@ -85,12 +91,13 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
+        line.shrink_to(KEPT_LINE);
         let whole = read_line(&mut lines, &mut line).await?;
         let Some(whole) = whole else { break };
         if line.iter().all(u8::is_ascii_whitespace) && whole {
             continue;
         }
-        let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE} bytes")) };
+        let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE_MIB} MiB")) };
         match parsed {
             Ok(update) => {
                 // What a reporter that has ended leaves unstored is in its outcome.
@@ -114,7 +121,7 @@ fn parse_update(line: &[u8]) -> Result<Update, String> {
 }
 
 /// Reads up to the end of a line: `Some(false)` for one that is too long, of
-/// which the rest is skipped; `None` at the end.
+/// which nothing is kept; `None` at the end.
 async fn read_line(lines: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
     let (mut some, mut whole) = (false, true);
     loop {
@@ -128,6 +135,8 @@ async fn read_line(lines: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) 
         whole &= line.len() + length <= MAX_LINE;
         if whole {
             line.extend_from_slice(&chunk[..length]);
+        } else {
+            *line = Vec::new();
         }
         lines.consume(length + usize::from(end.is_some()));
         if end.is_some() {

@@ -220,7 +220,7 @@ impl TargetArgs {
                     .group_version(group, version)?
                     .location(self.location.location());
                 if self.events {
-                    sink = sink.with_events(EventOptions::default());
+                    sink = sink.with_events(EventOptions::from_env());
                 }
                 if self.leader_elect {
                     sink = sink.with_election(self.election())?;

@@ -49,8 +49,9 @@ pub struct DiscoveredBackend {
     /// For a person: why it is not ready.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// The gateway's circuit breaker for it, if it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The gateway's circuit breaker for it, if it has one. A state that this
+    /// version does not know reads as none.
+    #[serde(default, deserialize_with = "known_circuit_state", skip_serializing_if = "Option::is_none")]
     pub circuit_breaker_state: Option<CircuitBreakerState>,
     /// When the circuit breaker last changed its state.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,12 @@ pub struct DiscoveredBackend {
     /// The MCP protocol revision that was negotiated, such as `2025-11-25`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub mcp_revision: String,
+}
+
+/// An unknown state costs itself, never the status that holds it.
+fn known_circuit_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CircuitBreakerState>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| CircuitBreakerState::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(&text))))
 }
 
 // The shape of the reference is serde's.
@@ -207,6 +214,10 @@ pub enum CircuitBreakerState {
 }
 
 impl CircuitBreakerState {
+    /// Every state, in the order of the CRD's enumeration.
+    pub const ALL: [CircuitBreakerState; 3] =
+        [CircuitBreakerState::Closed, CircuitBreakerState::Open, CircuitBreakerState::HalfOpen];
+
     /// The state as it stands in the CRD.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -64,9 +64,12 @@ fn merge_conditions(
         match wanted.remove(&old.type_) {
             Some(mut new) => {
                 new.observed_generation = new.observed_generation.max(old.observed_generation);
-                if new.status == old.status {
-                    new.last_transition_time = old.last_transition_time.or(new.last_transition_time);
-                }
+                new.last_transition_time = match old.last_transition_time {
+                    Some(since) if new.status == old.status => Some(since),
+                    // A clock that was put back does not undo the last transition.
+                    Some(since) => Some(new.last_transition_time.unwrap_or(now).max(since)),
+                    None => new.last_transition_time,
+                };
                 merged.push(new);
             }
             None if owned.contains(&old.type_) => {}
@@ -147,6 +150,16 @@ mod tests {
         assert_eq!(merged.conditions[0].last_transition_time, Some(at(100)));
         let merged = merge(Some(&stored), flipped(Some(50)), &OwnedTypes::default(), at(100));
         assert_eq!(merged.conditions[0].last_transition_time, Some(at(50)), "the caller knows better");
+    }
+
+    #[test]
+    fn transition_time_never_goes_back_though_the_clock_does() {
+        let stored = with_conditions(vec![condition("Ready", true, Some(3_600))]);
+        for earlier in [Some(1), None] {
+            let flipped = with_conditions(vec![condition("Ready", false, earlier)]);
+            let merged = merge(Some(&stored), flipped, &OwnedTypes::default(), at(2));
+            assert_eq!(merged.conditions, [condition("Ready", false, Some(3_600))]);
+        }
     }
 
     #[test]

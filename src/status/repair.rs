@@ -8,22 +8,28 @@ use chrono::{DateTime, Datelike as _, Utc};
 use super::wire::whole_seconds;
 use super::{Condition, DiscoveredBackend, Status};
 
-/// The limits of `metav1.Condition`, in characters. Other messages have no
-/// limit of their own in the CRD; they get the same one.
+/// The limits of `metav1.Condition`, in characters. Other texts have no limit
+/// of their own in the CRD; they get that of its message.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
 const MAX_MESSAGE: usize = 32_768;
+/// A fault quotes so many characters: faults are remembered.
+const MAX_QUOTE: usize = 320;
 
 /// What stands for a reason of which nothing can be saved.
 const NO_REASON: &str = "Unspecified";
 
 /// One thing that a store would have refused, and what the reporter makes of it.
+/// What it quotes is cut to 320 characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// A backend has no name, and the name is the key.
     #[error("a backend without a name is left out: give it a name")]
     NamelessBackend,
+    /// The name of a backend has more than 32,768 bytes.
+    #[error("backend {0:?} has a name longer than 32768 bytes, it is left out: give it a short name")]
+    LongName(String),
     /// Two backends of one list have the same name.
     #[error("backend {0:?} is listed more than once: the last entry counts")]
     DoubledBackend(String),
@@ -55,6 +61,33 @@ pub enum Fault {
     /// A message has more than 32,768 characters.
     #[error("the message of {0} is longer than 32768 characters: its end is cut off")]
     LongMessage(String),
+    /// Another text has more than 32,768 characters.
+    #[error("the {field} of {subject} is longer than 32768 characters: its end is cut off")]
+    LongText {
+        /// Which one, by its JSON name.
+        field: &'static str,
+        /// Of what.
+        subject: String,
+    },
+}
+
+impl Fault {
+    /// What it repeats of what was given.
+    fn quoted(&mut self) -> Vec<&mut String> {
+        match self {
+            Fault::NamelessBackend => Vec::new(),
+            Fault::LongName(text)
+            | Fault::DoubledBackend(text)
+            | Fault::RevealingUrl(text)
+            | Fault::MalformedConditionType(text)
+            | Fault::DoubledCondition(text)
+            | Fault::NegativeGeneration(text)
+            | Fault::ImpossibleTime(text)
+            | Fault::LongMessage(text)
+            | Fault::LongText { subject: text, .. } => vec![text],
+            Fault::MalformedReason { type_, reason } => vec![type_, reason],
+        }
+    }
 }
 
 /// Every fault of one value, in the order found.
@@ -68,7 +101,11 @@ impl Faults {
         self.0.iter()
     }
 
-    pub(crate) fn push(&mut self, fault: Fault) {
+    pub(crate) fn push(&mut self, mut fault: Fault) {
+        for quoted in fault.quoted() {
+            shorten(quoted, MAX_QUOTE);
+            quoted.shrink_to_fit();
+        }
         self.0.push(fault);
     }
 
@@ -91,13 +128,37 @@ pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> K
         faults.push(Fault::NamelessBackend);
         return false;
     }
+    if backend.name.len() > MAX_MESSAGE {
+        faults.push(Fault::LongName(backend.name.clone()));
+        return false;
+    }
+    if !is_short(&backend.name) {
+        backend.name.shrink_to_fit();
+    }
     if let Some(bare) = bare_url(&backend.url) {
         backend.url = bare;
         faults.push(Fault::RevealingUrl(backend.name.clone()));
     }
-    message(&mut backend.message, || format!("backend {:?}", backend.name), faults);
-    time(&mut backend.last_health_check, || format!("backend {:?}", backend.name), faults);
-    time(&mut backend.circuit_last_changed, || format!("backend {:?}", backend.name), faults);
+    let DiscoveredBackend {
+        name,
+        url,
+        auth_type,
+        auth_config_ref,
+        last_health_check,
+        message: text,
+        circuit_last_changed,
+        mcp_revision,
+        ..
+    } = backend;
+    let subject = || format!("backend {name:?}");
+    message(text, subject, faults);
+    for (field, text) in
+        [("url", url), ("authType", auth_type), ("authConfigRef", auth_config_ref), ("mcpRevision", mcp_revision)]
+    {
+        cut(text, || Fault::LongText { field, subject: subject() }, faults);
+    }
+    time(last_health_check, subject, faults);
+    time(circuit_last_changed, subject, faults);
     true
 }
 
@@ -105,8 +166,9 @@ pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> K
 pub(crate) fn backend_is_sound(backend: &DiscoveredBackend) -> bool {
     let whole =
         |time: Option<DateTime<Utc>>| time.is_none_or(|time| time == whole_seconds(time) && has_writable_year(time));
-    !backend.name.is_empty()
-        && backend.message.len() <= MAX_MESSAGE
+    let DiscoveredBackend { name, url, auth_type, auth_config_ref, message, mcp_revision, .. } = backend;
+    !name.is_empty()
+        && [name, url, auth_type, auth_config_ref, message, mcp_revision].into_iter().all(is_short)
         && whole(backend.last_health_check)
         && whole(backend.circuit_last_changed)
         && bare_url(&backend.url).is_none()
@@ -115,13 +177,18 @@ pub(crate) fn backend_is_sound(backend: &DiscoveredBackend) -> bool {
 /// Mends one condition.
 pub(crate) fn condition(condition: &mut Condition, faults: &mut Faults) -> Keep {
     let Condition { type_, reason, message: text, .. } = &mut *condition;
-    if type_.len() > MAX_TYPE || !is_qualified_name(type_) {
+    if !is_condition_type(type_) {
         faults.push(Fault::MalformedConditionType(type_.clone()));
         return false;
     }
     if !is_reason(reason) {
         let mended = mend_reason(reason);
         faults.push(Fault::MalformedReason { type_: type_.clone(), reason: std::mem::replace(reason, mended) });
+    }
+    for text in [&mut *type_, reason] {
+        if !is_short(text) {
+            text.shrink_to_fit();
+        }
     }
     message(text, || format!("condition {type_:?}"), faults);
     if condition.observed_generation.is_some_and(i64::is_negative) {
@@ -147,18 +214,36 @@ fn has_writable_year(time: DateTime<Utc>) -> bool {
     (0..=9999).contains(&time.year())
 }
 
-/// Cuts a message to what a store takes.
+/// Cuts a message to what a store takes, in memory too.
 pub(crate) fn message(message: &mut String, subject: impl FnOnce() -> String, faults: &mut Faults) {
-    // A text has at least as many bytes as characters.
-    if message.len() <= MAX_MESSAGE {
+    cut(message, || Fault::LongMessage(subject()), faults);
+}
+
+fn cut(text: &mut String, fault: impl FnOnce() -> Fault, faults: &mut Faults) {
+    if is_short(text) {
         return;
     }
-    let mut ends = message.char_indices().map(|(index, _)| index).skip(MAX_MESSAGE - 1);
-    if let (Some(end), Some(_)) = (ends.next(), ends.next()) {
-        message.truncate(end);
-        message.push('…');
-        faults.push(Fault::LongMessage(subject()));
+    if shorten(text, MAX_MESSAGE) {
+        faults.push(fault());
     }
+    text.shrink_to_fit();
+}
+
+/// Whether a text need not be looked at: it has at least as many bytes as
+/// characters, and what it takes in memory can be more than it says.
+// Only a `String` has a capacity.
+#[allow(clippy::ptr_arg)]
+fn is_short(text: &String) -> bool {
+    text.capacity() <= MAX_MESSAGE
+}
+
+/// Cuts a text to so many characters, the last of which says that it was cut.
+fn shorten(text: &mut String, most: usize) -> bool {
+    let mut ends = text.char_indices().map(|(index, _)| index).skip(most - 1);
+    let (Some(end), Some(_)) = (ends.next(), ends.next()) else { return false };
+    text.truncate(end);
+    text.push('…');
+    true
 }
 
 /// Mends a whole status.
@@ -199,7 +284,9 @@ fn keep_last_of_each<T>(
         }
     });
     list.reverse();
-    faults.0.append(&mut doubled);
+    for fault in doubled {
+        faults.push(fault);
+    }
 }
 
 /// The URL without user info, query and fragment, where it has any of them.
@@ -218,6 +305,11 @@ fn bare_url(url: &str) -> Option<String> {
         None if end < url.len() => Some(url[..end].to_owned()),
         None => None,
     }
+}
+
+/// Whether a condition of this type can be stored.
+pub(crate) fn is_condition_type(text: &str) -> bool {
+    text.len() <= MAX_TYPE && is_qualified_name(text)
 }
 
 /// `metav1.Condition.type`: an optional DNS prefix and a slash, then a name.
@@ -303,6 +395,34 @@ mod tests {
                 Fault::DoubledBackend("a".into()),
             ]
         );
+    }
+
+    #[test]
+    fn long_texts_of_a_backend_are_cut_and_a_long_name_costs_it() {
+        let long = || "x".repeat(MAX_MESSAGE + 1);
+        let given = DiscoveredBackend {
+            url: long(),
+            auth_type: long(),
+            auth_config_ref: long(),
+            message: long(),
+            mcp_revision: long(),
+            ..DiscoveredBackend::named("a")
+        };
+        assert!(!backend_is_sound(&given));
+        let (mut mended, mut faults) = (given, Faults::default());
+        assert!(backend(&mut mended, &mut faults));
+        let DiscoveredBackend { url, auth_type, auth_config_ref, message, mcp_revision, .. } = &mended;
+        for text in [url, auth_type, auth_config_ref, message, mcp_revision] {
+            assert_eq!(text.chars().count(), MAX_MESSAGE);
+            assert!(text.ends_with('…') && text.capacity() < MAX_MESSAGE + 8);
+        }
+        assert_eq!(faults.0.len(), 5);
+        assert_eq!(mended.validate(), Ok(()));
+
+        let mut faults = Faults::default();
+        assert!(!backend(&mut DiscoveredBackend::named(long()), &mut faults));
+        let [Fault::LongName(quoted)] = &faults.0[..] else { panic!("{faults:?}") };
+        assert_eq!(quoted.chars().count(), MAX_QUOTE);
     }
 
     #[test]

@@ -175,7 +175,9 @@ impl Picture {
         let since = condition.last_transition_time.unwrap_or(whole_seconds(now));
         match self.transitions.get(&condition.type_) {
             Some((status, since)) if *status == condition.status => *since,
-            _ => {
+            before => {
+                // A clock that was put back does not undo the last transition.
+                let since = before.map_or(since, |(_, before)| since.max(*before));
                 self.transitions.insert(condition.type_.clone(), (condition.status, since));
                 since
             }

@@ -48,6 +48,16 @@ impl Agent {
         tokio::time::timeout(Duration::from_secs(60), look).await.expect("it stores something");
     }
 
+    async fn has_stored_message(&self, message: &str) {
+        let path = self.dir.path().join("idle.json");
+        let look = async {
+            while !StateFile::load(&path).is_ok_and(|state| state.status.message == message) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.expect("it stores it");
+    }
+
     /// What is resident, in KiB: all, and of that what is not a file's.
     fn resident(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
@@ -93,4 +103,21 @@ async fn idle_report_stays_small() {
     agent.has_stored().await;
     agent.is_small("report, one backend");
     drop(input);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_that_was_sent_six_long_messages_stays_small() {
+    for (what, length) in [("lines beyond the bound", 50 << 20), ("lines within it", 7 << 20)] {
+        let mut agent = Agent::start(tempfile::tempdir().expect("a directory"), &["report", "--name", "idle"]);
+        let mut input = agent.child.stdin.take().expect("piped");
+        let message = "x".repeat(length);
+        for i in 0..6 {
+            let line = format!("{{\"upsertBackend\":{{\"name\":\"long-{i}\",\"message\":\"{message}\"}}}}\n");
+            input.write_all(line.as_bytes()).expect("it reads");
+        }
+        input.write_all(b"{\"setPhase\":{\"phase\":\"Ready\",\"message\":\"last\"}}\n").expect("it reads");
+        agent.has_stored_message("last").await;
+        agent.is_small(what);
+        drop(input);
+    }
 }

@@ -33,6 +33,7 @@ contract! {
     runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone
     what_others_put_into_runtime_stays
     condition_that_is_dropped_becomes_unknown_and_comes_back
+    transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goes_back
     generation_goes_into_the_conditions
     restart_in_runtime_writes_nothing_new
     findings_at_the_top_level_are_taken_over_and_foreign_conditions_are_not
@@ -91,6 +92,27 @@ async fn condition_that_is_dropped_becomes_unknown_and_comes_back(cluster: Clust
     assert!(handle.set_condition(mine()));
     handle.flush().await.expect("stored");
     assert_eq!(cluster.status().await["runtime"]["conditions"][0]["status"], "True");
+}
+
+async fn transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goes_back(cluster: Cluster) {
+    // Stored while the clock was far ahead.
+    let later = "2199-01-02T03:04:05Z";
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
+    let mine = |time: &str| Condition {
+        last_transition_time: Some(time.parse().expect("a time")),
+        ..Condition::unchecked("Mine", ConditionStatus::True, "Because", "so it is")
+    };
+    let stored = async || {
+        handle.flush().await.expect("stored");
+        let condition = cluster.status().await["runtime"]["conditions"][0].clone();
+        (condition["status"].clone(), condition["lastTransitionTime"].clone())
+    };
+    handle.report(Status { conditions: vec![mine(later)], ..said("x") });
+    assert_eq!(stored().await, (json!("True"), json!(later)));
+    handle.remove_condition("Mine");
+    assert_eq!(stored().await, (json!("Unknown"), json!(later)));
+    handle.set_condition(mine("2026-01-02T03:04:05Z"));
+    assert_eq!(stored().await, (json!("True"), json!(later)));
 }
 
 async fn generation_goes_into_the_conditions(cluster: Cluster) {

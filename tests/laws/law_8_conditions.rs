@@ -66,6 +66,31 @@ async fn transition_time_is_when_the_status_moved_and_not_when_it_could_be_writt
 }
 
 #[tokio::test(start_paused = true)]
+async fn transition_time_never_goes_back_though_the_clock_does() {
+    let store = Store::default();
+    let clock = Arc::new(AtomicI64::new(10_000));
+    let now = Arc::clone(&clock);
+    let now = move || DateTime::from_timestamp(now.load(Ordering::Relaxed), 0).expect("in range");
+    let (handle, _reporter) = start_with(&store, |b| b.wall_clock(now).derive_phase(true));
+    let since = |type_: &str| {
+        let stored = store.stored();
+        let condition = stored.condition(type_).expect("reported");
+        (condition.status, condition.last_transition_time.map(|time| time.timestamp()))
+    };
+    let say = |holds: bool| handle.set_condition(Condition::unchecked("Mine", holds.into(), "Why", ""));
+    say(true);
+    handle.upsert_backend(ready("a"));
+    handle.flush().await.expect("stored");
+    clock.store(10_000 - 3_600, Ordering::Relaxed);
+    say(false);
+    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") });
+    handle.flush().await.expect("stored");
+    for type_ in ["Ready", "Mine"] {
+        assert_eq!(since(type_), (ConditionStatus::False, Some(10_000)), "{type_}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn condition_of_a_type_of_its_own_goes_when_it_is_no_longer_reported() {
     let store = Store::default();
     let (handle, _reporter) = start(&store);

@@ -112,6 +112,26 @@ async fn reporter_that_ends_undecided_says_what_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reporter_that_ends_undecided_with_nothing_to_store_keeps_nobody_waiting() {
+    let begin = Instant::now();
+    let (store, _switch) = elected();
+    let (_handle, reporter) = start(&store);
+    assert!(reporter.shutdown().await.is_complete());
+    assert_eq!(begin.elapsed(), Duration::ZERO, "nothing was reported");
+
+    let (store, switch) = elected();
+    switch.lead_until(begin + TERM);
+    let (handle, reporter) = start(&store);
+    handle.report(said("stored"));
+    handle.flush().await.expect("stored");
+    sleep(TERM).await;
+    let ends = Instant::now();
+    assert_eq!(handle.standing(), Standing::Undecided);
+    assert!(reporter.shutdown().await.is_complete());
+    assert_eq!(ends.elapsed(), Duration::ZERO, "all is stored");
+}
+
+#[tokio::test(start_paused = true)]
 async fn sink_is_closed_once_and_after_the_last_write() {
     let store = Store::slow(INTERVAL);
     let (handle, reporter) = start(&store);

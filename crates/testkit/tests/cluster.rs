@@ -164,3 +164,34 @@ async fn server_and_etcd_come_back_with_what_they_had() {
     tokio::time::timeout(Duration::from_secs(60), passes).await.expect("it goes on");
     assert_eq!(cluster.object(NAME).await.expect("it is there")["status"]["message"], "with etcd");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/README.md"]
+async fn proxy_counts_requests_and_bytes_and_holds_back_what_it_is_told() {
+    let cluster = cluster().await;
+    let proxy = cluster.proxy().await;
+    let client = proxy.client(&cluster, "least").await;
+    let mark = cluster.audit_mark();
+    let answer = patch(&client, "by way of the proxy").await.expect("it may");
+    let traffic = proxy.take_traffic();
+    assert_eq!(cluster.audit_since("least", mark).len(), 1);
+    assert_eq!(traffic.requests, 1);
+    assert_eq!(traffic.body_up, json!({"status": {"message": "by way of the proxy"}}).to_string().len() as u64);
+    assert!(traffic.up > traffic.body_up && traffic.down > traffic.body_down, "{traffic:?}");
+    assert!(traffic.body_down >= answer.to_string().len() as u64, "{traffic:?}");
+
+    let mut hold = proxy.hold(|request| request.method == http::Method::PATCH);
+    let write = tokio::spawn(async move { patch(&client, "held back").await });
+    hold.has_held(1).await;
+    let message = async || cluster.object(NAME).await.expect("it is there")["status"]["message"].clone();
+    // Another connection, by way of the same proxy, is not held.
+    let operator = proxy.client(&cluster, "operator").await;
+    let path = status_path();
+    let get = http::Request::get(path.trim_end_matches("/status")).body(Vec::new()).expect("it is well formed");
+    let seen: Value = operator.request(get).await.expect("it may");
+    assert_eq!(seen["status"]["message"], "by way of the proxy");
+    assert!(!write.is_finished());
+    drop(hold);
+    write.await.expect("no panic").expect("it goes on");
+    assert_eq!(message().await, "held back");
+}

@@ -36,15 +36,26 @@ const KIND: &str = "VirtualMCPServer";
 
 /// How Kubernetes Events are made: see
 /// [`KubernetesSink::with_events`](crate::KubernetesSink::with_events).
+///
+/// The default names this process `vmcp-status`; replicas want a name each, as
+/// [`from_env`](EventOptions::from_env) gives them.
 #[derive(Clone, Debug)]
 pub struct EventOptions {
     instance: String,
 }
 
 impl EventOptions {
+    /// The default, with `$POD_NAME`, else the name of the host, as the name of
+    /// this process among its replicas.
+    pub fn from_env() -> Self {
+        // This asks for the name of the host.
+        let host = Reporter::from(CONTROLLER).instance.unwrap_or_default();
+        let pod = std::env::var("POD_NAME").unwrap_or_default();
+        EventOptions::default().instance(&host).instance(&pod)
+    }
+
     /// Another name for this process among its replicas; an empty one changes
-    /// nothing. Default: `$POD_NAME`, else the name of the host. Its first 128
-    /// bytes count.
+    /// nothing. Its first 128 bytes count.
     #[must_use]
     pub fn instance(mut self, name: &str) -> Self {
         let name = words::name(name, MAX_INSTANCE);
@@ -57,10 +68,7 @@ impl EventOptions {
 
 impl Default for EventOptions {
     fn default() -> Self {
-        // This asks for the name of the host.
-        let host = Reporter::from(CONTROLLER).instance.unwrap_or_default();
-        let pod = std::env::var("POD_NAME").unwrap_or_default();
-        EventOptions { instance: CONTROLLER.into() }.instance(&host).instance(&pod)
+        EventOptions { instance: CONTROLLER.into() }
     }
 }
 
@@ -170,5 +178,15 @@ fn regarding(object: &ObjectPath, uid: Option<&str>) -> ObjectReference {
         name: Some(name.clone()),
         uid: uid.map(String::from),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_options_are_the_same_wherever_the_process_runs() {
+        assert_eq!(EventOptions::default().instance, CONTROLLER);
     }
 }

@@ -347,8 +347,9 @@ impl Seen {
         for condition in &wanted.conditions {
             match places.find(condition) {
                 Some(at) => {
-                    edit(&mut edits, &format!("{list}/{at}"), &self.conditions[at], condition, &[]);
-                    after.conditions[at] = Item::Ours(Arc::new(condition.clone()));
+                    let condition = not_before(self.conditions[at].ours(), condition);
+                    edit(&mut edits, &format!("{list}/{at}"), &self.conditions[at], &condition, &[]);
+                    after.conditions[at] = Item::Ours(Arc::new(condition));
                 }
                 None => new.push(Arc::new(condition.clone())),
             }
@@ -441,11 +442,18 @@ impl Seen {
     }
 }
 
+/// The condition with a transition no earlier than the stored one. A condition
+/// that was dropped and comes back has been merged with nothing.
+fn not_before(stored: Option<&Arc<Condition>>, condition: &Condition) -> Condition {
+    let since = stored.and_then(|stored| stored.last_transition_time);
+    Condition { last_transition_time: condition.last_transition_time.max(since), ..condition.clone() }
+}
+
 /// What a condition becomes that is not reported any more.
 fn not_reported(condition: &Condition) -> Condition {
     Condition {
         observed_generation: condition.observed_generation,
-        last_transition_time: Some(whole_seconds(Utc::now())),
+        last_transition_time: Some(whole_seconds(Utc::now())).max(condition.last_transition_time),
         ..Condition::unchecked(
             condition.type_.clone(),
             ConditionStatus::Unknown,

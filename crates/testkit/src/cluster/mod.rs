@@ -21,6 +21,7 @@ mod objects;
 mod operator;
 mod peer;
 mod process;
+mod proxy;
 mod refusal;
 mod server;
 mod source;
@@ -30,6 +31,7 @@ mod users;
 pub use audit::{AuditEntry, AuditMark};
 pub use operator::Operator;
 pub use peer::{Answer, Peer};
+pub use proxy::{Hold, Proxy, Traffic};
 pub use refusal::{Denial, Rejection};
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! ToolHive's own reporter, as the peer of ours.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +9,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::{NAMESPACE, PATIENCE, RealCluster, source};
+use super::{NAMESPACE, RealCluster, source};
+
+/// Bound on an answer. Several on one large object make each other wait for
+/// minutes: the one that loses a conflict reads and writes the whole again.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// ToolHive's reporter (`pkg/vmcp/status`) in a process of its own, which is
 /// killed when this is dropped.

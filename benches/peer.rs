@@ -1,0 +1,124 @@
+//! ToolHive's own status reporter beside ours, with ToolHive's genuine operator
+//! answering each change, in one run on a whole API server:
+//!
+//! ```sh
+//! export $(crates/testkit/cluster/build.sh)
+//! cargo bench --bench peer --no-default-features --features kubernetes
+//! ```
+//!
+//! `-- --quick` takes 10 backends alone and makes fewer changes. Ends with 1 where a
+//! report of ours is lost or is not in `status.runtime`, where the operator looks.
+//!
+//! Both are service accounts with the role that ToolHive gives its vMCPs. The
+//! server's audit log counts their requests, a proxy in front of it counts bytes
+//! before TLS, and a watch of the object says when a change was stored and when
+//! the operator's own top level showed it.
+
+#[path = "peer/changes.rs"]
+mod changes;
+#[path = "peer/crowd.rs"]
+mod crowd;
+#[path = "support/show.rs"]
+mod show;
+#[path = "support/states.rs"]
+mod states;
+#[path = "peer/table.rs"]
+mod table;
+#[path = "peer/watcher.rs"]
+mod watcher;
+#[path = "peer/writer.rs"]
+mod writer;
+
+use std::process::ExitCode;
+
+use futures::future::join_all;
+use serde_json::json;
+use vmcp_status_testkit::cluster::{Definitions, RealCluster};
+
+use changes::Changes;
+use crowd::Crowd;
+use writer::{Kind, Stage};
+
+/// How much is done with one number of backends.
+#[derive(Clone, Copy)]
+struct Extent {
+    backends: usize,
+    /// Changes of each kind of reporter.
+    changes: usize,
+    /// Reports of each of the eight writers. The more backends, the longer each
+    /// takes.
+    reports: usize,
+}
+
+const FULL: &[Extent] = &[
+    Extent { backends: 10, changes: 20, reports: 20 },
+    Extent { backends: 1_000, changes: 20, reports: 4 },
+    Extent { backends: 3_000, changes: 20, reports: 2 },
+];
+const QUICK: &[Extent] = &[Extent { backends: 10, changes: 6, reports: 3 }];
+
+/// What one kind of reporter did with one number of backends.
+struct Figures {
+    changes: Changes,
+    crowd: Crowd,
+}
+
+fn main() -> ExitCode {
+    let missing: Vec<_> = ["KUBEBUILDER_ASSETS", "TOOLHIVE_ASSETS"]
+        .into_iter()
+        .filter(|variable| std::env::var_os(variable).is_none_or(|value| value.is_empty()))
+        .collect();
+    if !missing.is_empty() {
+        println!(
+            "MISSED: {} not set. This bench starts an API server and ToolHive's programs of its own: \
+             export $(crates/testkit/cluster/build.sh)",
+            missing.join(" and ")
+        );
+        return ExitCode::FAILURE;
+    }
+    let extents = if std::env::args().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut lost = 0;
+    for &extent in extents {
+        let figures = runtime.block_on(measure(extent));
+        table::print(extent, &figures);
+        let ours = Kind::ALL.iter().zip(&figures).filter(|(kind, _)| kind.is_ours());
+        lost += ours.map(|(_, figures)| figures.crowd.lost).sum::<usize>();
+    }
+    table::explain();
+    if lost == 0 {
+        println!("held: no report of ours was lost, and each was in status.runtime");
+        ExitCode::SUCCESS
+    } else {
+        println!("MISSED: {lost} reports of ours were lost");
+        ExitCode::FAILURE
+    }
+}
+
+/// Measures every kind of reporter, in the order of [`Kind::ALL`].
+async fn measure(Extent { backends, changes, reports }: Extent) -> [Figures; 4] {
+    let cluster = RealCluster::start_with(Definitions::ToolHive).await;
+    let _operator = cluster.operator().await;
+    join_all(Kind::ALL.map(|kind| cluster.add_user(kind.user(), rules_of_a_vmcp()))).await;
+    let [peer, ours, unlimited, unpaced] = changes::measure(&cluster, backends, changes).await;
+    let mut crowds = Vec::new();
+    for kind in Kind::ALL {
+        let stage = Stage::set(&cluster, kind, "crowd").await;
+        crowds.push(crowd::measure(&stage, backends, reports).await);
+    }
+    let crowds: [Crowd; 4] = crowds.try_into().unwrap_or_else(|_| unreachable!("one for each kind"));
+    let mut crowds = crowds.into_iter();
+    [peer, ours, unlimited, unpaced].map(|changes| {
+        let crowd = crowds.next().expect("as many as changes");
+        Figures { changes, crowd }
+    })
+}
+
+/// What ToolHive's operator grants the service account of each vMCP, as far as
+/// reporting goes.
+fn rules_of_a_vmcp() -> serde_json::Value {
+    json!([
+        {"verbs": ["get"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers"]},
+        {"verbs": ["update", "patch"], "apiGroups": ["toolhive.stacklok.dev"], "resources": ["virtualmcpservers/status"]},
+    ])
+}
