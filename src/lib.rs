@@ -35,6 +35,7 @@
 //! program is `vmcp-status-cli`.
 
 #![deny(unreachable_pub)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod actor;
 mod backoff;

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+use serde_json::Value;
+use vmcp_status_testkit::manifests;
+
 const DOCUMENT: &str = include_str!("../../../RBAC.md");
 
 fn program(args: &str) -> Output {
@@ -15,17 +18,41 @@ fn printed(args: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// What the first line of a manifest says that it was printed by.
+fn command(manifest: &str) -> (&str, &str) {
+    manifest.strip_prefix("# vmcp-status ").and_then(|rest| rest.split_once('\n')).expect("its first line says how")
+}
+
+fn role(objects: &[Value]) -> &Value {
+    objects.iter().find(|object| object["kind"] == "Role").expect("a role")
+}
+
 #[test]
-fn the_manifests_in_the_document_are_those_that_are_printed() {
-    let quoted: Vec<_> = DOCUMENT.split("<!-- vmcp-status ").skip(1).collect();
-    assert!(quoted.len() >= 3, "each kind is quoted");
-    for quote in quoted {
-        let (args, rest) = quote.split_once(" -->\n\n```yaml\n").expect("a block of YAML after the comment");
-        let (block, _) = rest.split_once("```").expect("the block ends");
-        assert_eq!(printed(args), block, "vmcp-status {args}");
+fn the_manifests_to_apply_are_those_that_are_printed() {
+    for file in ["base/rbac.yaml", "cluster-wide.yaml"] {
+        let manifest = std::fs::read_to_string(manifests::folder().join(file)).expect("it is there");
+        let (args, objects) = command(&manifest);
+        assert_eq!(printed(args), objects, "{file}: vmcp-status {args}");
     }
-    for word in ["--discovery", "--cluster-wide", "--leader-elect", "--events"] {
-        assert!(DOCUMENT.lines().any(|line| line.starts_with("<!--") && line.contains(word)), "{word}");
+    for (overlay, flags) in [("overlays/replicas", "--leader-elect --events"), ("overlays/group", "--discovery")] {
+        let args = format!("rbac --service-account my-vmcp {flags}");
+        let printed: Vec<Value> =
+            printed(&args).split("---\n").map(|text| serde_saphyr::from_str(text).expect("YAML")).collect();
+        assert_eq!(role(&manifests::kustomized(overlay)), role(&printed), "{overlay}: vmcp-status {args}");
+    }
+}
+
+#[test]
+fn the_document_names_each_manifest_and_the_command_that_prints_it() {
+    for (file, flags) in [
+        ("deploy/base/rbac.yaml", ""),
+        ("deploy/overlays/replicas", " --leader-elect --events"),
+        ("deploy/overlays/group", " --discovery"),
+        ("deploy/cluster-wide.yaml", " --cluster-wide"),
+    ] {
+        assert!(DOCUMENT.contains(&format!("({file})")), "{file} is linked");
+        let command = format!("vmcp-status rbac -n my-namespace --service-account my-vmcp{flags}");
+        assert!(DOCUMENT.lines().any(|line| line.split(" | ").next() == Some(&command)), "{command}");
     }
 }
 
@@ -74,18 +101,13 @@ fn rights_to_elect_a_leader_are_three_verbs_on_leases() {
 }
 
 #[test]
-fn the_pod_in_the_readme_has_the_role_that_is_printed() {
-    let rules = |manifests: &str| {
-        let objects: Vec<serde_json::Value> =
-            manifests.split("---\n").map(|text| serde_saphyr::from_str(text).expect("YAML")).collect();
-        let role = objects.iter().find(|object| object["kind"] == "Role").expect("a role");
-        role["rules"].clone()
-    };
-    let readme = include_str!("../../../README.md");
-    let pod = readme.split("```yaml\n").find(|block| block.contains("kind: Deployment")).expect("it is there");
-    let (pod, _) = pod.split_once("```").expect("the block ends");
-    assert_eq!(rules(pod), rules(&printed("rbac -n my-namespace --leader-elect --events")));
-    for what in ["VMCP_LEADER_ELECT", "VMCP_EVENTS", "VMCP_LISTEN", "/healthz", "/readyz", "replicas: 2"] {
+fn the_pod_to_apply_asks_for_what_its_role_allows() {
+    let objects = manifests::kustomized("overlays/replicas");
+    let pod = objects.iter().find(|object| object["kind"] == "Deployment").expect("it is there");
+    assert_eq!(pod["spec"]["replicas"], 2);
+    let pod = pod.to_string();
+    for what in ["VMCP_LEADER_ELECT", "VMCP_EVENTS", "VMCP_LISTEN", "/healthz", "/readyz"] {
         assert!(pod.contains(what), "{what}");
     }
+    assert!(include_str!("../../../README.md").contains("(deploy/README.md)"), "the README says where it is");
 }

@@ -47,7 +47,7 @@ impl CheckedBackend {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use vmcp_status::discovery::{CheckedBackend, TokenSource};
+    /// use vmcp_status_discovery::{CheckedBackend, TokenSource};
     ///
     /// let backend = CheckedBackend {
     ///     token: Some(TokenSource::Env("WEATHER_TOKEN".into())),

@@ -3,13 +3,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`api`] | a double of the API server, in memory and in virtual time |
-//! | [`bench`] | what the benches share |
+//! | [`mod@bench`] | what the benches share |
 //! | [`client`] | the product's own client of a real cluster |
 //! | [`cluster`] | a whole control plane, with ToolHive's own operator and reporter |
 //! | [`events`], [`leases`] | a double that takes Events and Leases too |
 //! | [`group`] | a real cluster with the kinds of a group |
 //! | [`fleet`] | a fleet of reporters in simulation |
 //! | [`logged`] | what is logged while a test runs |
+//! | [`manifests`] | what users apply to a cluster |
 //! | [`mcp`] | MCP servers, good and bad |
 //! | [`openmetrics`] | a strict reader of the metrics' text format |
 //! | [`projection`] | the table of what ToolHive's operator makes of a report |
@@ -17,7 +18,12 @@
 //! | [`store`] | a sink that does what a test tells it to |
 
 #![allow(clippy::missing_panics_doc, reason = "whatever goes wrong here ends the test by a panic")]
-#![allow(missing_docs, reason = "the names say it, and nobody but the tests calls it")]
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::new_without_default,
+    reason = "the names say it, and nobody but the tests calls it"
+)]
 
 pub mod api;
 pub mod bench;
@@ -28,6 +34,7 @@ pub mod fleet;
 pub mod group;
 pub mod leases;
 pub mod logged;
+pub mod manifests;
 pub mod mcp;
 pub mod openmetrics;
 pub mod projection;

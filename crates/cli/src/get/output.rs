@@ -47,7 +47,7 @@ async fn write(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result
     })
 }
 
-/// Whether this is the error of a [`print`] that nobody reads.
+/// Whether this is the error of a [`print()`] that nobody reads.
 pub(super) fn is_closed(error: &Failure) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,0 +1,88 @@
+//! Reports to a `VirtualMCPServer`: one of several replicas writes, elected by a
+//! Lease, and what changes is told as Kubernetes Events.
+//!
+//! Needs a cluster with the CRD of `VirtualMCPServer` (ToolHive, or `vmcp-status
+//! crd | kubectl apply -f -`), an object, and the rights that `vmcp-status rbac
+//! --leader-elect --events` prints. It uses the pod's service account, else the
+//! kubeconfig.
+//!
+//! ```text
+//! VMCP_NAME=my-vmcp VMCP_NAMESPACE=my-namespace \
+//!   cargo run --example kubernetes --features events
+//! ```
+//!
+//! Start it twice: the second one stands by until the first has ended.
+
+use std::time::Duration;
+
+use vmcp_status::{
+    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, Mode, Reporter, Standing,
+    StatusHandle, StatusLocation, connect,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Mode::Kubernetes { namespace, name } = Mode::from_env()? else {
+        return Err("set VMCP_NAME and VMCP_NAMESPACE to the VirtualMCPServer to report for".into());
+    };
+    // A client of your own does as well, if it repeats no request by itself.
+    let client = connect(None, None).await?;
+    let sink = KubernetesSink::new(client, &namespace, &name)?
+        // The default: `status.runtime` where the CRD has it, else the top level.
+        .location(StatusLocation::Auto)
+        .with_events(EventOptions::default())
+        .with_election(ElectionOptions { lease_duration: Duration::from_secs(15), ..ElectionOptions::default() })?;
+    let (handle, reporter) = Reporter::builder(sink)
+        .derive_phase(true)
+        // Repairs what somebody else overwrote, and notices an object that was
+        // deleted and has come back.
+        .periodic_interval(Some(Duration::from_secs(300)))
+        .start();
+    println!("reporting to {namespace}/{name}");
+
+    println!("standing: {:?}", settled(&handle).await);
+    for (round, search) in
+        [BackendStatus::Ready, BackendStatus::Unavailable, BackendStatus::Ready].into_iter().enumerate()
+    {
+        let backends = [("weather", BackendStatus::Ready), ("search", search)];
+        let accepted = handle.source("example").replace_backends(backends.map(|(name, status)| DiscoveredBackend {
+            url: format!("http://{name}.{namespace}.svc:8080/mcp"),
+            status,
+            ..DiscoveredBackend::named(name)
+        }));
+        assert!(accepted, "the reporter runs");
+        // On standby this is an error that says so: the leader stores what it
+        // sees itself.
+        match handle.flush().await {
+            Ok(()) => println!("round {round}: stored"),
+            Err(error) => println!("round {round}: {error}"),
+        }
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => break,
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+        }
+    }
+
+    // Writes what is left, then hands the Lease over.
+    let outcome = reporter.shutdown().await;
+    if let Some(location) = &outcome.location {
+        println!("the status is in {}: {}", location.place, location.reason);
+    }
+    match (&outcome.unstored, &outcome.stored) {
+        (Some(unstored), _) => println!("not stored: {}", unstored.why),
+        (None, Some(stored)) => println!("stored: {}: {}", stored.phase, stored.message),
+        (None, None) => println!("nothing was stored: another replica leads"),
+    }
+    Ok(())
+}
+
+/// Who writes, as soon as that is known; at most 20 s, after which it is not.
+async fn settled(handle: &StatusHandle) -> Standing {
+    for _ in 0..200 {
+        if handle.standing() != Standing::Undecided {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    handle.standing()
+}
