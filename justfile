@@ -12,7 +12,7 @@ build:
 test:
     cargo test
 
-# Runs the tests whose name contains NAME: `just one a_thousand_changes`.
+# Runs the tests whose name contains NAME: `just one thousand_changes_in_one_interval`.
 one NAME *ARGS:
     cargo test --tests {{ARGS}} {{NAME}}
 

@@ -15,6 +15,16 @@ use crate::error::Retry;
 /// that the store asks for is kept, and some time is added to it for the same
 /// reason: about half of it at first, four times of it after refusals in a row,
 /// at most `max`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use vmcp_status::BackoffPolicy;
+///
+/// // A store nearby, which may be asked more often.
+/// let policy = BackoffPolicy { initial: Duration::from_millis(50), max: Duration::from_secs(5), ..BackoffPolicy::default() };
+/// assert_eq!(policy.blocked_max, Duration::from_secs(60));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
     /// First pause after a passing fault. Default 500 ms.

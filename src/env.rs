@@ -10,6 +10,18 @@ const NAME: &str = "VMCP_NAME";
 const NAMESPACE: &str = "VMCP_NAMESPACE";
 
 /// Where a process runs, as its environment says.
+///
+/// ```no_run
+/// use vmcp_status::{AnySink, FileSink, Mode, from_env};
+///
+/// /// As `from_env`, with a state file where there is no cluster.
+/// async fn sink() -> Result<AnySink, Box<dyn std::error::Error>> {
+///     Ok(match Mode::from_env()? {
+///         Mode::Cli => AnySink::new(FileSink::new("my-vmcp")?),
+///         Mode::Kubernetes { .. } => from_env().await?,
+///     })
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In a pod that belongs to this `VirtualMCPServer`.
@@ -74,6 +86,15 @@ impl Mode {
 /// `VMCP_NAMESPACE` name, or one that stores nothing and logs each update at
 /// debug level. A program that wants a state file in CLI mode looks at
 /// [`Mode::from_env`] and makes a [`FileSink`](crate::FileSink) itself.
+///
+/// ```no_run
+/// use vmcp_status::{Reporter, from_env};
+///
+/// # async fn example() -> Result<(), vmcp_status::EnvError> {
+/// let (handle, reporter) = Reporter::builder(from_env().await?).derive_phase(true).start();
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -6,6 +6,21 @@ use std::time::Duration;
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// When, and with what, to try again after a failure (law 10).
+///
+/// ```
+/// use std::io::ErrorKind;
+///
+/// use vmcp_status::Retry;
+///
+/// /// What a failure of the file system means.
+/// fn retry(error: &std::io::Error) -> Retry {
+///     match error.kind() {
+///         ErrorKind::PermissionDenied | ErrorKind::NotFound => Retry::Blocked,
+///         _ => Retry::Transient,
+///     }
+/// }
+/// assert_eq!(retry(&ErrorKind::StorageFull.into()), Retry::Transient);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
@@ -41,6 +56,15 @@ impl Retry {
 
 /// Why a sink could not read or write. The message says what failed, on what,
 /// and what to do; the cause is kept as the source.
+///
+/// ```
+/// use vmcp_status::{Retry, SinkError};
+///
+/// let cause = std::io::Error::other("connection reset");
+/// let error = SinkError::new(Retry::Transient, "cannot write to the store").caused_by(cause);
+/// assert_eq!(error.retry(), Retry::Transient);
+/// assert_eq!(error.chain(), "cannot write to the store: connection reset");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkError {

@@ -65,6 +65,28 @@ pub(crate) enum Control {
 }
 
 /// What has been reported, what is stored, and how the last read or write went.
+///
+/// ```
+/// use vmcp_status::{NoOpSink, Phase, Reporter};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+/// let mut progress = handle.watch();
+/// assert!(handle.set_phase(Phase::Failed, "no backend answers"));
+/// while progress.changed().await.is_ok() {
+///     let progress = progress.borrow_and_update();
+///     match progress.last.as_ref().map(|attempt| &attempt.result) {
+///         Some(Err(error)) => eprintln!("not stored yet, {:?}: {}", error.retry, error.message),
+///         Some(Ok(_)) => break,
+///         None => {}
+///     }
+/// }
+/// # drop(reporter);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Progress {
@@ -145,6 +167,24 @@ impl StatusHandle {
     }
 
     /// Reports a whole status: replaces everything reported before.
+    ///
+    /// ```
+    /// use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Reporter, Status};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// let weather = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
+    /// assert!(handle.report(Status::derived_from([weather])));
+    /// let outcome = reporter.shutdown().await;
+    /// let stored = outcome.stored.as_ref().expect("something was reported");
+    /// assert_eq!(stored.message, "1 of 1 backend routable");
+    ///
+    /// assert!(!handle.report(Status::default()), "the reporter has ended");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn report(&self, status: Status) -> bool {
         self.send(Update::Snapshot(Box::new(status)))
@@ -163,6 +203,23 @@ impl StatusHandle {
     }
 
     /// Adds a condition, or replaces the one of the same type.
+    ///
+    /// ```
+    /// use vmcp_status::{Condition, ConditionStatus, NoOpSink, Reporter, condition_type};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// let auth = Condition::new(condition_type::AUTH_CONFIGURED, ConditionStatus::True, "IncomingAuthValid", "")?;
+    /// assert!(handle.set_condition(auth));
+    /// let outcome = reporter.shutdown().await;
+    /// let stored = outcome.stored.as_ref().expect("something was reported");
+    /// let auth = stored.condition(condition_type::AUTH_CONFIGURED).expect("it was set");
+    /// assert!(auth.last_transition_time.is_some(), "the reporter fills it in");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn set_condition(&self, condition: Condition) -> bool {
         self.send(Update::SetCondition(condition))
@@ -183,6 +240,23 @@ impl StatusHandle {
     /// From now on phase, message and conditions are derived from the backends
     /// at hand, until the next [`set_phase`](Self::set_phase) or
     /// [`report`](Self::report).
+    ///
+    /// ```
+    /// use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Phase, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// assert!(handle.set_phase(Phase::Pending, "Starting"));
+    /// let weather = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
+    /// assert!(handle.upsert_backend(weather) && handle.derive_phase());
+    /// let outcome = reporter.shutdown().await;
+    /// let stored = outcome.stored.as_ref().expect("something was reported");
+    /// assert_eq!(stored.phase, Phase::Ready);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn derive_phase(&self) -> bool {
         self.send(Update::DerivePhase {})
@@ -200,11 +274,48 @@ impl StatusHandle {
     /// time in which a backend that has not been checked keeps the finding that
     /// an earlier process has stored; so do a [`flush`](Self::flush) and a
     /// [`report`](Self::report).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use vmcp_status::{DiscoveredBackend, NoOpSink, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent())
+    ///     .derive_phase(true)
+    ///     .start_window(Duration::from_secs(22))
+    ///     .start();
+    /// assert!(handle.upsert_backend(DiscoveredBackend::named("weather")));
+    /// // … each backend has been checked once:
+    /// handle.first_round_done();
+    /// handle.flush().await?;
+    /// # assert!(reporter.shutdown().await.held_back.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn first_round_done(&self) -> bool {
         self.0.view.control.send(Control::FirstRoundDone).is_ok()
     }
 
     /// Reports any update.
+    ///
+    /// ```
+    /// use vmcp_status::{NoOpSink, Phase, Reporter, Update};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// let update: Update = serde_json::from_str(r#"{"setPhase":{"phase":"Ready","message":"up"}}"#)?;
+    /// assert!(handle.send(update));
+    /// let outcome = reporter.shutdown().await;
+    /// let stored = outcome.stored.as_ref().expect("something was reported");
+    /// assert_eq!(stored.phase, Phase::Ready);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn send(&self, update: Update) -> bool {
         self.0.updates.send(update)
@@ -218,6 +329,22 @@ impl StatusHandle {
     /// Waits until everything sent before is stored, or known to equal what is
     /// stored; for as long as the reporter's shutdown grace (default 5 s).
     /// Skips the pace of writes and a running back-off once.
+    ///
+    /// ```
+    /// use vmcp_status::{FlushError, NoOpSink, Phase, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// assert!(handle.set_phase(Phase::Ready, "up"));
+    /// handle.flush().await?;
+    ///
+    /// reporter.shutdown().await;
+    /// assert_eq!(handle.flush().await, Err(FlushError::Closed));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -249,6 +376,21 @@ impl StatusHandle {
     /// An answer is also a proof of life: the reporter answers whatever the
     /// store does.
     ///
+    /// ```
+    /// use vmcp_status::{NoOpSink, Phase, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// assert!(handle.set_phase(Phase::Ready, "up"));
+    /// let status = handle.current().await.expect("the reporter runs");
+    /// assert_eq!(status.phase, Phase::Ready);
+    /// # drop(reporter);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Cancellation safety
     ///
     /// Dropping the future loses only the answer.
@@ -263,6 +405,22 @@ impl StatusHandle {
 
     /// Watches what is reported, what is stored and how the last write went. Does not keep the
     /// reporter alive.
+    ///
+    /// ```
+    /// use vmcp_status::{NoOpSink, Phase, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+    /// let mut progress = handle.watch();
+    /// assert!(handle.set_phase(Phase::Ready, "up"));
+    /// let seen = progress.wait_for(|progress| progress.stored.is_some() && !progress.pending).await?.clone();
+    /// assert_eq!(seen.stored.map(|status| status.phase), Some(Phase::Ready));
+    /// # drop(reporter);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.0.view.progress.clone()
     }
@@ -292,6 +450,25 @@ impl std::fmt::Debug for StatusHandle {
 
 /// A handle for one discovery task: what it reports belongs to its source, and
 /// replacing its list leaves the backends of other sources alone.
+///
+/// ```
+/// use vmcp_status::{DiscoveredBackend, NoOpSink, Reporter};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+/// let (group, config) = (handle.source("group"), handle.source("config"));
+/// assert!(group.replace_backends(["files", "search"].map(DiscoveredBackend::named)));
+/// assert!(config.replace_backends(["mail"].map(DiscoveredBackend::named)));
+/// assert!(group.replace_backends(["files"].map(DiscoveredBackend::named)));
+/// let outcome = reporter.shutdown().await;
+/// let stored = outcome.stored.as_ref().expect("something was reported");
+/// let names: Vec<_> = stored.discovered_backends.iter().map(|backend| backend.name.as_str()).collect();
+/// assert_eq!(names, ["files", "mail"], "search is gone, and mail belongs to another source");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SourceHandle {
     handle: StatusHandle,

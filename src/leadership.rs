@@ -35,6 +35,20 @@ impl Standing {
 /// A sink that has one returns it from
 /// [`Sink::leadership`](crate::Sink::leadership); the reporter then writes only
 /// while it leads.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use vmcp_status::{Leadership, Standing};
+///
+/// // The election holds one end, the reporter the other.
+/// let (election, leadership) = Leadership::new();
+/// assert_eq!(leadership.standing(), Standing::Undecided);
+/// election.lead_until(tokio::time::Instant::now() + Duration::from_secs(10));
+/// assert!(leadership.standing().may_write());
+/// election.stand_by();
+/// assert!(leadership.time_left().is_zero());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<State>);
 

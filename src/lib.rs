@@ -94,3 +94,8 @@ pub use tokio_util;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does the code in the page for those who come from the Go original.
+#[cfg(all(doctest, feature = "kubernetes"))]
+#[doc = include_str!("../docs/from-go.md")]
+struct FromGo;

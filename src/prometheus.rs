@@ -118,6 +118,21 @@ impl StatusMetrics {
     /// Sub-registries with labels of your own do as well, and Prometheus reads
     /// what they give; but they describe each metric once for every reporter,
     /// which `OpenMetrics` does not allow and stricter readers refuse.
+    ///
+    /// ```
+    /// use prometheus_client::registry::Registry;
+    /// use vmcp_status::{MetricsOptions, NoOpSink, Reporter, StatusMetrics};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// let (weather, _) = Reporter::builder(NoOpSink::silent()).start();
+    /// let (files, _) = Reporter::builder(NoOpSink::silent()).start();
+    /// let metrics = StatusMetrics::of_several([("weather", &weather), ("files", &files)], MetricsOptions::default());
+    /// Registry::default().register_collector(Box::new(metrics));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of_several<'a, N: Into<String>>(
         reporters: impl IntoIterator<Item = (N, &'a StatusHandle)>,
         options: MetricsOptions,

@@ -44,6 +44,23 @@ pub struct Reporter {
 }
 
 /// What a reporter stored and what it could not.
+///
+/// ```
+/// use vmcp_status::{NoOpSink, Phase, Reporter};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
+/// assert!(handle.set_phase(Phase::Ready, "up"));
+/// let outcome = reporter.shutdown().await;
+/// match &outcome.unstored {
+///     None => assert_eq!(outcome.counts.received, 1),
+///     Some(unstored) => eprintln!("not stored: {}", unstored.why),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -133,6 +150,27 @@ impl std::fmt::Debug for Reporter {
 }
 
 /// The settings of a reporter. Times over a day are taken as a day.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use vmcp_status::{BackoffPolicy, NoOpSink, Reporter};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::logging())
+///     .write_interval(Duration::from_secs(2))
+///     .periodic_interval(Some(Duration::from_secs(300)))
+///     .shutdown_grace(Duration::from_secs(10))
+///     .backoff(BackoffPolicy { max: Duration::from_secs(15), ..BackoffPolicy::default() })
+///     .derive_phase(true)
+///     .start();
+/// # drop(handle);
+/// # reporter.ended().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until it is started"]
 pub struct ReporterBuilder {
     sink: AnySink,
@@ -212,6 +250,23 @@ impl ReporterBuilder {
 
     /// Ends the reporter when this token is cancelled. Default: a new one, see
     /// [`Reporter::shutdown_token`].
+    ///
+    /// ```
+    /// use vmcp_status::tokio_util::sync::CancellationToken;
+    /// use vmcp_status::{NoOpSink, Reporter};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # runtime.block_on(async {
+    /// // The token of the whole gateway ends the reporter with everything else.
+    /// let gateway = CancellationToken::new();
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).shutdown_token(gateway.child_token()).start();
+    /// gateway.cancel();
+    /// assert!(reporter.ended().await.is_complete());
+    /// # drop(handle);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown_token(mut self, token: CancellationToken) -> Self {
         self.shutdown = token;
         self

@@ -31,6 +31,24 @@ const MOST_HEAD: usize = 16 * 1024;
 /// for the head of a request, half a minute for a connection. At the end it
 /// accepts nothing more and gives running requests one second.
 ///
+/// ```no_run
+/// use vmcp_status::axum::Router;
+/// use vmcp_status::axum::routing::get;
+/// use vmcp_status::http::serve;
+/// use vmcp_status::tokio_util::sync::CancellationToken;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let router = Router::new().route("/", get(async || "here\n"));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let end = CancellationToken::new();
+/// let server = tokio::spawn(serve(listener, router, end.clone()));
+/// // …
+/// end.cancel();
+/// server.await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Cancellation safety
 ///
 /// Dropping the future ends the server and its connections at once.

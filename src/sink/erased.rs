@@ -49,6 +49,18 @@ impl<S: Sink> ErasedSink for S {
 }
 
 /// A sink of any kind, for a program that chooses at run time.
+///
+/// ```
+/// use vmcp_status::{AnySink, FileSink, NoOpSink, StateFileError};
+///
+/// fn sink(name: Option<&str>) -> Result<AnySink, StateFileError> {
+///     Ok(match name {
+///         Some(name) => AnySink::new(FileSink::new(name)?),
+///         None => AnySink::new(NoOpSink::silent()),
+///     })
+/// }
+/// # assert!(sink(None).is_ok());
+/// ```
 pub struct AnySink(Box<dyn ErasedSink>);
 
 impl AnySink {

@@ -56,6 +56,26 @@ pub enum StateFileError {
 
 /// What a state file holds: an object in the form of a `VirtualMCPServer`, and
 /// who wrote it.
+///
+/// ```
+/// use vmcp_status::{FileSink, Phase, Reporter, StateFile};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let (handle, reporter) = Reporter::builder(FileSink::in_dir(dir, "my-vmcp")?).start();
+/// assert!(handle.set_phase(Phase::Ready, "up"));
+/// assert!(reporter.shutdown().await.is_complete());
+///
+/// for name in StateFile::names(dir)? {
+///     let state = StateFile::load(&StateFile::path(dir, &name)?)?;
+///     assert_eq!((state.metadata.name.as_str(), state.status.phase), ("my-vmcp", Phase::Ready));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -162,6 +182,19 @@ impl StateFile {
 }
 
 /// Keeps the status in a [`StateFile`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use vmcp_status::{FileSink, Reporter};
+///
+/// # fn example() -> Result<(), vmcp_status::StateFileError> {
+/// let refresh = Some(Duration::from_secs(30));
+/// let sink = FileSink::new("my-vmcp")?.refreshed_every(refresh);
+/// let (handle, reporter) = Reporter::builder(sink).periodic_interval(refresh).start();
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Guarantees
 ///

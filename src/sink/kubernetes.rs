@@ -178,6 +178,17 @@ impl KubernetesSink {
     /// `Config::default_retry` is off: a repeated one carries an old status.
     /// [`connect`] makes a client that is right.
     ///
+    /// ```no_run
+    /// use vmcp_status::{KubernetesSink, Reporter, connect};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = connect(None, None).await?;
+    /// let sink = KubernetesSink::new(client, "my-namespace", "my-vmcp")?;
+    /// let (handle, reporter) = Reporter::builder(sink).start();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When namespace or name cannot be that of an object.
@@ -219,6 +230,19 @@ impl KubernetesSink {
     /// writes; the log says so once, and rights that come later are noticed
     /// within about a minute.
     ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use vmcp_status::{ElectionOptions, KubernetesSink, Reporter, connect};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = ElectionOptions { lease_duration: Duration::from_secs(30), ..ElectionOptions::default() };
+    /// let sink = KubernetesSink::new(connect(None, None).await?, "my-namespace", "my-vmcp")?.with_election(options)?;
+    /// let (handle, reporter) = Reporter::builder(sink).start();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the Lease's name cannot be that of an object.
@@ -240,6 +264,16 @@ impl KubernetesSink {
     }
 
     /// Where in the object the status is written.
+    ///
+    /// ```no_run
+    /// use vmcp_status::{KubernetesSink, StatusLocation, connect};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = KubernetesSink::new(connect(None, None).await?, "my-namespace", "my-vmcp")?
+    ///     .location(StatusLocation::Runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn location(mut self, location: StatusLocation) -> Self {
         self.locator = Locator::new(location);
@@ -263,6 +297,16 @@ impl KubernetesSink {
     /// into one Event, a backend that flaps is told of ten times and then once
     /// in five minutes, and what the API server does not take is dropped. Where
     /// the role does not allow them, that is logged once and there are none.
+    ///
+    /// ```no_run
+    /// use vmcp_status::{EventOptions, KubernetesSink, connect};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = KubernetesSink::new(connect(None, None).await?, "my-namespace", "my-vmcp")?
+    ///     .with_events(EventOptions::default().instance("replica-1"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "events")]
     #[must_use]
     pub fn with_events(mut self, options: EventOptions) -> Self {

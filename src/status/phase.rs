@@ -1,6 +1,14 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the virtual MCP server is as a whole (`status.phase`).
+///
+/// ```
+/// use vmcp_status::Phase;
+///
+/// assert_eq!(serde_json::from_str::<Phase>(r#""Degraded""#)?, Phase::Degraded);
+/// assert_eq!(Phase::Degraded.as_str(), "Degraded");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Phase {

@@ -91,6 +91,13 @@ impl Fault {
 }
 
 /// Every fault of one value, in the order found.
+///
+/// ```
+/// use vmcp_status::{Condition, ConditionStatus, Fault};
+///
+/// let faults = Condition::new("Ready", ConditionStatus::True, "not one word", "").unwrap_err();
+/// assert!(matches!(faults.iter().next(), Some(Fault::MalformedReason { reason, .. }) if reason == "not one word"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct Faults(Vec<Fault>);

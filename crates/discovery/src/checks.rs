@@ -162,6 +162,24 @@ impl Wanted {
 /// New backends are checked at once, as fast as the limit allows.
 ///
 /// Dropping it ends the tasks.
+///
+/// ```no_run
+/// use vmcp_status::discovery::probe::{Prober, ProberOptions};
+/// use vmcp_status::discovery::{CheckedBackend, Checks};
+/// use vmcp_status::{NoOpSink, Reporter};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (handle, reporter) = Reporter::builder(NoOpSink::logging()).derive_phase(true).start();
+/// let mut checks = Checks::new(Prober::new(ProberOptions::default())?, handle.source("config"), 16);
+/// checks.set([CheckedBackend::new("weather", "http://weather:8080/mcp".parse()?)]).await;
+/// checks.first_round().await;
+/// handle.first_round_done();
+/// // … until the gateway ends.
+/// checks.end().await;
+/// reporter.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Checks {
     prober: Prober,

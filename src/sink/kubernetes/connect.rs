@@ -37,6 +37,16 @@ pub enum ConnectError {
 /// `~/.kube/config`); it never repeats a request by itself, and gives up on a
 /// connection after 5 s. With a file or context given, those alone count.
 ///
+/// ```no_run
+/// use vmcp_status::connect;
+///
+/// # async fn example() -> Result<(), vmcp_status::ConnectError> {
+/// let here = connect(None, None).await?;
+/// let staging = connect(None, Some("staging")).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// When there is no way to reach a cluster.

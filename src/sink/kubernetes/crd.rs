@@ -10,6 +10,11 @@ use crate::status::Status;
 /// A `CustomResourceDefinition` of `VirtualMCPServer` that is enough for
 /// development: the spec is open, the status has the fields of the model and
 /// those that the operator writes. ToolHive's own CRD replaces it.
+///
+/// ```
+/// let crd = vmcp_status::crd();
+/// assert_eq!(crd["metadata"]["name"], "virtualmcpservers.toolhive.stacklok.dev");
+/// ```
 pub fn crd() -> Value {
     let group = KubernetesSink::GROUP;
     let version = |name: &str, stored: bool| {
