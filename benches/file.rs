@@ -11,7 +11,7 @@ use std::path::Path;
 
 use criterion::BenchmarkId;
 use states::{NAME, status};
-use vmcp_status::{Effect, FileSink, Sink as _, StateFile};
+use vmcp_status::{FileSink, Sink as _, StateFile, WriteOutcome};
 
 const SIZES: [usize; 3] = [3, 100, 1_000];
 
@@ -26,7 +26,7 @@ fn main() {
         let status = status(backends);
         let mut sink = FileSink::in_dir(dir.path(), NAME).expect("a good name");
         group.bench_function(BenchmarkId::new("file sink", backends), |b| {
-            b.iter(|| assert_eq!(runtime.block_on(sink.write(&status)).expect("stored"), Effect::Written));
+            b.iter(|| assert_eq!(runtime.block_on(sink.write(&status)).expect("stored"), WriteOutcome::Written));
         });
         let state = StateFile::load(sink.path()).expect("written above");
         let plain = dir.path().join("plain");

@@ -17,7 +17,7 @@ use criterion::{BenchmarkId, Criterion};
 use states::{NAME, NAMESPACE, Whole, rebuilt, status, with_one_changed};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
-use vmcp_status::{BackendStatus, Effect, KubernetesSink, Reporter, Sink, SinkError, Status};
+use vmcp_status::{BackendStatus, KubernetesSink, Reporter, Sink, SinkError, Status, WriteOutcome};
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
 
@@ -45,10 +45,10 @@ fn equality(criterion: &mut Criterion, backends: usize) {
     let (shared, rebuilt) = (old.clone(), rebuilt(&old));
     let mut group = criterion.benchmark_group("equality");
     group.bench_function(BenchmarkId::new("compare, all shared", backends), |b| {
-        b.iter(|| assert!(black_box(&old).same_but_for_times(black_box(&shared))));
+        b.iter(|| assert!(black_box(&old).eq_ignoring_times(black_box(&shared))));
     });
     group.bench_function(BenchmarkId::new("compare, nothing shared", backends), |b| {
-        b.iter(|| assert!(black_box(&old).same_but_for_times(black_box(&rebuilt))));
+        b.iter(|| assert!(black_box(&old).eq_ignoring_times(black_box(&rebuilt))));
     });
     let bytes = |status: &Status| serde_json::to_vec(black_box(status)).expect("serialises");
     group.bench_function(BenchmarkId::new("serialise both", backends), |b| {
@@ -65,8 +65,8 @@ impl Sink for Nowhere {
         Ok(None)
     }
 
-    async fn write(&mut self, _: &Status) -> Result<Effect, SinkError> {
-        Ok(Effect::Written)
+    async fn write(&mut self, _: &Status) -> Result<WriteOutcome, SinkError> {
+        Ok(WriteOutcome::Written)
     }
 }
 
@@ -119,7 +119,7 @@ fn diff_and_encoding(criterion: &mut Criterion, runtime: &Runtime, backends: usi
     write(&shared[1]);
     let mut turn = shared.iter().cycle();
     group.bench_function(BenchmarkId::new("patch, all shared", backends), |b| {
-        b.iter(|| assert_eq!(write(turn.next().expect("endless")), Effect::Written));
+        b.iter(|| assert_eq!(write(turn.next().expect("endless")), WriteOutcome::Written));
     });
     // One that is rebuilt for each write shares nothing with what was stored.
     let mut odd = false;
@@ -138,7 +138,7 @@ fn diff_and_encoding(criterion: &mut Criterion, runtime: &Runtime, backends: usi
     });
     write(&ready);
     group.bench_function(BenchmarkId::new("no change", backends), |b| {
-        b.iter(|| assert_eq!(write(&ready), Effect::Unchanged));
+        b.iter(|| assert_eq!(write(&ready), WriteOutcome::Unchanged));
     });
     group.bench_function(BenchmarkId::new("PUT body", backends), |b| {
         b.iter(|| Whole::of(black_box(&broken)).bytes());

@@ -15,7 +15,7 @@ use mcp::{Behaviour, McpServer};
 use tokio::sync::watch;
 use vmcp_status::{BackendStatus, FileSink, Phase, Progress, Reporter, StateFile, Status};
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
-use vmcp_status_discovery::{CheckedBackend, Checks};
+use vmcp_status_discovery::{CheckedBackend, HealthChecker};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
     println!("  cargo run -p vmcp-status-cli -- get demo --state-dir {}\n", dir.path().display());
 
     let (handle, reporter) = Reporter::builder(sink).write_interval(Duration::from_millis(300)).start();
-    let mut checks = Checks::new(Prober::new(ProberOptions::default())?, handle.source("demo"), 16);
+    let mut checks = HealthChecker::new(Prober::new(ProberOptions::default())?, handle.source("demo"), 16);
     let servers =
         [("files", &files), ("mail", &mail), ("search", &search), ("tickets", &tickets), ("weather", &weather)];
     let backends: Vec<CheckedBackend> =
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Failure> {
     search.set(Behaviour::Modern);
     state.shows(|status| status.phase == Phase::Ready).await?;
 
-    checks.end().await;
+    checks.shutdown().await;
     let outcome = reporter.shutdown().await;
     let counts = outcome.counts;
     println!("== shut down; everything is stored: {}", outcome.is_complete());

@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, Mode, Reporter, Standing,
+    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, LeadershipState, Mode, Reporter,
     StatusHandle, StatusLocation, connect,
 };
 
@@ -77,12 +77,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Who writes, as soon as that is known; at most 20 s, after which it is not.
-async fn settled(handle: &StatusHandle) -> Standing {
+async fn settled(handle: &StatusHandle) -> LeadershipState {
     for _ in 0..200 {
-        if handle.standing() != Standing::Undecided {
+        if handle.leadership_state() != LeadershipState::Undecided {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    handle.standing()
+    handle.leadership_state()
 }

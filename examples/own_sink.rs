@@ -10,7 +10,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vmcp_status::{BackendStatus, DiscoveredBackend, Effect, Reporter, Retry, Sink, SinkError, SizeLimit, Status};
+use vmcp_status::{
+    BackendStatus, DiscoveredBackend, Reporter, Retry, Sink, SinkError, SizeLimit, Status, WriteOutcome,
+};
 
 /// The service: holds one document, and refuses every third request.
 #[derive(Default)]
@@ -58,12 +60,12 @@ impl Sink for ServiceSink {
         Ok(document.and_then(|document| serde_json::from_str(&document).ok()))
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         let text = serde_json::to_string(status)
             .map_err(|error| SinkError::new(Retry::Refused, "cannot write the status as JSON").caused_by(error))?;
         self.with("cannot write the status", |document| *document = Some(text))?;
         println!("   stored: {}: {}", status.phase, status.message);
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 
     /// A larger status is trimmed before it comes here, unhealthy backends kept.

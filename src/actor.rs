@@ -5,11 +5,11 @@
 //! flight and every wait are arms of one `select!`, so that it receives
 //! whatever else goes on (law 4).
 
-mod folded;
-mod journal;
-mod ledger;
-mod limits;
+mod accounting;
+mod applied;
+mod call_guard;
 mod schedule;
+mod status_log;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,20 +22,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::folded::Folded;
-use self::journal::Journal;
-use self::ledger::Ledger;
-use self::limits::Limits;
+use self::accounting::UpdateAccounting;
+use self::applied::Applied;
+use self::call_guard::CallGuard;
 use self::schedule::{Revision, Schedule, Step};
+use self::status_log::StatusLog;
 use crate::backoff::{BackoffPolicy, Backoffs, at, jittered};
 use crate::error::{Retry, SinkError};
 use crate::handle::{Attempt, AttemptError, Control, FlushError, Progress};
-use crate::leadership::{Leadership, Standing};
+use crate::leadership::{Leadership, LeadershipState};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{Advice, AnySink, Effect, Location, Sink as _};
-use crate::status::{Omitted, SizeLimit, Status, merge, trim, whole_seconds};
-use crate::update::{Change, Picture};
+use crate::sink::{Advice, AnySink, Location, Sink as _, WriteOutcome};
+use crate::status::{Omitted, SizeLimit, Status, merge, truncate, whole_seconds};
+use crate::update::{Change, DesiredState};
 
 /// A sink has at least this long to hand over.
 const LEAST_TO_CLOSE: Duration = Duration::from_secs(1);
@@ -64,14 +64,14 @@ pub(crate) struct Channels {
 }
 
 /// What the actor leaves behind.
-pub(crate) struct Remains {
+pub(crate) struct ActorExit {
     pub(crate) stored: Option<Arc<Status>>,
     /// What is not stored, and why.
     pub(crate) unstored: Option<(Arc<Status>, String)>,
     /// What the first round had found when the process ended inside it.
     pub(crate) held_back: Option<Arc<Status>>,
     pub(crate) location: Option<Location>,
-    pub(crate) standing: Standing,
+    pub(crate) leadership_state: LeadershipState,
     pub(crate) counts: Counts,
 }
 
@@ -80,9 +80,9 @@ pub(crate) struct Actor {
     channels: Channels,
     metrics: Arc<Metrics>,
     schedule: Schedule,
-    pauses: Backoffs,
-    journal: Journal,
-    picture: Picture,
+    backoffs: Backoffs,
+    status_log: StatusLog,
+    desired: DesiredState,
     /// What the store holds, as last read or written.
     stored: Option<Arc<Status>>,
     /// Here while nothing is in flight; travels with the work.
@@ -95,13 +95,13 @@ pub(crate) struct Actor {
     advice: Advice,
     leadership: Option<Leadership>,
     /// As the schedule was told last.
-    standing: Standing,
+    leadership_state: LeadershipState,
     flushes: Vec<Flush>,
     last_error: Option<String>,
-    ledger: Ledger,
+    accounting: UpdateAccounting,
     /// When those who watch shall see what has changed, and when they last did.
-    show_at: Option<Instant>,
-    shown_at: Option<Instant>,
+    publish_at: Option<Instant>,
+    published_at: Option<Instant>,
 }
 
 struct Flush {
@@ -118,45 +118,45 @@ struct Finished {
 
 enum Done {
     Read(Option<Status>),
-    Wrote(Effect, Arc<Status>),
+    Wrote(WriteOutcome, Arc<Status>),
 }
 
 impl Actor {
     pub(crate) fn new(settings: Settings, channels: Channels, metrics: Arc<Metrics>, sink: AnySink) -> Self {
         let mut schedule = Schedule::new(settings.write_interval);
-        let mut picture = Picture::new(settings.derive);
+        let mut desired = DesiredState::new(settings.derive);
         if !settings.start_window.is_zero() {
             schedule.hold(Instant::now() + settings.start_window);
-            picture.hold();
+            desired.hold();
         }
         Actor {
             schedule,
-            pauses: Backoffs::new(&settings.backoff),
-            journal: Journal::default(),
-            picture,
+            backoffs: Backoffs::new(&settings.backoff),
+            status_log: StatusLog::default(),
+            desired,
             stored: None,
             limit: sink.size_limit(),
             advice: Advice::default(),
             leadership: sink.leadership(),
-            standing: Standing::default(),
+            leadership_state: LeadershipState::default(),
             sink: Some(sink),
             work: None,
             give_up: CancellationToken::new(),
             flushes: Vec::new(),
             last_error: None,
-            ledger: Ledger::new(Arc::clone(&metrics)),
-            show_at: None,
-            shown_at: None,
+            accounting: UpdateAccounting::new(Arc::clone(&metrics)),
+            publish_at: None,
+            published_at: None,
             settings,
             channels,
             metrics,
         }
     }
 
-    pub(crate) async fn run(mut self: Box<Self>) -> Remains {
+    pub(crate) async fn run(mut self: Box<Self>) -> ActorExit {
         loop {
             self.plan_refresh();
-            self.look_who_leads();
+            self.refresh_leadership();
             self.end_start_in_time();
             self.answer_flushes();
             match self.schedule.decide(Instant::now()) {
@@ -171,16 +171,16 @@ impl Actor {
     /// Waits for the first of all that can happen. Receiving comes last, so
     /// that a flood of updates starves nothing else.
     async fn wait(&mut self, until: Option<Instant>) {
-        self.show_if_due();
-        let until = self.flushes.iter().map(|flush| flush.by).chain(until).chain(self.show_at).min();
+        self.publish_if_due();
+        let until = self.flushes.iter().map(|flush| flush.by).chain(until).chain(self.publish_at).min();
         let running = !self.schedule.is_stopping();
         select! {
             biased;
             () = self.channels.shutdown.cancelled(), if running => self.stop().await,
             finished = in_flight(&mut self.work) => self.finish(finished),
             () = at(until) => {}
-            () = news(&mut self.leadership) => {}
-            Some(control) = self.channels.control.recv() => self.obey(control),
+            () = leadership_changed(&mut self.leadership) => {}
+            Some(control) = self.channels.control.recv() => self.handle_control(control),
             more = self.channels.mailbox.ready(), if running => {
                 if more { self.receive() } else { self.stop().await }
             }
@@ -190,9 +190,9 @@ impl Actor {
     /// The window for the first round is over, or a snapshot has closed it.
     fn end_start_in_time(&mut self) {
         let over = !self.schedule.is_held(Instant::now());
-        if self.picture.is_held() && over {
+        if self.desired.is_held() && over {
             self.end_start();
-        } else if !self.picture.is_held() {
+        } else if !self.desired.is_held() {
             self.schedule.release();
         }
     }
@@ -201,23 +201,23 @@ impl Actor {
     /// checked.
     fn end_start(&mut self) {
         let was_held = self.schedule.release();
-        if self.picture.end_start() && (was_held || self.schedule.newest() > 0) {
+        if self.desired.end_start() && (was_held || self.schedule.newest() > 0) {
             self.changed();
         }
     }
 
     fn receive(&mut self) {
-        let mut folded = Folded::at((self.settings.wall_clock)());
-        folded.apply(&mut self.picture, self.channels.mailbox.take());
-        self.note(folded);
+        let mut applied = Applied::at((self.settings.wall_clock)());
+        applied.apply(&mut self.desired, self.channels.mailbox.take());
+        self.record_changes(applied);
     }
 
-    fn note(&mut self, folded: Folded) {
-        let Folded { received, change, mut faults, .. } = folded;
-        self.ledger.received(received);
+    fn record_changes(&mut self, applied: Applied) {
+        let Applied { received, change, mut faults, .. } = applied;
+        self.accounting.received(received);
         for fault in faults.drain() {
-            self.metrics.mended.add(1);
-            self.journal.mended(fault);
+            self.metrics.repaired.add(1);
+            self.status_log.repaired(fault);
         }
         // The first update is news whatever it says: an empty list differs from
         // what an earlier process left behind.
@@ -227,9 +227,9 @@ impl Actor {
         }
         if self.schedule.is_clean() {
             // Nothing but times: they ride along with the next write.
-            self.ledger.equal();
+            self.accounting.equal();
         } else {
-            let since = self.ledger.pending_since();
+            let since = self.accounting.pending_since();
             self.progress(|progress| {
                 progress.pending_since = since;
                 !std::mem::replace(&mut progress.pending, true)
@@ -240,16 +240,16 @@ impl Actor {
     fn changed(&mut self) {
         let now = Instant::now();
         self.schedule.changed();
-        self.ledger.changed(now);
-        let paced = self.shown_at.map_or(now, |shown| shown + self.settings.write_interval);
-        self.show_at.get_or_insert(paced);
+        self.accounting.changed(now);
+        let paced = self.published_at.map_or(now, |shown| shown + self.settings.write_interval);
+        self.publish_at.get_or_insert(paced);
     }
 
-    fn obey(&mut self, control: Control) {
+    fn handle_control(&mut self, control: Control) {
         // What was sent before is in the mailbox by now.
-        let mut folded = Folded::at((self.settings.wall_clock)());
-        self.channels.mailbox.drain(|received| folded.apply(&mut self.picture, received));
-        self.note(folded);
+        let mut applied = Applied::at((self.settings.wall_clock)());
+        self.channels.mailbox.drain(|received| applied.apply(&mut self.desired, received));
+        self.record_changes(applied);
         match control {
             Control::FirstRoundDone => self.end_start(),
             Control::Flush { by, reply } => {
@@ -257,13 +257,13 @@ impl Actor {
                 self.end_start();
                 self.flushes.push(Flush { revision: self.schedule.newest(), by, reply });
                 if !self.schedule.is_clean() {
-                    self.schedule.hurry(Instant::now(), by);
+                    self.schedule.expedite(Instant::now(), by);
                 }
             }
             Control::Current { reply } => {
                 let (current, omitted) = self.next_status();
                 let current = Arc::new(current);
-                self.show(&current, omitted);
+                self.publish_progress(&current, omitted);
                 // Nobody may be waiting any more.
                 let _ = reply.send(current);
             }
@@ -275,15 +275,15 @@ impl Actor {
         // What was asked for before the end counts: that the first round is done
         // decides whether there is anything to write.
         while let Ok(control) = self.channels.control.try_recv() {
-            self.obey(control);
+            self.handle_control(control);
         }
-        let mut folded = Folded::at((self.settings.wall_clock)());
+        let mut applied = Applied::at((self.settings.wall_clock)());
         self.channels.mailbox.close();
         // Waits only for senders that are just now at it.
         while self.channels.mailbox.ready().await {
-            folded.apply(&mut self.picture, self.channels.mailbox.take());
+            applied.apply(&mut self.desired, self.channels.mailbox.take());
         }
-        self.note(folded);
+        self.record_changes(applied);
         let now = Instant::now();
         self.schedule.stop(now, now + self.settings.shutdown_grace);
     }
@@ -297,16 +297,16 @@ impl Actor {
         }
     }
 
-    fn look_who_leads(&mut self) {
-        let standing = self.leadership.as_ref().map_or(Standing::Alone, Leadership::standing);
-        let before = std::mem::replace(&mut self.standing, standing);
-        if before != standing {
-            self.schedule.set_standing(standing);
-            if before == Standing::Standby {
+    fn refresh_leadership(&mut self) {
+        let leadership_state = self.leadership.as_ref().map_or(LeadershipState::Alone, Leadership::leadership_state);
+        let before = std::mem::replace(&mut self.leadership_state, leadership_state);
+        if before != leadership_state {
+            self.schedule.set_leadership_state(leadership_state);
+            if before == LeadershipState::Standby {
                 // While another led, nothing was late.
-                self.ledger.forgive(Instant::now());
+                self.accounting.forgive(Instant::now());
             }
-            let since = self.ledger.pending_since();
+            let since = self.accounting.pending_since();
             self.progress(|progress| {
                 progress.pending_since = since;
                 false
@@ -317,9 +317,9 @@ impl Actor {
     fn begin_read(&mut self) {
         self.metrics.reads.add(1);
         self.schedule.begin(Instant::now(), false);
-        self.start(|mut sink, limits| {
+        self.start(|mut sink, call_guard| {
             Box::pin(async move {
-                let result = limits.guard(sink.read()).await.map(Done::Read);
+                let result = call_guard.guard(sink.read()).await.map(Done::Read);
                 Finished { sink, result }
             })
         });
@@ -328,28 +328,28 @@ impl Actor {
     /// Writes the newest status, if it differs from what is stored.
     fn begin_write(&mut self) {
         let (next, omitted) = self.next_status();
-        self.metrics.trimmed.add(u64::from(omitted.is_some()));
-        self.journal.trimmed(omitted);
+        self.metrics.truncated.add(u64::from(omitted.is_some()));
+        self.status_log.truncated(omitted);
         let next = Arc::new(next);
-        self.show(&next, omitted);
+        self.publish_progress(&next, omitted);
         if let Some(stored) = self.stored.clone()
             && !self.advice.must_write
-            && (if self.schedule.is_refreshing() { next == stored } else { next.same_but_for_times(&stored) })
+            && (if self.schedule.is_refreshing() { next == stored } else { next.eq_ignoring_times(&stored) })
         {
             self.metrics.saved.add(1);
-            self.ledger.equal();
+            self.accounting.equal();
             self.schedule.verified();
-            self.succeeded(Effect::Unchanged, stored);
+            self.succeeded(WriteOutcome::Unchanged, stored);
             return;
         }
         self.metrics.attempts.add(1);
         self.schedule.begin(Instant::now(), true);
-        self.ledger.carry();
+        self.accounting.carry();
         let metrics = Arc::clone(&self.metrics);
-        self.start(|mut sink, limits| {
+        self.start(|mut sink, call_guard| {
             Box::pin(async move {
                 let began = Instant::now();
-                let result = limits.guard(sink.write(&next)).await;
+                let result = call_guard.guard(sink.write(&next)).await;
                 metrics.write_seconds.observe(began.elapsed());
                 Finished { sink, result: result.map(|effect| Done::Wrote(effect, next)) }
             })
@@ -360,27 +360,27 @@ impl Actor {
     /// what had to be left out.
     fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());
-        let mut wanted = self.picture.render(self.stored.as_deref(), now);
+        let mut wanted = self.desired.to_status(self.stored.as_deref(), now);
         if self.schedule.is_refreshing() {
             wanted.timestamp = Some(now);
         }
-        let mut next = merge(self.stored.as_deref(), wanted, self.picture.owned(), now);
-        let omitted = self.limit.and_then(|limit| trim(&mut next, limit, self.picture.owned()));
+        let mut next = merge(self.stored.as_deref(), wanted, self.desired.owned(), now);
+        let omitted = self.limit.and_then(|limit| truncate(&mut next, limit, self.desired.owned()));
         (next, omitted)
     }
 
-    fn show_if_due(&mut self) {
-        if self.show_at.is_some_and(|at| at <= Instant::now()) {
+    fn publish_if_due(&mut self) {
+        if self.publish_at.is_some_and(|at| at <= Instant::now()) {
             let (current, omitted) = self.next_status();
-            self.show(&Arc::new(current), omitted);
+            self.publish_progress(&Arc::new(current), omitted);
         }
     }
 
     /// Shows those who watch what has been reported.
-    fn show(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
-        self.show_at = None;
-        self.shown_at = Some(Instant::now());
-        self.journal.shown(current);
+    fn publish_progress(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
+        self.publish_at = None;
+        self.published_at = Some(Instant::now());
+        self.status_log.shown(current);
         self.progress(|progress| {
             progress.current = Some(Arc::clone(current));
             progress.omitted = omitted;
@@ -388,12 +388,12 @@ impl Actor {
         });
     }
 
-    fn start(&mut self, work: impl FnOnce(AnySink, Limits) -> BoxFuture<'static, Finished>) {
+    fn start(&mut self, work: impl FnOnce(AnySink, CallGuard) -> BoxFuture<'static, Finished>) {
         let sink = self.sink.take().expect("the schedule starts nothing while something is in flight");
         // Nothing that a replica sends arrives after its time.
         let left = self.leadership.as_ref().map_or(Duration::MAX, Leadership::time_left);
-        let limits = Limits { time: self.settings.write_timeout.min(left), give_up: self.give_up.clone() };
-        self.work = Some(work(sink, limits));
+        let call_guard = CallGuard { time: self.settings.write_timeout.min(left), give_up: self.give_up.clone() };
+        self.work = Some(work(sink, call_guard));
     }
 
     fn finish(&mut self, Finished { sink, result }: Finished) {
@@ -418,14 +418,14 @@ impl Actor {
             }
             Ok(Done::Wrote(effect, status)) => {
                 self.schedule.write_done();
-                self.metrics.results.of_effect(effect).add(1);
-                if effect == Effect::Written {
+                self.metrics.results.for_outcome(effect).add(1);
+                if effect == WriteOutcome::Written {
                     self.metrics.stored_at.set((self.settings.wall_clock)());
                 }
-                self.ledger.delivered(effect);
+                self.accounting.delivered(effect);
                 if self.schedule.is_clean() {
                     // What came meanwhile was nothing but times.
-                    self.ledger.equal();
+                    self.accounting.equal();
                 }
                 self.stored = Some(Arc::clone(&status));
                 self.succeeded(effect, status);
@@ -434,12 +434,12 @@ impl Actor {
         }
     }
 
-    fn succeeded(&mut self, effect: Effect, stored: Arc<Status>) {
-        self.pauses.reset();
+    fn succeeded(&mut self, effect: WriteOutcome, stored: Arc<Status>) {
+        self.backoffs.reset();
         self.last_error = None;
-        self.journal.stored(Instant::now());
+        self.status_log.stored(Instant::now());
         let pending = !self.schedule.is_clean();
-        let pending_since = self.ledger.pending_since();
+        let pending_since = self.accounting.pending_since();
         let at = (self.settings.wall_clock)();
         if let Some(pause) = self.advice.look_again.take() {
             self.schedule.look_at(Instant::now() + pause);
@@ -457,23 +457,23 @@ impl Actor {
 
     fn failed(&mut self, error: &SinkError) {
         let now = Instant::now();
-        let pause = self.pauses.next(error.retry());
+        let pause = self.backoffs.next(error.retry());
         match error.retry() {
             Retry::Conflict => self.metrics.conflicts.add(1),
             _ => self.metrics.failures.add(1),
         }
         if self.schedule.is_writing() {
-            self.metrics.results.of_failure(error.retry()).add(1);
+            self.metrics.results.for_failure(error.retry()).add(1);
         }
-        self.ledger.brought_back();
+        self.accounting.brought_back();
         self.schedule.failed(now, error.retry(), pause);
-        self.look_who_leads();
-        if !self.standing.may_write() {
+        self.refresh_leadership();
+        if !self.leadership_state.may_write() {
             // The end of a term is no fault of the store.
-            Journal::cut_short(error);
+            StatusLog::cut_short(error);
             return;
         }
-        self.journal.failed(now, error, pause);
+        self.status_log.failed(now, error, pause);
         let message = error.chain();
         self.last_error = Some(message.clone());
         let result = Err(AttemptError { retry: error.retry(), message });
@@ -494,7 +494,7 @@ impl Actor {
         }
         let now = Instant::now();
         let why = || self.last_error.clone();
-        let standby = self.standing == Standing::Standby;
+        let standby = self.leadership_state == LeadershipState::Standby;
         let answered = self.flushes.extract_if(.., |flush| {
             self.schedule.is_settled(flush.revision) || self.schedule.is_refused() || standby || now >= flush.by
         });
@@ -514,29 +514,29 @@ impl Actor {
         self.schedule.set_deadline(now, self.flushes.iter().map(|flush| flush.by).min());
     }
 
-    async fn end(mut self: Box<Self>) -> Remains {
+    async fn end(mut self: Box<Self>) -> ActorExit {
         self.close_sink().await;
         // What a replica on standby has seen is for the leader to store.
-        let ours = !self.schedule.is_clean() && self.standing != Standing::Standby;
+        let ours = !self.schedule.is_clean() && self.leadership_state != LeadershipState::Standby;
         let left = ours.then(|| {
             let now = (self.settings.wall_clock)();
-            let wanted = self.picture.render(self.stored.as_deref(), now);
-            Arc::new(merge(self.stored.as_deref(), wanted, self.picture.owned(), now))
+            let wanted = self.desired.to_status(self.stored.as_deref(), now);
+            Arc::new(merge(self.stored.as_deref(), wanted, self.desired.owned(), now))
         });
-        let (unstored, held_back) = if self.picture.is_held() { (None, left) } else { (left, None) };
+        let (unstored, held_back) = if self.desired.is_held() { (None, left) } else { (left, None) };
         let unstored = unstored.map(|status| {
-            let why = self.last_error.take().unwrap_or_else(|| match self.standing {
-                Standing::Undecided => "it was not decided in time which replica leads".into(),
+            let why = self.last_error.take().unwrap_or_else(|| match self.leadership_state {
+                LeadershipState::Undecided => "it was not decided in time which replica leads".into(),
                 _ => "the store did not answer in time".into(),
             });
             (status, why)
         });
-        Remains {
+        ActorExit {
             stored: self.stored,
             unstored,
             held_back,
             location: self.advice.location,
-            standing: self.standing,
+            leadership_state: self.leadership_state,
             counts: self.metrics.counts(),
         }
     }
@@ -549,18 +549,18 @@ impl Actor {
             if let Err(error) = result
                 && self.schedule.is_writing()
             {
-                self.metrics.results.of_failure(error.retry()).add(1);
+                self.metrics.results.for_failure(error.retry()).add(1);
             }
         }
         if let Some(sink) = &mut self.sink {
             let grace = self.schedule.time_to_stop(Instant::now()).max(LEAST_TO_CLOSE);
-            let limits = Limits { time: grace, give_up: CancellationToken::new() };
+            let call_guard = CallGuard { time: grace, give_up: CancellationToken::new() };
             let closing = async {
                 sink.close().await;
                 Ok(())
             };
-            if let Err(error) = limits.guard(closing).await {
-                journal::not_closed(&error);
+            if let Err(error) = call_guard.guard(closing).await {
+                status_log::not_closed(&error);
             }
         }
     }
@@ -574,7 +574,7 @@ async fn in_flight(work: &mut Option<BoxFuture<'static, Finished>>) -> Finished 
 }
 
 /// Waits until somebody else leads than before.
-async fn news(leadership: &mut Option<Leadership>) {
+async fn leadership_changed(leadership: &mut Option<Leadership>) {
     match leadership {
         Some(leadership) => leadership.changed().await,
         None => pending().await,

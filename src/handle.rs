@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::error::Retry;
-use crate::leadership::{Leadership, Standing};
+use crate::leadership::{Leadership, LeadershipState};
 use crate::mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{Effect, Location};
+use crate::sink::{Location, WriteOutcome};
 use crate::status::{Condition, DiscoveredBackend, Omitted, Phase, Status};
 use crate::update::Update;
 
@@ -116,8 +116,8 @@ pub struct Attempt {
     /// When it ended.
     pub at: DateTime<Utc>,
     /// What it did, or why it failed. A read that was all that was needed
-    /// counts as [`Effect::Unchanged`].
-    pub result: Result<Effect, AttemptError>,
+    /// counts as [`WriteOutcome::Unchanged`].
+    pub result: Result<WriteOutcome, AttemptError>,
 }
 
 /// Why a read or write failed.
@@ -399,8 +399,8 @@ impl StatusHandle {
     }
 
     /// Whether this process is the one of several replicas that writes.
-    pub fn standing(&self) -> Standing {
-        self.0.view.standing()
+    pub fn leadership_state(&self) -> LeadershipState {
+        self.0.view.leadership_state()
     }
 
     /// Watches what is reported, what is stored and how the last write went. Does not keep the

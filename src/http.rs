@@ -30,7 +30,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 
 use crate::handle::{StatusHandle, View};
-use crate::leadership::Standing;
+use crate::leadership::LeadershipState;
 use crate::status::Status;
 
 pub use serve::serve;
@@ -135,12 +135,12 @@ async fn healthz(State(endpoints): State<Arc<Endpoints>>) -> Result<&'static str
 
 async fn readyz(State(endpoints): State<Arc<Endpoints>>) -> Result<&'static str, Unavailable> {
     let Endpoints { view, was_ready, .. } = endpoints.as_ref();
-    let ready = view.metrics.has_stored() || view.standing() == Standing::Standby;
+    let ready = view.metrics.has_stored() || view.leadership_state() == LeadershipState::Standby;
     if was_ready.fetch_or(ready, Ordering::Relaxed) || ready {
         return Ok("ok\n");
     }
-    Err(Unavailable(match view.standing() {
-        Standing::Undecided => "it is not decided yet which replica leads",
+    Err(Unavailable(match view.leadership_state() {
+        LeadershipState::Undecided => "it is not decided yet which replica leads",
         _ if view.progress.borrow().current.is_none() => "nothing has been reported yet",
         _ => "no status has been stored yet",
     }))

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Whether this process is the one that writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum LeadershipState {
     /// There is no election: whoever reports writes.
     #[default]
     Alone,
@@ -22,10 +22,10 @@ pub enum Standing {
     Standby,
 }
 
-impl Standing {
+impl LeadershipState {
     /// Whether this process is one that writes.
     pub fn may_write(self) -> bool {
-        matches!(self, Standing::Alone | Standing::Leading)
+        matches!(self, LeadershipState::Alone | LeadershipState::Leading)
     }
 }
 
@@ -39,13 +39,13 @@ impl Standing {
 /// ```
 /// use std::time::Duration;
 ///
-/// use vmcp_status::{Leadership, Standing};
+/// use vmcp_status::{Leadership, LeadershipState};
 ///
 /// // The election holds one end, the reporter the other.
 /// let (election, leadership) = Leadership::new();
-/// assert_eq!(leadership.standing(), Standing::Undecided);
+/// assert_eq!(leadership.leadership_state(), LeadershipState::Undecided);
 /// election.lead_until(tokio::time::Instant::now() + Duration::from_secs(10));
-/// assert!(leadership.standing().may_write());
+/// assert!(leadership.leadership_state().may_write());
 /// election.stand_by();
 /// assert!(leadership.time_left().is_zero());
 /// ```
@@ -55,7 +55,7 @@ pub struct Leadership(watch::Receiver<State>);
 /// The other end of a [`Leadership`]: for whoever holds the election. Dropping
 /// it freezes the last state, which for a leader ends with its term.
 #[derive(Clone, Debug)]
-pub struct LeadershipSwitch(Arc<watch::Sender<State>>);
+pub struct LeadershipSender(Arc<watch::Sender<State>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
@@ -71,12 +71,12 @@ enum State {
 }
 
 impl State {
-    fn standing(self) -> Standing {
+    fn leadership_state(self) -> LeadershipState {
         match self {
-            State::Alone => Standing::Alone,
-            State::Standby => Standing::Standby,
-            State::Leading { .. } if !self.time_left().is_zero() => Standing::Leading,
-            State::Leading { .. } | State::Undecided => Standing::Undecided,
+            State::Alone => LeadershipState::Alone,
+            State::Standby => LeadershipState::Standby,
+            State::Leading { .. } if !self.time_left().is_zero() => LeadershipState::Leading,
+            State::Leading { .. } | State::Undecided => LeadershipState::Undecided,
         }
     }
 
@@ -94,14 +94,14 @@ impl State {
 
 impl Leadership {
     /// Undecided at first.
-    pub fn new() -> (LeadershipSwitch, Leadership) {
+    pub fn new() -> (LeadershipSender, Leadership) {
         let (switch, state) = watch::channel(State::default());
-        (LeadershipSwitch(Arc::new(switch)), Leadership(state))
+        (LeadershipSender(Arc::new(switch)), Leadership(state))
     }
 
-    /// Who writes just now. A term that has run out is [`Standing::Undecided`].
-    pub fn standing(&self) -> Standing {
-        self.0.borrow().standing()
+    /// Who writes just now. A term that has run out is [`LeadershipState::Undecided`].
+    pub fn leadership_state(&self) -> LeadershipState {
+        self.0.borrow().leadership_state()
     }
 
     /// For how long this process may write without being told again; nothing if
@@ -124,7 +124,7 @@ impl Leadership {
     }
 }
 
-impl LeadershipSwitch {
+impl LeadershipSender {
     /// There is no election.
     pub fn stand_alone(&self) {
         self.set(State::Alone);
@@ -149,8 +149,8 @@ impl LeadershipSwitch {
     /// A longer term is no news to those who wait for a change.
     fn set(&self, new: State) {
         self.0.send_if_modified(|state| {
-            let before = std::mem::replace(state, new).standing();
-            before != new.standing()
+            let before = std::mem::replace(state, new).leadership_state();
+            before != new.leadership_state()
         });
     }
 }
@@ -166,12 +166,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn term_that_has_run_out_may_not_write() {
         let (switch, leadership) = Leadership::new();
-        assert_eq!((leadership.standing(), leadership.time_left()), (Standing::Undecided, Duration::ZERO));
+        assert_eq!(
+            (leadership.leadership_state(), leadership.time_left()),
+            (LeadershipState::Undecided, Duration::ZERO)
+        );
         switch.lead_until(Instant::now() + TERM);
-        assert_eq!(leadership.standing(), Standing::Leading);
+        assert_eq!(leadership.leadership_state(), LeadershipState::Leading);
         assert!(leadership.time_left() <= TERM && leadership.time_left() > TERM / 2);
         tokio::time::advance(TERM).await;
-        assert_eq!((leadership.standing(), leadership.time_left()), (Standing::Undecided, Duration::ZERO));
+        assert_eq!(
+            (leadership.leadership_state(), leadership.time_left()),
+            (LeadershipState::Undecided, Duration::ZERO)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +185,7 @@ mod tests {
         let (switch, leadership) = Leadership::new();
         let until_wall = SystemTime::now() - Duration::from_secs(1);
         switch.set(State::Leading { until: Instant::now() + TERM, until_wall });
-        assert_eq!(leadership.standing(), Standing::Undecided);
+        assert_eq!(leadership.leadership_state(), LeadershipState::Undecided);
     }
 
     #[tokio::test(start_paused = true)]
@@ -194,6 +200,6 @@ mod tests {
         leadership.changed().await;
         switch.stand_by();
         leadership.changed().await;
-        assert_eq!(leadership.standing(), Standing::Standby);
+        assert_eq!(leadership.leadership_state(), LeadershipState::Standby);
     }
 }

@@ -41,11 +41,11 @@ mod actor;
 mod backoff;
 mod env;
 mod error;
-mod gaps;
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;
 mod leadership;
+mod log_throttle;
 mod mailbox;
 mod metrics;
 #[cfg(feature = "metrics")]
@@ -59,7 +59,7 @@ pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
-pub use leadership::{Leadership, LeadershipSwitch, Standing};
+pub use leadership::{Leadership, LeadershipSender, LeadershipState};
 pub use metrics::Counts;
 #[cfg(feature = "metrics")]
 pub use prometheus::{MetricsOptions, StatusMetrics};
@@ -72,7 +72,7 @@ pub use sink::kubernetes::{
     ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
 };
 pub use sink::noop::NoOpSink;
-pub use sink::{Advice, AnySink, Effect, Location, Sink};
+pub use sink::{Advice, AnySink, Location, Sink, WriteOutcome};
 pub use status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, Phase,
     SizeLimit, Status, condition_type, derive, reason,

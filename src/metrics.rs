@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::error::Retry;
-use crate::sink::Effect;
+use crate::sink::WriteOutcome;
 
 /// One number that only grows.
 #[derive(Debug, Default)]
@@ -99,14 +99,14 @@ impl Results {
         ]
     }
 
-    pub(crate) fn of_effect(&self, effect: Effect) -> &Counter {
+    pub(crate) fn for_outcome(&self, effect: WriteOutcome) -> &Counter {
         match effect {
-            Effect::Written => &self.stored,
-            Effect::Unchanged => &self.unchanged,
+            WriteOutcome::Written => &self.stored,
+            WriteOutcome::Unchanged => &self.unchanged,
         }
     }
 
-    pub(crate) fn of_failure(&self, retry: Retry) -> &Counter {
+    pub(crate) fn for_failure(&self, retry: Retry) -> &Counter {
         match retry {
             Retry::Conflict => &self.conflict,
             Retry::After(_) => &self.throttled,
@@ -130,8 +130,8 @@ pub(crate) struct Metrics {
     pub(crate) saved: Counter,
     pub(crate) conflicts: Counter,
     pub(crate) failures: Counter,
-    pub(crate) mended: Counter,
-    pub(crate) trimmed: Counter,
+    pub(crate) repaired: Counter,
+    pub(crate) truncated: Counter,
     pub(crate) write_seconds: Durations,
     pub(crate) stored_at: Moment,
 }
@@ -150,8 +150,8 @@ impl Metrics {
             saved: self.saved.get(),
             conflicts: self.conflicts.get(),
             failures: self.failures.get(),
-            mended: self.mended.get(),
-            trimmed: self.trimmed.get(),
+            repaired: self.repaired.get(),
+            truncated: self.truncated.get(),
         }
     }
 
@@ -190,7 +190,7 @@ pub struct Counts {
     /// Reads and writes that failed otherwise.
     pub failures: u64,
     /// Faults of reported statuses that were mended.
-    pub mended: u64,
+    pub repaired: u64,
     /// Writes that had to leave out backends for size.
-    pub trimmed: u64,
+    pub truncated: u64,
 }

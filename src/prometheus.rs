@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
 use crate::handle::{StatusHandle, View};
-use crate::leadership::Standing;
+use crate::leadership::LeadershipState;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::Location;
 use crate::status::{BackendStatus, DiscoveredBackend, Omitted, Phase, Status};
@@ -171,8 +171,8 @@ fn encode_work(families: &mut Families<'_, '_>) -> fmt::Result {
     families.counter("reads", "Reads tried.", |look| one(look.counts.reads))?;
     families.counter("conflicts", "Reads and writes that met a conflict.", |look| one(look.counts.conflicts))?;
     families.counter("failures", "Reads and writes that failed otherwise.", |look| one(look.counts.failures))?;
-    families.counter("repairs", "Faults of reported statuses that were mended.", |look| one(look.counts.mended))?;
-    families.counter("trims", "Writes that had to leave out backends for size.", |look| one(look.counts.trimmed))?;
+    families.counter("repairs", "Faults of reported statuses that were mended.", |look| one(look.counts.repaired))?;
+    families.counter("trims", "Writes that had to leave out backends for size.", |look| one(look.counts.truncated))?;
     families.durations("write_duration", "How long writes took, failed ones included.")
 }
 
@@ -188,7 +188,7 @@ fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
         look.stored_at.map(|at| (Vec::new(), seconds_since_1970(at))).into_iter().collect()
     })?;
     families.gauge("is_leader", "1 if this process may write: it leads, or there is no election.", |look| {
-        one(i64::from(look.standing.may_write()))
+        one(i64::from(look.leadership_state.may_write()))
     })?;
     families.gauge("location", "1 for the place in the store where the status lives, and why there.", |look| {
         let located = look.location.iter();
@@ -225,7 +225,7 @@ struct Look<'a> {
     results: [(&'static str, u64); 8],
     counts: Counts,
     depth: usize,
-    standing: Standing,
+    leadership_state: LeadershipState,
     age: Duration,
     stored_at: Option<DateTime<Utc>>,
     status: Option<Arc<Status>>,
@@ -237,7 +237,7 @@ struct Look<'a> {
 impl Observed {
     fn look(&self, now: Instant) -> Look<'_> {
         let View { mailbox, progress, metrics, .. } = &self.view;
-        let standing = self.view.standing();
+        let leadership_state = self.view.leadership_state();
         // Not held for longer than it takes: the reporter waits for it.
         let (status, omitted, location, since) = {
             let progress = progress.borrow();
@@ -245,13 +245,13 @@ impl Observed {
             (progress.current.clone(), progress.omitted, progress.location.clone(), since)
         };
         // What a replica on standby has not stored is not its to store.
-        let since = since.filter(|_| standing != Standing::Standby);
+        let since = since.filter(|_| leadership_state != LeadershipState::Standby);
         Look {
             name: self.name.as_deref(),
             results: metrics.results.by_name(),
             counts: metrics.counts(),
             depth: mailbox.depth(),
-            standing,
+            leadership_state,
             age: since.map(|since| now.saturating_duration_since(since)).unwrap_or_default(),
             stored_at: metrics.stored_at.get(),
             status,

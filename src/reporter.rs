@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::actor::{Actor, Channels, Remains, Settings, WallClock};
+use crate::actor::{Actor, ActorExit, Channels, Settings, WallClock};
 use crate::backoff::{BackoffPolicy, LONGEST};
 use crate::handle::{Progress, StatusHandle};
-use crate::leadership::Standing;
+use crate::leadership::LeadershipState;
 use crate::mailbox::mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::{AnySink, Location, Sink};
@@ -77,7 +77,7 @@ pub struct Outcome {
     pub location: Option<Location>,
     /// Whether this process was the one of several replicas that writes. On
     /// standby nothing is unstored: what it saw is for the leader to store.
-    pub standing: Standing,
+    pub leadership_state: LeadershipState,
     /// What the reporter has done.
     pub counts: Counts,
 }
@@ -312,9 +312,9 @@ impl ReporterBuilder {
     }
 }
 
-impl From<Remains> for Outcome {
-    fn from(Remains { stored, unstored, held_back, location, standing, counts }: Remains) -> Self {
+impl From<ActorExit> for Outcome {
+    fn from(ActorExit { stored, unstored, held_back, location, leadership_state, counts }: ActorExit) -> Self {
         let unstored = unstored.map(|(status, why)| Unstored { status: Some(status), why });
-        Outcome { stored, unstored, held_back, location, standing, counts }
+        Outcome { stored, unstored, held_back, location, leadership_state, counts }
     }
 }

@@ -1,6 +1,6 @@
 //! The store that a reporter writes to.
 
-mod erased;
+mod dyn_sink;
 pub(crate) mod file;
 #[cfg(feature = "kubernetes")]
 pub(crate) mod kubernetes;
@@ -16,7 +16,7 @@ use crate::error::SinkError;
 use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
-pub use erased::AnySink;
+pub use dyn_sink::AnySink;
 
 /// A place where a status is stored. Implement it to report to a store of your
 /// own.
@@ -40,7 +40,7 @@ pub use erased::AnySink;
 /// must not store it *later*: a newer one may follow.
 ///
 /// ```
-/// use vmcp_status::{Effect, Sink, SinkError, Status};
+/// use vmcp_status::{WriteOutcome, Sink, SinkError, Status};
 ///
 /// /// Keeps the status in memory.
 /// #[derive(Default)]
@@ -50,9 +50,9 @@ pub use erased::AnySink;
 ///     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
 ///         Ok(self.0.clone())
 ///     }
-///     async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+///     async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
 ///         self.0 = Some(status.clone());
-///         Ok(Effect::Written)
+///         Ok(WriteOutcome::Written)
 ///     }
 /// }
 /// ```
@@ -69,7 +69,7 @@ pub trait Sink: Send + 'static {
     /// # Errors
     ///
     /// Says when to try again: see [`Retry`](crate::Retry).
-    fn write(&mut self, status: &Status) -> impl Future<Output = Result<Effect, SinkError>> + Send;
+    fn write(&mut self, status: &Status) -> impl Future<Output = Result<WriteOutcome, SinkError>> + Send;
 
     /// How much the store takes; `None` (the default) where there is no limit.
     /// A larger status is trimmed before it is written.
@@ -146,7 +146,7 @@ impl Location {
 /// What a successful write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Effect {
+pub enum WriteOutcome {
     /// The status was stored.
     Written,
     /// What is stored said the same already; nothing was sent.

@@ -9,7 +9,7 @@ mod derive;
 mod merge;
 mod phase;
 mod repair;
-mod trim;
+mod truncate;
 mod wire;
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub use condition::{Condition, ConditionStatus, condition_type, reason};
 pub use derive::{Derived, derive};
 pub use phase::Phase;
 pub use repair::{Fault, Faults};
-pub use trim::SizeLimit;
+pub use truncate::SizeLimit;
 
 pub(crate) use merge::{OwnedTypes, merge};
 pub(crate) use repair::{
@@ -30,10 +30,10 @@ pub(crate) use repair::{
     message as repair_message, time as repair_time,
 };
 #[cfg(feature = "events")]
-pub(crate) use trim::is_trimmed;
+pub(crate) use truncate::is_truncated;
 #[cfg(feature = "kubernetes")]
-pub(crate) use trim::json_bytes;
-pub(crate) use trim::{Omitted, trim};
+pub(crate) use truncate::json_bytes;
+pub(crate) use truncate::{Omitted, truncate};
 pub(crate) use wire::{time, whole_seconds};
 
 /// What a virtual MCP server reports: the part of `VirtualMCPServer.status`
@@ -45,7 +45,7 @@ pub(crate) use wire::{time, whole_seconds};
 /// let status = Status {
 ///     phase: Phase::Ready,
 ///     message: "1 of 1 backends routable".into(),
-///     ..Status::of_backends([DiscoveredBackend {
+///     ..Status::from_backends([DiscoveredBackend {
 ///         status: BackendStatus::Ready,
 ///         ..DiscoveredBackend::named("weather")
 ///     }])
@@ -93,7 +93,7 @@ pub struct Status {
 
 impl Status {
     /// A status with these backends and their count; the rest is default.
-    pub fn of_backends<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
+    pub fn from_backends<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
         let discovered_backends: Vec<Arc<DiscoveredBackend>> = backends.into_iter().map(Into::into).collect();
         let backend_count = count_routable(&discovered_backends);
         Status { discovered_backends, backend_count, ..Status::default() }
@@ -102,7 +102,7 @@ impl Status {
     /// A status whose phase, message, count and conditions follow from the
     /// backends: see [`derive()`].
     pub fn derived_from<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
-        let status = Status::of_backends(backends);
+        let status = Status::from_backends(backends);
         let Derived { phase, message, backend_count, conditions } =
             derive(status.discovered_backends.iter().map(AsRef::as_ref));
         Status { phase, message, conditions, backend_count, ..status }
@@ -138,7 +138,7 @@ impl Status {
     /// Whether the two say the same, times of checks, transitions and of the
     /// report itself aside (law 6). The order of lists counts: it is kept from
     /// write to write.
-    pub fn same_but_for_times(&self, other: &Self) -> bool {
+    pub fn eq_ignoring_times(&self, other: &Self) -> bool {
         let Status {
             phase,
             message,
@@ -152,9 +152,9 @@ impl Status {
             && *backend_count == other.backend_count
             && *observed_generation == other.observed_generation
             && *message == other.message
-            && same_lists(conditions, &other.conditions, Condition::same_but_for_times)
+            && same_lists(conditions, &other.conditions, Condition::eq_ignoring_times)
             && same_lists(discovered_backends, &other.discovered_backends, |a, b| {
-                Arc::ptr_eq(a, b) || a.same_but_for_times(b)
+                Arc::ptr_eq(a, b) || a.eq_ignoring_times(b)
             })
     }
 }

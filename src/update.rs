@@ -2,7 +2,7 @@
 //! state. Pure.
 
 mod delta;
-mod picture;
+mod desired_state;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::status::{Condition, DiscoveredBackend, Phase, Status};
 
 pub(crate) use delta::Delta;
-pub(crate) use picture::{Change, Picture};
+pub(crate) use desired_state::{Change, DesiredState};
 
 /// One update of the status. Its JSON form is a line of `vmcp-status report`:
 ///

@@ -7,7 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, Reporter, Standing, crd,
+    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, LeadershipState, Reporter, crd,
 };
 use vmcp_status_testkit::cluster::{RealCluster, until};
 use vmcp_status_testkit::manifests::{folder, kustomized, objects};
@@ -118,7 +118,7 @@ async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_event
     let (handle, reporter) = Reporter::builder(sink).derive_phase(true).start();
     let backend = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
     assert!(handle.upsert_backend(backend));
-    until("this replica leads", async || (handle.standing() == Standing::Leading).then_some(())).await;
+    until("this replica leads", async || (handle.leadership_state() == LeadershipState::Leading).then_some(())).await;
     handle.flush().await.expect("the role allows it");
     let events = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event"});
     let events = api(&admin, &events);
@@ -130,7 +130,7 @@ async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_event
 
     let outcome = reporter.shutdown().await;
     assert!(outcome.is_complete(), "{outcome:?}");
-    assert_eq!(outcome.standing, Standing::Leading);
+    assert_eq!(outcome.leadership_state, LeadershipState::Leading);
     let stored = api(&admin, &vmcp).get(ACCOUNT).await.expect("it is there");
     assert_eq!(
         stored.data["status"]["phase"].as_str().or(stored.data["status"]["runtime"]["phase"].as_str()),

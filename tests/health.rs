@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use vmcp_status::http::{Readiness, router, serve};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, Effect, Leadership, MetricsOptions, Phase, Reporter, Retry, Sink, SinkError,
-    Status, StatusHandle,
+    BackendStatus, DiscoveredBackend, Leadership, MetricsOptions, Phase, Reporter, Retry, Sink, SinkError, Status,
+    StatusHandle, WriteOutcome,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -80,7 +80,7 @@ impl Sink for Shared {
         self.0.read().await
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         self.0.write(status).await
     }
 
@@ -191,10 +191,10 @@ impl Sink for Blocking {
         Ok(None)
     }
 
-    async fn write(&mut self, _: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, _: &Status) -> Result<WriteOutcome, SinkError> {
         self.writing.send_replace(true);
         let _ = self.release.recv();
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 }
 

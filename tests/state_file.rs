@@ -16,7 +16,7 @@ fn ready() -> Status {
         phase: Phase::Ready,
         message: "all is well".into(),
         conditions: vec![Condition::unchecked("Ready", ConditionStatus::True, "ServerReady", "")],
-        ..Status::of_backends([DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") }])
+        ..Status::from_backends([DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") }])
     }
 }
 

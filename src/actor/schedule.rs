@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::Retry;
-use crate::leadership::Standing;
+use crate::leadership::LeadershipState;
 
 /// Counts changes of the picture. What is stored at one revision contains all
 /// revisions before it.
@@ -59,12 +59,12 @@ pub(super) struct Schedule {
     /// One write is let through all the same: it says that the process starts.
     announcing: bool,
     /// A flush or shutdown has asked to skip pace and back-off, once.
-    hurry: bool,
+    expedite: bool,
     /// The nearest time by which somebody wants everything stored, and the last
     /// chance before it.
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
-    standing: Standing,
+    leadership_state: LeadershipState,
 }
 
 /// Why the store is compared though nothing changed.
@@ -82,7 +82,7 @@ struct Busy {
     revision: Revision,
     writes: bool,
     /// It uses up a hurry.
-    hurried: bool,
+    expedited: bool,
     /// It began as the last chance before the deadline.
     last_chance: bool,
 }
@@ -119,10 +119,10 @@ impl Schedule {
             verifying: None,
             held_until: None,
             announcing: false,
-            hurry: false,
+            expedite: false,
             deadline: None,
             stop_at: None,
-            standing: Standing::default(),
+            leadership_state: LeadershipState::default(),
         }
     }
 
@@ -155,9 +155,9 @@ impl Schedule {
     }
 
     /// Whether this process may write, among several replicas.
-    pub(super) fn set_standing(&mut self, standing: Standing) {
-        let could = std::mem::replace(&mut self.standing, standing).may_write();
-        if standing.may_write() && !could && self.newest > 0 {
+    pub(super) fn set_leadership_state(&mut self, leadership_state: LeadershipState) {
+        let could = std::mem::replace(&mut self.leadership_state, leadership_state).may_write();
+        if leadership_state.may_write() && !could && self.newest > 0 {
             // Whoever led before has written what it saw.
             self.known = false;
             self.pause = None;
@@ -174,11 +174,11 @@ impl Schedule {
             return Step::Wait(self.stop_at);
         }
         let stopping = self.stop_at.is_some();
-        if !self.standing.may_write() {
+        if !self.leadership_state.may_write() {
             // The one that leads stores what it sees itself. Until it is decided
             // who that is, only what is to be stored is worth a wait.
             let is_withheld = self.is_held(now) && !self.announcing;
-            let nothing_to_store = self.standing == Standing::Standby || !self.has_work() || is_withheld;
+            let nothing_to_store = self.leadership_state == LeadershipState::Standby || !self.has_work() || is_withheld;
             return if stopping && nothing_to_store { Step::Stop } else { Step::Wait(self.stop_at) };
         }
         if !stopping && self.refresh_at.is_some_and(|at| now >= at) {
@@ -218,8 +218,8 @@ impl Schedule {
 
     /// When the next try may be made; `None`: now.
     fn earliest(&self) -> Option<Instant> {
-        let pause = self.pause.filter(|pause| pause.ordered || !self.hurry).map(|pause| pause.until);
-        let pace = self.paced_until.filter(|_| !self.hurry);
+        let pause = self.pause.filter(|pause| pause.ordered || !self.expedite).map(|pause| pause.until);
+        let pace = self.paced_until.filter(|_| !self.expedite);
         let earliest = later(pause, pace);
         match self.deadline {
             Some(deadline) if !deadline.spent => earliest.map(|at| at.min(deadline.last_chance)),
@@ -262,8 +262,8 @@ impl Schedule {
 
     /// Somebody wants everything stored by this time: skips pace and back-off
     /// once.
-    pub(super) fn hurry(&mut self, now: Instant, by: Instant) {
-        self.hurry = true;
+    pub(super) fn expedite(&mut self, now: Instant, by: Instant) {
+        self.expedite = true;
         self.set_deadline(now, Some(by));
     }
 
@@ -286,7 +286,7 @@ impl Schedule {
             self.stop_at = Some(by);
             // What somebody else overwrote is no longer our business.
             self.verifying = None;
-            self.hurry(now, by);
+            self.expedite(now, by);
         }
     }
 
@@ -309,7 +309,7 @@ impl Schedule {
             revision: self.newest,
             writes,
             // One that comes while this is in flight is for the next try.
-            hurried: std::mem::take(&mut self.hurry),
+            expedited: std::mem::take(&mut self.expedite),
             last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
         });
         self.pause = None;
@@ -331,7 +331,7 @@ impl Schedule {
     /// The read has ended well: it is known what is stored.
     pub(super) fn read_done(&mut self) {
         // The write that follows is the same try.
-        self.hurry |= self.busy.take().is_some_and(|busy| busy.hurried);
+        self.expedite |= self.busy.take().is_some_and(|busy| busy.expedited);
         self.known = true;
     }
 
@@ -353,7 +353,7 @@ impl Schedule {
         self.announcing = false;
         self.refused = None;
         if self.is_clean() {
-            self.hurry = false;
+            self.expedite = false;
         }
     }
 
@@ -528,11 +528,11 @@ mod tests {
         let (mut schedule, t0) = settled();
         let by = t0 + ms(5000);
         schedule.changed();
-        schedule.hurry(t0, by);
+        schedule.expedite(t0, by);
         assert_eq!(schedule.decide(t0), Step::Write, "the pace is skipped");
         fail(&mut schedule, t0, Retry::Transient, ms(2000));
         assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + ms(2000))), "but only once");
-        schedule.hurry(t0, by);
+        schedule.expedite(t0, by);
         assert_eq!(schedule.decide(t0), Step::Read, "the back-off is skipped");
     }
 
@@ -542,7 +542,7 @@ mod tests {
         let now = t0 + INTERVAL;
         schedule.changed();
         schedule.begin(now, true);
-        schedule.hurry(now, now + ms(5000));
+        schedule.expedite(now, now + ms(5000));
         schedule.failed(now, Retry::Transient, ms(2000));
         assert_eq!(schedule.decide(now), Step::Read);
     }
@@ -552,10 +552,10 @@ mod tests {
         let (mut schedule, t0) = settled();
         let by = t0 + ms(5000);
         schedule.changed();
-        schedule.hurry(t0, by);
+        schedule.expedite(t0, by);
         schedule.begin(t0, true);
         schedule.changed();
-        schedule.hurry(t0, by);
+        schedule.expedite(t0, by);
         schedule.failed(t0, Retry::Transient, ms(2000));
         assert_eq!(schedule.decide(t0), Step::Read);
     }
@@ -564,7 +564,7 @@ mod tests {
     fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
         let (mut schedule, t0) = settled();
         schedule.changed();
-        schedule.hurry(t0, t0 + ms(5000));
+        schedule.expedite(t0, t0 + ms(5000));
         schedule.begin(t0, true);
         schedule.changed();
         schedule.write_done();
@@ -578,7 +578,7 @@ mod tests {
         schedule.changed();
         fail(&mut schedule, t0 + INTERVAL, Retry::Transient, ms(20));
         let now = t0 + INTERVAL + ms(10);
-        schedule.hurry(now, now + ms(5000));
+        schedule.expedite(now, now + ms(5000));
         assert_eq!(schedule.decide(now), Step::Read);
         schedule.begin(now, false);
         schedule.read_done();
@@ -683,7 +683,7 @@ mod tests {
     #[test]
     fn standby_starts_nothing_and_ends_at_once_when_told_to() {
         let (mut schedule, t0) = settled();
-        schedule.set_standing(Standing::Standby);
+        schedule.set_leadership_state(LeadershipState::Standby);
         schedule.refresh_at(t0);
         schedule.changed();
         assert_eq!(schedule.decide(t0 + INTERVAL * 9), Step::Wait(None));
@@ -694,7 +694,7 @@ mod tests {
     #[test]
     fn undecided_starts_nothing_and_ends_when_its_time_is_over() {
         let (mut schedule, t0) = settled();
-        schedule.set_standing(Standing::Undecided);
+        schedule.set_leadership_state(LeadershipState::Undecided);
         schedule.changed();
         schedule.stop(t0, t0 + INTERVAL);
         assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
@@ -712,7 +712,7 @@ mod tests {
         held.hold(t0 + INTERVAL * 100);
         held.changed();
         for mut schedule in [nothing_said, all_stored, refused, held] {
-            schedule.set_standing(Standing::Undecided);
+            schedule.set_leadership_state(LeadershipState::Undecided);
             let now = t0 + INTERVAL * 2;
             schedule.stop(now, now + INTERVAL * 5);
             assert_eq!(schedule.decide(now), Step::Stop, "{schedule:?}");
@@ -724,9 +724,9 @@ mod tests {
         let (mut schedule, t0) = settled();
         schedule.changed();
         fail(&mut schedule, t0 + INTERVAL, Retry::Blocked, ms(60_000));
-        schedule.set_standing(Standing::Standby);
+        schedule.set_leadership_state(LeadershipState::Standby);
         let now = t0 + INTERVAL * 2;
-        schedule.set_standing(Standing::Leading);
+        schedule.set_leadership_state(LeadershipState::Leading);
         assert_eq!(schedule.decide(now), Step::Read);
         schedule.begin(now, false);
         schedule.read_done();

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Control, Progress};
-use crate::leadership::{Leadership, Standing};
+use crate::leadership::{Leadership, LeadershipState};
 use crate::mailbox;
 use crate::metrics::Metrics;
 use crate::status::Status;
@@ -27,9 +27,9 @@ impl View {
         answer.await.ok()
     }
 
-    /// See [`StatusHandle::standing`](super::StatusHandle::standing).
-    pub(crate) fn standing(&self) -> Standing {
-        self.leadership.as_ref().map_or(Standing::Alone, Leadership::standing)
+    /// See [`StatusHandle::leadership_state`](super::StatusHandle::leadership_state).
+    pub(crate) fn leadership_state(&self) -> LeadershipState {
+        self.leadership.as_ref().map_or(LeadershipState::Alone, Leadership::leadership_state)
     }
 }
 

@@ -12,7 +12,7 @@ use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
-use super::{Effect, Sink};
+use super::{Sink, WriteOutcome};
 use crate::error::{Retry, SinkError};
 use crate::status::{Status, time};
 
@@ -315,7 +315,7 @@ impl Sink for FileSink {
         .await
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         let state = StateFile {
             api_version: API_VERSION.into(),
             kind: KIND.into(),
@@ -331,7 +331,7 @@ impl Sink for FileSink {
             },
         };
         self.blocking("write", move |file| file.replace(&state)).await?;
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 
     fn span(&self) -> Span {

@@ -3,7 +3,6 @@
 //! Reads once, then sends what differs as one JSON Patch on `/status` that is
 //! conditional on the version last seen.
 
-mod answer;
 mod budget;
 mod connect;
 mod crd;
@@ -13,9 +12,10 @@ mod events;
 mod lease;
 mod location;
 mod name;
+mod observed;
 #[cfg(test)]
 mod properties;
-mod seen;
+mod response;
 mod takeover;
 
 use std::future::poll_fn;
@@ -33,14 +33,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::Span;
 
-use self::answer::{Answer, Doing};
 use self::budget::Budget;
 use self::diff::Patch;
 use self::lease::Election;
 use self::location::{Home, Locator};
-use self::seen::Seen;
+use self::observed::ObservedObject;
+use self::response::{ApiResponse, Operation};
 use self::takeover::{Takeover, last_writer};
-use super::{Advice, Effect, Location, Sink};
+use super::{Advice, Location, Sink, WriteOutcome};
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status, json_bytes};
@@ -69,7 +69,7 @@ const RUNTIME_FIELD: &str = "status.runtime";
 const MAX_ANSWER: usize = 16 << 20;
 /// A patch that does not fit although the version does is explained by a fresh
 /// read. One that never fits must not be tried for ever at full speed.
-const QUICK_MISFITS: u32 = 3;
+const QUICK_MISMATCHES: u32 = 3;
 
 /// Keeps the status of one `VirtualMCPServer` in a cluster.
 ///
@@ -113,16 +113,16 @@ pub struct KubernetesSink {
     object: ObjectPath,
     field_manager: String,
     /// The way of reading that worked last.
-    way: Option<Way>,
-    seen: Option<Arc<Seen>>,
+    way: Option<ReadStrategy>,
+    seen: Option<Arc<ObservedObject>>,
     /// Members of a backend that the CRD does not know and the server drops.
     pruned: Vec<&'static str>,
     budget: Budget,
-    misfits: u32,
+    patch_mismatches: u32,
     locator: Locator,
     takeover: Takeover,
     /// What this process has left in the object, and when.
-    left: Option<(Instant, Arc<Seen>)>,
+    left: Option<(Instant, Arc<ObservedObject>)>,
     /// A `runtime` is to be removed, since the top level was chosen by hand.
     runtime_to_remove: bool,
     removed_runtime: bool,
@@ -150,7 +150,7 @@ impl ObjectPath {
 
 /// How the object can be read, the cheapest right first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ReadStrategy {
     /// GET of `/status`.
     Status,
     /// GET of the object.
@@ -160,8 +160,8 @@ enum Way {
     EmptyPatch,
 }
 
-impl Way {
-    const ALL: [Way; 3] = [Way::Status, Way::Object, Way::EmptyPatch];
+impl ReadStrategy {
+    const ALL: [ReadStrategy; 3] = [ReadStrategy::Status, ReadStrategy::Object, ReadStrategy::EmptyPatch];
 }
 
 impl KubernetesSink {
@@ -207,7 +207,7 @@ impl KubernetesSink {
             seen: None,
             pruned: Vec::new(),
             budget: Budget::default(),
-            misfits: 0,
+            patch_mismatches: 0,
             locator: Locator::new(StatusLocation::default()),
             takeover: Takeover::default(),
             left: None,
@@ -316,12 +316,12 @@ impl KubernetesSink {
 
     async fn send(
         &self,
-        doing: Doing,
+        doing: Operation,
         method: Method,
         uri: String,
         accept: &str,
         patch: Option<(&str, Vec<u8>)>,
-    ) -> Result<Answer, SinkError> {
+    ) -> Result<ApiResponse, SinkError> {
         let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, accept);
         if let Some((kind, _)) = &patch {
             request = request.header(CONTENT_TYPE, *kind);
@@ -333,12 +333,12 @@ impl KubernetesSink {
             SinkError::new(Retry::Transient, message).caused_by(error)
         };
         let sent = match doing {
-            Doing::Read(_) | Doing::Ask => self.client.send(request).await,
-            Doing::Write => self.while_leading(self.client.send(request)).await?,
+            Operation::Read(_) | Operation::Ask => self.client.send(request).await,
+            Operation::Write => self.while_leading(self.client.send(request)).await?,
         };
         let (head, body) = sent.map_err(|error| failed(error.into()))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
-        Ok(Answer::new(head.status, &head.headers, body))
+        Ok(ApiResponse::new(head.status, &head.headers, body))
     }
 
     /// Goes on only while this process may write. That is looked at right
@@ -348,7 +348,7 @@ impl KubernetesSink {
         let leadership = self.leadership();
         let mut request = pin!(request);
         poll_fn(|cx| {
-            if leadership.as_ref().is_none_or(|leadership| leadership.standing().may_write()) {
+            if leadership.as_ref().is_none_or(|leadership| leadership.leadership_state().may_write()) {
                 return request.as_mut().poll(cx).map(Ok);
             }
             let message = format!("writing {} given up: this replica does not lead any more", self.display());
@@ -357,12 +357,12 @@ impl KubernetesSink {
         .await
     }
 
-    async fn read_by(&self, way: Way) -> Result<Answer, SinkError> {
-        let doing = Doing::Read(way);
+    async fn read_by(&self, way: ReadStrategy) -> Result<ApiResponse, SinkError> {
+        let doing = Operation::Read(way);
         match way {
-            Way::Status => self.send(doing, Method::GET, self.object.uri("/status", ""), JSON, None).await,
-            Way::Object => self.send(doing, Method::GET, self.object.uri("", ""), JSON, None).await,
-            Way::EmptyPatch => {
+            ReadStrategy::Status => self.send(doing, Method::GET, self.object.uri("/status", ""), JSON, None).await,
+            ReadStrategy::Object => self.send(doing, Method::GET, self.object.uri("", ""), JSON, None).await,
+            ReadStrategy::EmptyPatch => {
                 let uri = self.object.uri("/status", &self.query(""));
                 self.send(doing, Method::PATCH, uri, JSON, Some((MERGE_PATCH, b"{}".to_vec()))).await
             }
@@ -375,18 +375,18 @@ impl KubernetesSink {
 
     /// Asks the server whether its CRD has `status.runtime`, by a patch that is
     /// not carried out: it needs no other right than the one to write.
-    async fn ask_for_runtime(&self) -> Result<location::Answer, SinkError> {
+    async fn ask_for_runtime(&self) -> Result<location::RuntimeSupport, SinkError> {
         let uri = self.object.uri("/status", &self.query("&dryRun=All&fieldValidation=Warn"));
         let question = (MERGE_PATCH, br#"{"status":{"runtime":{}}}"#.to_vec());
-        let answer = self.send(Doing::Ask, Method::PATCH, uri, METADATA, Some(question)).await?;
+        let answer = self.send(Operation::Ask, Method::PATCH, uri, METADATA, Some(question)).await?;
         Ok(match answer.code() {
-            code if code.is_success() && answer.warns_of(RUNTIME_FIELD) => location::Answer::Unknown,
-            code if code.is_success() => location::Answer::Known,
+            code if code.is_success() && answer.warns_of(RUNTIME_FIELD) => location::RuntimeSupport::Unknown,
+            code if code.is_success() => location::RuntimeSupport::Known,
             // A webhook that does not stand dry runs, or a policy.
             StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => {
-                location::Answer::Refused(answer.said())
+                location::RuntimeSupport::Refused(answer.said())
             }
-            _ => return answer.into_object(Doing::Ask, &self.display()).map(|_| location::Answer::Known),
+            _ => return answer.into_object(Operation::Ask, &self.display()).map(|_| location::RuntimeSupport::Known),
         })
     }
 
@@ -416,7 +416,7 @@ impl KubernetesSink {
 
     /// Looks in what was read for others who write here, and for readers who do
     /// not look here.
-    fn watch_others(&mut self, object: &Value, seen: &Seen) {
+    fn watch_others(&mut self, object: &Value, seen: &ObservedObject) {
         let now = Instant::now();
         if self.locator.home() == Home::TopLevel {
             // The operator's own words are at the top level too.
@@ -433,11 +433,11 @@ impl KubernetesSink {
     /// Tries the way that worked last, then the others while rights are missing.
     async fn read_object(&mut self) -> Result<Value, SinkError> {
         let remembered = self.way;
-        let others = Way::ALL.into_iter().filter(|way| Some(*way) != remembered);
+        let others = ReadStrategy::ALL.into_iter().filter(|way| Some(*way) != remembered);
         for way in remembered.into_iter().chain(others) {
             let answer = self.read_by(way).await?;
             if !answer.is_forbidden() {
-                let object = answer.into_object(Doing::Read(way), &self.display())?;
+                let object = answer.into_object(Operation::Read(way), &self.display())?;
                 self.way = Some(way);
                 return Ok(object);
             }
@@ -471,10 +471,10 @@ impl KubernetesSink {
         // A CRD without `runtime` drops it without a word, unless it is asked
         // to warn.
         let uri = self.object.uri("/status", &self.query("&fieldValidation=Warn&includeObject=None"));
-        let answer = self.send(Doing::Write, Method::PATCH, uri, TABLE, Some((JSON_PATCH, body))).await?;
-        if answer.is_misfit() {
-            self.misfits += 1;
-            let retry = if self.misfits <= QUICK_MISFITS { Retry::Conflict } else { Retry::Transient };
+        let answer = self.send(Operation::Write, Method::PATCH, uri, TABLE, Some((JSON_PATCH, body))).await?;
+        if answer.is_patch_mismatch() {
+            self.patch_mismatches += 1;
+            let retry = if self.patch_mismatches <= QUICK_MISMATCHES { Retry::Conflict } else { Retry::Transient };
             return Err(SinkError::new(retry, format!("{} is not as it was read, reading it again", self.display())));
         }
         let now = Instant::now();
@@ -485,8 +485,8 @@ impl KubernetesSink {
         if answer.code().is_success() && answer.warns_of(RUNTIME_FIELD) {
             return Err(self.runtime_was_dropped());
         }
-        let object = answer.into_object(Doing::Write, &self.display())?;
-        self.misfits = 0;
+        let object = answer.into_object(Operation::Write, &self.display())?;
+        self.patch_mismatches = 0;
         if self.budget.is_tight() {
             self.budget.took(json_bytes(status), now);
         }
@@ -501,7 +501,7 @@ impl KubernetesSink {
 
     /// The server took a write to `runtime` and kept nothing of it.
     fn runtime_was_dropped(&mut self) -> SinkError {
-        self.locator.answered(location::Answer::Unknown, Instant::now());
+        self.locator.answered(location::RuntimeSupport::Unknown, Instant::now());
         self.say_where();
         if self.locator.home() == Home::TopLevel {
             let message = format!("{} has no status.runtime, writing to the top level", self.display());
@@ -534,7 +534,7 @@ impl Sink for KubernetesSink {
         let object = self.read_object().await?;
         self.locate(&object).await?;
         let home = self.locator.home();
-        let seen = Seen::of_object(&object, home).ok_or_else(|| {
+        let seen = ObservedObject::from_object(&object, home).ok_or_else(|| {
             SinkError::new(Retry::Transient, format!("{} was answered without a version", self.display()))
         })?;
         self.watch_others(&object, &seen);
@@ -559,7 +559,7 @@ impl Sink for KubernetesSink {
         Ok(status)
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         if self.locator.home() == Home::TopLevel && self.locator.has_to_ask(false, Instant::now()) {
             let answer = self.ask_for_runtime().await?;
             self.locator.answered(answer, Instant::now());
@@ -575,7 +575,7 @@ impl Sink for KubernetesSink {
         let status = allowed.as_ref().unwrap_or(status);
         let remove = self.runtime_to_remove.then_some(Home::Runtime);
         let Some((patch, after)) = seen.patch_to(status, &self.pruned, remove) else {
-            return Ok(Effect::Unchanged);
+            return Ok(WriteOutcome::Unchanged);
         };
         #[cfg(feature = "events")]
         if let (leadership, Some(events)) = (Sink::leadership(self), &mut self.events) {
@@ -594,7 +594,7 @@ impl Sink for KubernetesSink {
         }
         version?;
         self.stored();
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {
@@ -624,18 +624,18 @@ impl Sink for KubernetesSink {
 
     async fn close(&mut self) {
         let Self { election, .. } = self;
-        let hand_over = async {
+        let release = async {
             if let Some(election) = election {
-                election.hand_over().await;
+                election.release().await;
             }
         };
         #[cfg(feature = "events")]
-        let hand_over = futures::future::join(hand_over, async {
+        let release = futures::future::join(release, async {
             if let Some(events) = &mut self.events {
                 events.close().await;
             }
         });
-        hand_over.await;
+        release.await;
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Effect, Sink};
+use super::{Sink, WriteOutcome};
 use crate::error::SinkError;
 use crate::status::Status;
 
@@ -40,7 +40,7 @@ impl Sink for NoOpSink {
         Ok(self.last.clone())
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         if self.logging {
             tracing::debug!(
                 phase = %status.phase,
@@ -52,6 +52,6 @@ impl Sink for NoOpSink {
             );
         }
         self.last = Some(status.clone());
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 }

@@ -118,7 +118,7 @@ impl DiscoveredBackend {
     }
 
     /// Whether the two differ in nothing but when they were last checked.
-    pub(crate) fn same_but_for_times(&self, other: &Self) -> bool {
+    pub(crate) fn eq_ignoring_times(&self, other: &Self) -> bool {
         let DiscoveredBackend {
             name,
             url,

@@ -96,7 +96,7 @@ impl Condition {
     }
 
     /// Whether the two differ in nothing but the time of their transition.
-    pub(crate) fn same_but_for_times(&self, other: &Self) -> bool {
+    pub(crate) fn eq_ignoring_times(&self, other: &Self) -> bool {
         let Condition { type_, status, reason, message, last_transition_time: _, observed_generation } = self;
         *type_ == other.type_
             && *status == other.status

@@ -208,8 +208,8 @@ mod tests {
     fn backends_keep_the_stored_order_and_new_ones_are_appended() {
         let names =
             |status: &Status| -> Vec<String> { status.discovered_backends.iter().map(|b| b.name.clone()).collect() };
-        let stored = Status::of_backends(["c", "gone", "a", "c", "x"].map(DiscoveredBackend::named));
-        let wanted = Status::of_backends(
+        let stored = Status::from_backends(["c", "gone", "a", "c", "x"].map(DiscoveredBackend::named));
+        let wanted = Status::from_backends(
             ["a", "b", "c", "d", "x"]
                 .map(|name| DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named(name) }),
         );

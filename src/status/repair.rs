@@ -32,7 +32,7 @@ pub enum Fault {
     LongName(String),
     /// Two backends of one list have the same name.
     #[error("backend {0:?} is listed more than once: the last entry counts")]
-    DoubledBackend(String),
+    DuplicateBackend(String),
     /// The URL of a backend carries credentials, a query or a fragment.
     #[error("the URL of backend {0:?} has user info, a query or a fragment: cut off, they may hold secrets")]
     RevealingUrl(String),
@@ -42,7 +42,7 @@ pub enum Fault {
     MalformedConditionType(String),
     /// Two conditions of one list have the same type.
     #[error("condition {0:?} is given more than once: the last one counts")]
-    DoubledCondition(String),
+    DuplicateCondition(String),
     /// A reason does not match `^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`, or
     /// has more than 1,024 characters.
     #[error("the reason {reason:?} of condition {type_:?} is malformed and is mended: use a CamelCase word")]
@@ -77,10 +77,10 @@ impl Fault {
         match self {
             Fault::NamelessBackend => Vec::new(),
             Fault::LongName(text)
-            | Fault::DoubledBackend(text)
+            | Fault::DuplicateBackend(text)
             | Fault::RevealingUrl(text)
             | Fault::MalformedConditionType(text)
-            | Fault::DoubledCondition(text)
+            | Fault::DuplicateCondition(text)
             | Fault::NegativeGeneration(text)
             | Fault::ImpossibleTime(text)
             | Fault::LongMessage(text)
@@ -189,8 +189,8 @@ pub(crate) fn condition(condition: &mut Condition, faults: &mut Faults) -> Keep 
         return false;
     }
     if !is_reason(reason) {
-        let mended = mend_reason(reason);
-        faults.push(Fault::MalformedReason { type_: type_.clone(), reason: std::mem::replace(reason, mended) });
+        let repaired = mend_reason(reason);
+        faults.push(Fault::MalformedReason { type_: type_.clone(), reason: std::mem::replace(reason, repaired) });
     }
     for text in [&mut *type_, reason] {
         if !is_short(text) {
@@ -263,12 +263,12 @@ pub(super) fn status(status: &mut Status, faults: &mut Faults) {
     time(&mut status.timestamp, || "the status".into(), faults);
 
     status.conditions.retain_mut(|c| condition(c, faults));
-    keep_last_of_each(&mut status.conditions, |c| c.type_.clone(), faults, Fault::DoubledCondition);
+    keep_last_of_each(&mut status.conditions, |c| c.type_.clone(), faults, Fault::DuplicateCondition);
 
     status
         .discovered_backends
         .retain_mut(|shared| backend_is_sound(shared) || backend(std::sync::Arc::make_mut(shared), faults));
-    keep_last_of_each(&mut status.discovered_backends, |b| b.name.clone(), faults, Fault::DoubledBackend);
+    keep_last_of_each(&mut status.discovered_backends, |b| b.name.clone(), faults, Fault::DuplicateBackend);
 }
 
 fn keep_last_of_each<T>(
@@ -352,18 +352,18 @@ fn is_reason_end(byte: u8) -> bool {
 
 /// The nearest reason that a store takes: words joined in CamelCase.
 fn mend_reason(text: &str) -> String {
-    let mut mended = String::new();
+    let mut repaired = String::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ',' | ':')) {
         let mut letters = word.chars();
         if let Some(first) = letters.next() {
-            mended.push(first.to_ascii_uppercase());
-            mended.push_str(letters.as_str());
+            repaired.push(first.to_ascii_uppercase());
+            repaired.push_str(letters.as_str());
         }
     }
-    let start = mended.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(mended.len());
-    let end = mended.len().min(start + MAX_REASON);
-    let mended = mended[start..end].trim_end_matches([',', ':']);
-    if mended.is_empty() { NO_REASON.into() } else { mended.into() }
+    let start = repaired.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(repaired.len());
+    let end = repaired.len().min(start + MAX_REASON);
+    let repaired = repaired[start..end].trim_end_matches([',', ':']);
+    if repaired.is_empty() { NO_REASON.into() } else { repaired.into() }
 }
 
 #[cfg(test)]
@@ -382,7 +382,7 @@ mod tests {
                 Condition::unchecked("Ready", ConditionStatus::True, "because I say so", ""),
                 Condition::unchecked("Ready", ConditionStatus::True, "ServerReady", ""),
             ],
-            ..Status::of_backends([
+            ..Status::from_backends([
                 DiscoveredBackend::named(""),
                 DiscoveredBackend::named("a"),
                 DiscoveredBackend { url: "http://me:pw@a/mcp?key=1".into(), ..DiscoveredBackend::named("a") },
@@ -396,10 +396,10 @@ mod tests {
                 Fault::NegativeGeneration("the status".into()),
                 Fault::MalformedConditionType(String::new()),
                 Fault::MalformedReason { type_: "Ready".into(), reason: "because I say so".into() },
-                Fault::DoubledCondition("Ready".into()),
+                Fault::DuplicateCondition("Ready".into()),
                 Fault::NamelessBackend,
                 Fault::RevealingUrl("a".into()),
-                Fault::DoubledBackend("a".into()),
+                Fault::DuplicateBackend("a".into()),
             ]
         );
     }
@@ -416,15 +416,15 @@ mod tests {
             ..DiscoveredBackend::named("a")
         };
         assert!(!backend_is_sound(&given));
-        let (mut mended, mut faults) = (given, Faults::default());
-        assert!(backend(&mut mended, &mut faults));
-        let DiscoveredBackend { url, auth_type, auth_config_ref, message, mcp_revision, .. } = &mended;
+        let (mut repaired, mut faults) = (given, Faults::default());
+        assert!(backend(&mut repaired, &mut faults));
+        let DiscoveredBackend { url, auth_type, auth_config_ref, message, mcp_revision, .. } = &repaired;
         for text in [url, auth_type, auth_config_ref, message, mcp_revision] {
             assert_eq!(text.chars().count(), MAX_MESSAGE);
             assert!(text.ends_with('…') && text.capacity() < MAX_MESSAGE + 8);
         }
         assert_eq!(faults.0.len(), 5);
-        assert_eq!(mended.validate(), Ok(()));
+        assert_eq!(repaired.validate(), Ok(()));
 
         let mut faults = Faults::default();
         assert!(!backend(&mut DiscoveredBackend::named(long()), &mut faults));
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn of_doubled_backends_the_last_is_kept() {
-        let mut status_ = Status::of_backends([
+        let mut status_ = Status::from_backends([
             DiscoveredBackend::named("a"),
             DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") },
         ]);
@@ -470,17 +470,17 @@ mod tests {
                 ..DiscoveredBackend::named("a")
             };
             assert!(!backend_is_sound(&late_or_early));
-            let (mut mended, mut faults) = (late_or_early, Faults::default());
-            assert!(backend(&mut mended, &mut faults));
-            assert_eq!((mended.last_health_check, mended.circuit_last_changed), (None, Some(DateTime::UNIX_EPOCH)));
+            let (mut repaired, mut faults) = (late_or_early, Faults::default());
+            assert!(backend(&mut repaired, &mut faults));
+            assert_eq!((repaired.last_health_check, repaired.circuit_last_changed), (None, Some(DateTime::UNIX_EPOCH)));
             assert_eq!(faults.0, [Fault::ImpossibleTime("backend \"a\"".into())]);
 
-            let mut mended = Condition {
+            let mut repaired = Condition {
                 last_transition_time: Some(impossible),
                 ..Condition::unchecked("Ready", ConditionStatus::True, "Fine", "")
             };
-            assert!(condition(&mut mended, &mut Faults::default()));
-            assert_eq!(mended.last_transition_time, None);
+            assert!(condition(&mut repaired, &mut Faults::default()));
+            assert_eq!(repaired.last_transition_time, None);
         }
     }
 
@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn reasons_are_mended_to_the_nearest_word() {
-        for (given, mended) in [
+        for (given, repaired) in [
             ("not one word", "NotOneWord"),
             ("", "Unspecified"),
             ("…", "Unspecified"),
@@ -505,7 +505,7 @@ mod tests {
             ("ok-ish", "OkIsh"),
         ] {
             assert!(!is_reason(given));
-            assert_eq!(mend_reason(given), mended);
+            assert_eq!(mend_reason(given), repaired);
         }
     }
 
@@ -516,17 +516,17 @@ mod tests {
             url in ".{0,30}|https?://[a-z:@/?#]{0,20}", generation in any::<Option<i64>>(),
         ) {
             let mut faults = Faults::default();
-            let mut mended = Condition {
+            let mut repaired = Condition {
                 observed_generation: generation,
                 ..Condition::unchecked(type_, ConditionStatus::True, reason, text)
             };
-            if condition(&mut mended, &mut faults) {
-                prop_assert_eq!(mended.validate(), Ok(()));
+            if condition(&mut repaired, &mut faults) {
+                prop_assert_eq!(repaired.validate(), Ok(()));
             }
-            let mut mended = DiscoveredBackend { url, ..DiscoveredBackend::named("a") };
-            prop_assert!(backend(&mut mended, &mut faults));
-            prop_assert_eq!(mended.validate(), Ok(()));
-            prop_assert!(!mended.url.contains('?'));
+            let mut repaired = DiscoveredBackend { url, ..DiscoveredBackend::named("a") };
+            prop_assert!(backend(&mut repaired, &mut faults));
+            prop_assert_eq!(repaired.validate(), Ok(()));
+            prop_assert!(!repaired.url.contains('?'));
         }
 
         #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Update;
-use super::picture::{Change, Entry, Picture};
+use super::desired_state::{Change, DesiredState, Entry};
 use crate::status::{Condition, DiscoveredBackend, Faults, is_condition_type};
 
 /// The net effect of updates on a picture that is not known. Its size is that
@@ -21,7 +21,7 @@ pub(crate) struct Delta {
     backends: BTreeMap<String, Edit>,
     conditions: BTreeMap<String, Option<Condition>>,
     /// The last `SetPhase` or `DerivePhase`.
-    verdict: Option<Update>,
+    phase_source: Option<Update>,
     observed_generation: Option<i64>,
     /// The types of condition that were reported, those included that are
     /// gone again: they are ours from then on.
@@ -86,8 +86,8 @@ impl Delta {
             Update::RemoveCondition(type_) => {
                 self.conditions.insert(type_, None);
             }
-            verdict @ (Update::SetPhase { .. } | Update::DerivePhase {}) => {
-                self.verdict = Some(verdict);
+            phase_source @ (Update::SetPhase { .. } | Update::DerivePhase {}) => {
+                self.phase_source = Some(phase_source);
             }
             Update::SetObservedGeneration(generation) => {
                 self.observed_generation = self.observed_generation.max(Some(generation));
@@ -132,10 +132,10 @@ impl Delta {
     }
 }
 
-impl Picture {
+impl DesiredState {
     /// Applies all updates of a delta at once.
     pub(crate) fn absorb(&mut self, delta: Delta, now: DateTime<Utc>, faults: &mut Faults) -> Change {
-        let Delta { snapshot, replaced, backends, conditions, verdict, observed_generation, reported, count: _ } =
+        let Delta { snapshot, replaced, backends, conditions, phase_source, observed_generation, reported, count: _ } =
             delta;
         self.touched(now);
         // One that cannot be stored is nowhere, and need not be remembered.
@@ -143,7 +143,8 @@ impl Picture {
             self.own(type_);
         }
         let mut change = Change::Times;
-        let mut apply = |picture: &mut Picture, update| change = change.max(picture.apply(update, now, faults));
+        let mut apply =
+            |desired_state: &mut DesiredState, update| change = change.max(desired_state.apply(update, now, faults));
 
         if let Some(snapshot) = snapshot {
             apply(self, snapshot);
@@ -190,8 +191,8 @@ impl Picture {
                 },
             );
         }
-        if let Some(verdict) = verdict {
-            apply(self, verdict);
+        if let Some(phase_source) = phase_source {
+            apply(self, phase_source);
         }
         if let Some(generation) = observed_generation {
             apply(self, Update::SetObservedGeneration(generation));
@@ -233,7 +234,7 @@ mod tests {
             1 => snapshot.prop_map(|(backends, conditions, generation)| Update::Snapshot(Box::new(Status {
                 conditions,
                 observed_generation: generation.map(i64::from),
-                ..Status::of_backends(backends)
+                ..Status::from_backends(backends)
             }))),
             6 => backend().prop_map(Update::UpsertBackend),
             3 => (source(), backend()).prop_map(|(source, backend)| Update::UpsertBackendOf { source, backend }),
@@ -252,11 +253,12 @@ mod tests {
 
     /// Everything but the times of transitions, which a picture that skips
     /// states in between cannot know.
-    fn rendered(picture: &mut Picture) -> (Status, Owners, String) {
-        let mut status = picture.render(None, DateTime::UNIX_EPOCH);
+    fn rendered(desired_state: &mut DesiredState) -> (Status, Owners, String) {
+        let mut status = desired_state.to_status(None, DateTime::UNIX_EPOCH);
         status.conditions.iter_mut().for_each(|c| c.last_transition_time = None);
-        let owners = picture.backends().iter().map(|(name, entry)| (name.clone(), entry.source.clone())).collect();
-        (status, owners, format!("{:?}", picture.owned()))
+        let owners =
+            desired_state.backends().iter().map(|(name, entry)| (name.clone(), entry.source.clone())).collect();
+        (status, owners, format!("{:?}", desired_state.owned()))
     }
 
     proptest! {
@@ -270,8 +272,8 @@ mod tests {
         ) {
             let now = DateTime::UNIX_EPOCH;
             let mut faults = Faults::default();
-            let mut one_by_one = Picture::new(derived);
-            let mut at_once = Picture::new(derived);
+            let mut one_by_one = DesiredState::new(derived);
+            let mut at_once = DesiredState::new(derived);
             for update in before {
                 one_by_one.apply(update.clone(), now, &mut faults);
                 at_once.apply(update, now, &mut faults);

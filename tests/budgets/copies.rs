@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use vmcp_status::{Effect, Reporter, Sink, SinkError};
+use vmcp_status::{Reporter, Sink, SinkError, WriteOutcome};
 
 use super::*;
 
@@ -25,9 +25,9 @@ impl Sink for Kept {
         Ok(self.0.lock().expect("no panic").clone())
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         *self.0.lock().expect("no panic") = Some(status.clone());
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 }
 
@@ -125,7 +125,7 @@ mod kubernetes {
         write(&changed(BackendStatus::Degraded));
         let next = changed(BackendStatus::Unavailable);
         let (effect, cost) = counted(|| write(&next));
-        assert_eq!(effect, Effect::Written);
+        assert_eq!(effect, WriteOutcome::Written);
         cost
     }
 

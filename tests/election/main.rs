@@ -15,7 +15,7 @@ use leases::{Cluster, Sent};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    DiscoveredBackend, ElectionOptions, KubernetesSink, Phase, Reporter, ReporterBuilder, Standing, Status,
+    DiscoveredBackend, ElectionOptions, KubernetesSink, LeadershipState, Phase, Reporter, ReporterBuilder, Status,
     StatusHandle,
 };
 
@@ -32,7 +32,7 @@ fn cluster() -> Cluster {
 }
 
 fn said(message: impl Into<String>) -> Status {
-    Status { phase: Phase::Ready, message: message.into(), ..Status::of_backends([DiscoveredBackend::named("a")]) }
+    Status { phase: Phase::Ready, message: message.into(), ..Status::from_backends([DiscoveredBackend::named("a")]) }
 }
 
 fn stored(cluster: &Cluster) -> String {
@@ -60,8 +60,8 @@ impl Replica {
 
     async fn leads_within(&self, limit: Duration) {
         let start = Instant::now();
-        while self.handle.standing() != Standing::Leading {
-            assert!(start.elapsed() <= limit, "{:?} after {limit:?}", self.handle.standing());
+        while self.handle.leadership_state() != LeadershipState::Leading {
+            assert!(start.elapsed() <= limit, "{:?} after {limit:?}", self.handle.leadership_state());
             sleep(Duration::from_millis(10)).await;
         }
     }

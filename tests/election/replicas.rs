@@ -19,7 +19,7 @@ async fn one_of_three_writes_and_a_flush_of_the_others_says_who_does() {
     assert_eq!(replicas[0].handle.flush().await, Ok(()));
     for standby in &replicas[1..] {
         assert_eq!(standby.handle.flush().await, Err(FlushError::Standby));
-        assert_eq!(standby.handle.standing(), Standing::Standby);
+        assert_eq!(standby.handle.leadership_state(), LeadershipState::Standby);
     }
     for i in 0..300 {
         for (replica, who) in replicas.iter().zip(names) {
@@ -63,14 +63,14 @@ async fn leader_that_shuts_down_stores_its_last_word_first_and_the_next_writes_i
     let new = Replica::start(&cluster, "new");
     assert!(new.handle.report(said("new")));
     sleep(Duration::from_secs(20)).await;
-    assert_eq!((new.handle.standing(), stored(&cluster).as_str()), (Standing::Standby, "old"));
+    assert_eq!((new.handle.leadership_state(), stored(&cluster).as_str()), (LeadershipState::Standby, "old"));
     let current = new.handle.watch().borrow().current.clone().expect("it has a picture");
     assert_eq!(current.message, "new", "it is kept up to date");
 
     cluster.clear_sent();
     assert!(old.handle.report(said("last")));
     let outcome = old.reporter.shutdown().await;
-    assert!(outcome.is_complete() && outcome.standing == Standing::Leading, "{outcome:?}");
+    assert!(outcome.is_complete() && outcome.leadership_state == LeadershipState::Leading, "{outcome:?}");
     let ended = Instant::now();
     assert_eq!(stored(&cluster), "last");
     let of_old: Vec<Sent> = cluster.sent().into_iter().filter(|sent| sent.who == "old").collect();
@@ -101,7 +101,7 @@ async fn leader_that_dies_is_replaced_after_the_lease_duration_and_one_look() {
     cluster.cut_off("standby", false);
     assert!(standby.handle.report(said("standby")));
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(standby.handle.standing(), Standing::Standby);
+    assert_eq!(standby.handle.leadership_state(), LeadershipState::Standby);
     // As by a power failure.
     cluster.cut_off("leader", true);
     let died = Instant::now();
@@ -121,11 +121,15 @@ async fn reporter_that_is_dropped_without_an_end_lets_its_lease_run_out() {
     let sink = sink.with_election(options).expect("a good name");
     let leadership = vmcp_status::Sink::leadership(&sink).expect("there is an election");
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(leadership.standing(), Standing::Leading);
+    assert_eq!(leadership.leadership_state(), LeadershipState::Leading);
     drop(sink);
     cluster.clear_sent();
     sleep(DURATION).await;
-    assert_eq!((leadership.standing(), cluster.sent().len()), (Standing::Undecided, 0), "no task is left");
+    assert_eq!(
+        (leadership.leadership_state(), cluster.sent().len()),
+        (LeadershipState::Undecided, 0),
+        "no task is left"
+    );
     let next = Replica::start(&cluster, "next");
     next.leads_within(DURATION + LOOK).await;
 }
@@ -147,7 +151,10 @@ async fn leader_that_is_cut_off_stops_in_time_and_stands_by_when_it_is_back() {
             cluster.cut_off("one", false);
         }
     }
-    assert_eq!((one.handle.standing(), two.handle.standing()), (Standing::Standby, Standing::Leading));
+    assert_eq!(
+        (one.handle.leadership_state(), two.handle.leadership_state()),
+        (LeadershipState::Standby, LeadershipState::Leading)
+    );
     let writes = status_writes(&cluster);
     let of_two = writes.iter().find(|write| write.who == "two").expect("it has taken over");
     let last_of_one = writes.iter().rfind(|write| write.who == "one").expect("it has written");
@@ -177,7 +184,7 @@ async fn replicas_that_disagree_and_come_and_go_are_never_two_writers_at_once() 
             }
             _ => {}
         }
-        assert!(replicas.iter().filter(|one| one.handle.standing() == Standing::Leading).count() <= 1);
+        assert!(replicas.iter().filter(|one| one.handle.leadership_state() == LeadershipState::Leading).count() <= 1);
     }
     let writes: Vec<Sent> = status_writes(&cluster).into_iter().filter(Sent::stored_status).collect();
     let turns = writes.windows(2).filter(|pair| pair[0].who != pair[1].who).count();
@@ -199,7 +206,7 @@ async fn one_on_standby_that_is_cut_off_ends_at_once() {
     sleep(Duration::from_secs(3)).await;
     let start = Instant::now();
     let outcome = two.reporter.shutdown().await;
-    assert!(outcome.is_complete() && outcome.standing == Standing::Standby, "{outcome:?}");
+    assert!(outcome.is_complete() && outcome.leadership_state == LeadershipState::Standby, "{outcome:?}");
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
@@ -208,9 +215,9 @@ async fn two_reporters_of_one_name_are_two_candidates() {
     let cluster = cluster();
     let (one, two) = (Replica::start(&cluster, "same"), Replica::start(&cluster, "same"));
     sleep(Duration::from_secs(30)).await;
-    let mut standings = [one.handle.standing(), two.handle.standing()];
-    standings.sort_by_key(|standing| *standing == Standing::Standby);
-    assert_eq!(standings, [Standing::Leading, Standing::Standby]);
+    let mut standings = [one.handle.leadership_state(), two.handle.leadership_state()];
+    standings.sort_by_key(|leadership_state| *leadership_state == LeadershipState::Standby);
+    assert_eq!(standings, [LeadershipState::Leading, LeadershipState::Standby]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,13 +247,17 @@ async fn without_the_verbs_every_replica_writes_until_they_are_granted() {
         for (replica, who) in [(&one, "one"), (&two, "two")] {
             assert!(replica.handle.report(said(who)));
             replica.handle.flush().await.expect("stored");
-            assert_eq!((replica.handle.standing(), stored(&cluster).as_str()), (Standing::Alone, who), "{verb}");
+            assert_eq!(
+                (replica.handle.leadership_state(), stored(&cluster).as_str()),
+                (LeadershipState::Alone, who),
+                "{verb}"
+            );
         }
         cluster.forbid(&[]);
         sleep(Duration::from_secs(70)).await;
-        let mut standings = [one.handle.standing(), two.handle.standing()];
-        standings.sort_by_key(|standing| *standing == Standing::Standby);
-        assert_eq!(standings, [Standing::Leading, Standing::Standby], "{verb}");
+        let mut standings = [one.handle.leadership_state(), two.handle.leadership_state()];
+        standings.sort_by_key(|leadership_state| *leadership_state == LeadershipState::Standby);
+        assert_eq!(standings, [LeadershipState::Leading, LeadershipState::Standby], "{verb}");
     }
 }
 
@@ -257,9 +268,9 @@ async fn server_without_leases_has_no_election() {
     let replica = Replica::start(&cluster, "one");
     assert!(replica.handle.report(said("one")));
     replica.handle.flush().await.expect("stored");
-    assert_eq!(replica.handle.standing(), Standing::Alone);
+    assert_eq!(replica.handle.leadership_state(), LeadershipState::Alone);
     let outcome = replica.reporter.shutdown().await;
-    assert!(outcome.is_complete() && outcome.standing == Standing::Alone);
+    assert!(outcome.is_complete() && outcome.leadership_state == LeadershipState::Alone);
 }
 
 #[tokio::test(start_paused = true)]

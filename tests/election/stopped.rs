@@ -75,7 +75,10 @@ fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     one.stop(Duration::from_secs(20));
     run(&[&one, &two], Duration::from_secs(30));
     assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("second", vec!["second"]));
-    assert_eq!((first.handle.standing(), second.handle.standing()), (Standing::Standby, Standing::Leading));
+    assert_eq!(
+        (first.handle.leadership_state(), second.handle.leadership_state()),
+        (LeadershipState::Standby, LeadershipState::Leading)
+    );
 }
 
 #[test]
@@ -105,12 +108,12 @@ fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_
     // Nobody else has anything to write: its version would still be right.
     assert!(second.handle.report(said("first")));
     run(&[&two], Duration::from_secs(20));
-    assert_eq!(second.handle.standing(), Standing::Leading);
+    assert_eq!(second.handle.leadership_state(), LeadershipState::Leading);
     assert_eq!(writers(&cluster), Vec::<&str>::new());
     one.stop(Duration::from_secs(20));
     run(&[&one, &two], Duration::from_secs(10));
     assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("first", Vec::new()));
-    assert_eq!(first.handle.standing(), Standing::Standby);
+    assert_eq!(first.handle.leadership_state(), LeadershipState::Standby);
 }
 
 #[test]
@@ -118,8 +121,8 @@ fn many_stops_of_either_never_make_two_writers_of_them() {
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     for (round, seconds) in [3u64, 9, 11, 14, 16, 20, 40, 10, 12, 15].into_iter().enumerate() {
         cluster.clear_sent();
-        let (stopped, stopped_replica, other) = match first.handle.standing() {
-            Standing::Leading => (&one, &first, &two),
+        let (stopped, stopped_replica, other) = match first.handle.leadership_state() {
+            LeadershipState::Leading => (&one, &first, &two),
             _ => (&two, &second, &one),
         };
         assert!(stopped_replica.handle.report(said(format!("stopped {round}"))));

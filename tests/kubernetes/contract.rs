@@ -123,7 +123,7 @@ async fn conflict_is_merged_with_what_somebody_else_wrote(cluster: Cluster) {
 
 async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
-    assert!(handle.report(Status::of_backends(["a", "b", "c", "d"].map(ready))));
+    assert!(handle.report(Status::from_backends(["a", "b", "c", "d"].map(ready))));
     handle.flush().await.expect("stored");
     assert!(handle.remove_backend("b"));
     assert!(handle.upsert_backend(DiscoveredBackend {
@@ -150,11 +150,11 @@ async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {
 async fn equal_status_writes_nothing(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     let at = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
-    assert!(handle.report(Status::of_backends([at(1_700_000_000)])));
+    assert!(handle.report(Status::from_backends([at(1_700_000_000)])));
     handle.flush().await.expect("stored");
     let version = cluster.object().await["metadata"]["resourceVersion"].clone();
     let requests = cluster.requests(Role::Least);
-    assert!(handle.report(Status::of_backends([at(1_700_000_001)])));
+    assert!(handle.report(Status::from_backends([at(1_700_000_001)])));
     handle.flush().await.expect("verified");
     assert_eq!(cluster.object().await["metadata"]["resourceVersion"], version);
     assert_eq!(cluster.requests(Role::Least), requests, "nothing is asked either");

@@ -20,7 +20,7 @@ fn requests(api: &Api) -> Vec<String> {
 }
 
 fn thousand() -> Status {
-    Status::of_backends((0..1000).map(|i| ready(format!("backend-{i:04}"))))
+    Status::from_backends((0..1000).map(|i| ready(format!("backend-{i:04}"))))
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,10 +88,10 @@ async fn times_of_a_thousand_checks_ride_along_only_as_far_as_the_patch_stays_sm
         })
     };
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.periodic_interval(Some(Duration::from_secs(30))));
-    assert!(handle.report(Status::of_backends(checked(1, BackendStatus::Ready))));
+    assert!(handle.report(Status::from_backends(checked(1, BackendStatus::Ready))));
     handle.flush().await.expect("stored");
     api.clear_requests();
-    assert!(handle.report(Status::of_backends(checked(2, BackendStatus::Degraded))));
+    assert!(handle.report(Status::from_backends(checked(2, BackendStatus::Degraded))));
     handle.flush().await.expect("stored");
     assert!(api.requests()[0].bytes_up <= 1024);
     let with_time = |text: &str| {
@@ -219,7 +219,7 @@ async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
         api.set_limits(limits);
         let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
         let bad = DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("zzz") };
-        assert!(handle.report(Status::of_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad]))));
+        assert!(handle.report(Status::from_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad]))));
         handle.flush_within(Duration::from_secs(60)).await.expect("stored");
         let status = status(&api);
         assert!(names(&status).contains(&"zzz"), "the unhealthy one is kept");
@@ -237,7 +237,7 @@ async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
 async fn five_thousand_backends_are_trimmed_to_the_budget_without_a_refusal() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
-    assert!(handle.report(Status::of_backends((0..5000).map(|i| ready(format!("backend-{i}"))))));
+    assert!(handle.report(Status::from_backends((0..5000).map(|i| ready(format!("backend-{i}"))))));
     handle.flush_within(Duration::from_secs(300)).await.expect("stored");
     let object = api.object(NAMESPACE, NAME).expect("there");
     assert!(object.to_string().len() <= 1 << 20, "{}", object.to_string().len());
@@ -312,7 +312,7 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
 async fn more_changes_than_a_patch_can_hold_are_one_list() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
-    assert!(handle.report(Status::of_backends((0..1000).map(|i| DiscoveredBackend::named(format!("b{i}"))))));
+    assert!(handle.report(Status::from_backends((0..1000).map(|i| DiscoveredBackend::named(format!("b{i}"))))));
     handle.flush().await.expect("stored");
     let detailed = |i: usize| DiscoveredBackend {
         status: BackendStatus::Unavailable,
@@ -327,7 +327,7 @@ async fn more_changes_than_a_patch_can_hold_are_one_list() {
         circuit_last_changed: chrono::DateTime::from_timestamp(1, 0),
         ..DiscoveredBackend::named(format!("b{i}"))
     };
-    assert!(handle.report(Status::of_backends((0..1000).map(detailed))));
+    assert!(handle.report(Status::from_backends((0..1000).map(detailed))));
     handle.flush_within(Duration::from_secs(60)).await.expect("stored");
     assert_eq!(handle.counts().failures, 0);
     let status = status(&api);

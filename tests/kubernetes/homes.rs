@@ -357,7 +357,7 @@ async fn refused_sizes_are_searched_for_and_grow_again() {
     let limits = super::api::Limits { object: 60_000, ..super::api::Limits::default() };
     api.set_limits(limits);
     let (handle, _reporter) = placed(api.client(Role::Least), StatusLocation::TopLevel).start();
-    let all = || Status::of_backends((0..1000).map(|i| ready(format!("b{i:04}"))));
+    let all = || Status::from_backends((0..1000).map(|i| ready(format!("b{i:04}"))));
     assert!(handle.report(all()));
     handle.flush().await.expect("stored in part");
     let listed = || names(&status(&api)).len();

@@ -33,7 +33,7 @@ fn ready(name: impl Into<String>) -> DiscoveredBackend {
 }
 
 fn said(message: impl Into<String>) -> Status {
-    Status { phase: Phase::Ready, message: message.into(), ..Status::of_backends([ready("a"), ready("b")]) }
+    Status { phase: Phase::Ready, message: message.into(), ..Status::from_backends([ready("a"), ready("b")]) }
 }
 
 fn reporter(client: kube::Client, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> (StatusHandle, Reporter) {

@@ -18,7 +18,7 @@ async fn report_returns_before_the_actor_has_run_even_with_a_full_mailbox() {
 #[tokio::test]
 async fn report_of_a_hundred_thousand_backends_is_not_a_walk_over_them() {
     let (handle, reporter) = start_with(&Store::default(), |b| b.write_interval(Duration::from_secs(3600)));
-    let status = Status::of_backends((0..100_000).map(|i| ready(format!("b{i}"))));
+    let status = Status::from_backends((0..100_000).map(|i| ready(format!("b{i}"))));
     let least = (0..20).map(|_| {
         let status = status.clone();
         let begin = Instant::now();

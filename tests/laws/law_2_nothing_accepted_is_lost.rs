@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn first_report_of_nothing_replaces_what_an_earlier_process_left() {
-    let left = Status { message: "1 of 1 backend routable".into(), ..Status::of_backends([ready("gone")]) };
+    let left = Status { message: "1 of 1 backend routable".into(), ..Status::from_backends([ready("gone")]) };
     let store = Store::holding(left);
     let (handle, _reporter) = start_with(&store, |b| b.derive_phase(true));
     assert!(handle.source("list").replace_backends(Vec::<DiscoveredBackend>::new()));

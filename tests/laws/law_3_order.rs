@@ -60,7 +60,7 @@ fn update() -> impl Strategy<Value = Update> {
         .prop_map(|(type_, holds)| Condition::unchecked(type_, ConditionStatus::from(holds), "Why", ""));
     prop_oneof![
         1 => (backends(), "[xyz]").prop_map(|(backends, message)| {
-            Update::Snapshot(Box::new(Status { message, ..Status::of_backends(backends) }))
+            Update::Snapshot(Box::new(Status { message, ..Status::from_backends(backends) }))
         }),
         4 => backend().prop_map(Update::UpsertBackend),
         4 => (source(), backend()).prop_map(|(source, backend)| Update::UpsertBackendOf { source, backend }),

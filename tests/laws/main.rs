@@ -26,8 +26,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep};
 use vmcp_status::{
-    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FlushError, Leadership, LeadershipSwitch, Phase,
-    Reporter, ReporterBuilder, Retry, SizeLimit, Standing, Status, StatusHandle, Update, condition_type,
+    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FlushError, Leadership, LeadershipSender,
+    LeadershipState, Phase, Reporter, ReporterBuilder, Retry, SizeLimit, Status, StatusHandle, Update, condition_type,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use super::*;
 const TERM: Duration = Duration::from_secs(10);
 
 /// A store that is written by whoever the switch says.
-fn elected() -> (Store, LeadershipSwitch) {
+fn elected() -> (Store, LeadershipSender) {
     let (switch, leadership) = Leadership::new();
     let store = Store::default();
     store.state().leadership = Some(leadership);
@@ -21,7 +21,7 @@ async fn replica_on_standby_writes_nothing_and_all_it_has_within_an_interval_of_
         assert!(handle.upsert_backend(ready(i.to_string())));
         sleep(INTERVAL / 3).await;
     }
-    assert_eq!((store.calls(), handle.standing()), ((0, 0), Standing::Standby));
+    assert_eq!((store.calls(), handle.leadership_state()), ((0, 0), LeadershipState::Standby));
     let won = Instant::now();
     switch.lead_until(won + TERM);
     sleep(INTERVAL).await;
@@ -43,7 +43,7 @@ async fn term_that_runs_out_is_the_end_of_writing_though_nobody_says_so() {
     }
     let times = store.attempt_times(begin);
     assert!(times.len() >= 9 && times.iter().all(|at| *at < TERM), "{times:?}");
-    assert_eq!(handle.standing(), Standing::Undecided);
+    assert_eq!(handle.leadership_state(), LeadershipState::Undecided);
     switch.lead_until(Instant::now() + TERM);
     sleep(INTERVAL).await;
     assert_eq!(store.stored().message, "39");
@@ -96,7 +96,7 @@ async fn replica_on_standby_answers_a_flush_at_once_and_ends_complete() {
     switch.stand_by();
     assert_eq!(flush.await.expect("no panic"), Err(FlushError::Standby));
     let outcome = reporter.shutdown().await;
-    assert!(outcome.is_complete() && outcome.standing == Standing::Standby);
+    assert!(outcome.is_complete() && outcome.leadership_state == LeadershipState::Standby);
     assert_eq!(begin.elapsed(), INTERVAL, "and keeps nobody waiting");
     assert_eq!(store.calls(), (0, 0));
 }
@@ -126,7 +126,7 @@ async fn reporter_that_ends_undecided_with_nothing_to_store_keeps_nobody_waiting
     handle.flush().await.expect("stored");
     sleep(TERM).await;
     let ends = Instant::now();
-    assert_eq!(handle.standing(), Standing::Undecided);
+    assert_eq!(handle.leadership_state(), LeadershipState::Undecided);
     assert!(reporter.shutdown().await.is_complete());
     assert_eq!(ends.elapsed(), Duration::ZERO, "all is stored");
 }

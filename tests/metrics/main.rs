@@ -19,8 +19,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, Effect, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, Sink,
-    SinkError, SizeLimit, Status, StatusHandle, StatusMetrics,
+    BackendStatus, DiscoveredBackend, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, Sink, SinkError,
+    SizeLimit, Status, StatusHandle, StatusMetrics, WriteOutcome,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Sink for Shared {
         self.0.read().await
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         self.0.write(status).await
     }
 

@@ -31,7 +31,7 @@ async fn backends_are_counted_by_status_and_each_is_up_if_it_is_routable() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
     assert_eq!(backends(&scraped(&handle)), [0.0; 5]);
     let all = BackendStatus::ALL.into_iter().enumerate();
-    assert!(handle.report(Status::of_backends(
+    assert!(handle.report(Status::from_backends(
         all.flat_map(|(i, status)| (0..=i).map(move |n| backend(format!("{status}-{n}"), status))),
     )));
     settle().await;
@@ -47,7 +47,7 @@ async fn backends_are_counted_by_status_and_each_is_up_if_it_is_routable() {
 #[tokio::test(start_paused = true)]
 async fn backend_that_has_gone_has_no_series_any_more() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
-    assert!(handle.report(Status::of_backends(["a", "b"].map(|name| backend(name, BackendStatus::Ready)))));
+    assert!(handle.report(Status::from_backends(["a", "b"].map(|name| backend(name, BackendStatus::Ready)))));
     settle().await;
     assert!(handle.remove_backend("a"));
     sleep(INTERVAL * 2).await;
@@ -58,7 +58,7 @@ async fn backend_that_has_gone_has_no_series_any_more() {
 async fn series_of_backends_are_capped_with_those_that_are_not_routable_first() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
     let health = |i| if i % 50 == 49 { BackendStatus::Unavailable } else { BackendStatus::Ready };
-    assert!(handle.report(Status::of_backends((0..150).map(|i| backend(format!("b{i:03}"), health(i))))));
+    assert!(handle.report(Status::from_backends((0..150).map(|i| backend(format!("b{i:03}"), health(i))))));
     settle().await;
     let with = |most| scrape(&registry_of(&handle, MetricsOptions::default().max_backends(most)));
     for (most, expected) in [(0, vec![]), (2, vec!["b049", "b099"]), (5, vec!["b000", "b001", "b049", "b099", "b149"])]
@@ -77,7 +77,7 @@ async fn backends_left_out_for_size_are_counted() {
     store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store.clone()).start();
     let health = |i| if i < 3 { BackendStatus::Degraded } else { BackendStatus::Ready };
-    assert!(handle.report(Status::of_backends((0..100).map(|i| backend(format!("b{i}"), health(i))))));
+    assert!(handle.report(Status::from_backends((0..100).map(|i| backend(format!("b{i}"), health(i))))));
     settle().await;
     let listed = store.stored().discovered_backends.len();
     assert!(listed < 100);
@@ -91,7 +91,7 @@ async fn names_with_quotes_backslashes_and_newlines_are_escaped() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
     let names =
         ["\n", "\\n", "a\"b", "a\\", "tab\tand\rreturn", "x\"} 1\nvmcp_status_is_leader 7", "äöü 😀", "{a=\"b\"},"];
-    assert!(handle.report(Status::of_backends(names.map(|name| backend(name, BackendStatus::Ready)))));
+    assert!(handle.report(Status::from_backends(names.map(|name| backend(name, BackendStatus::Ready)))));
     settle().await;
     let scrape = scraped(&handle);
     let mut expected = names.to_vec();

@@ -57,7 +57,8 @@ async fn happens(event: Event, handle: &StatusHandle, store: &Store, sent: &mut 
     match event {
         Event::Snapshot(backends) => {
             count(
-                handle.report(Status::of_backends((0..backends).map(|i| backend(i.to_string(), BackendStatus::Ready)))),
+                handle
+                    .report(Status::from_backends((0..backends).map(|i| backend(i.to_string(), BackendStatus::Ready)))),
             );
         }
         Event::Upsert(name, status) => {

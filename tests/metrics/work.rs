@@ -77,7 +77,7 @@ async fn needless_writes_mended_faults_and_trims_are_counted() {
     let store = Store::default();
     store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store).start();
-    let many = |count| Status::of_backends((0..count).map(|i| backend(format!("b{i}"), BackendStatus::Ready)));
+    let many = |count| Status::from_backends((0..count).map(|i| backend(format!("b{i}"), BackendStatus::Ready)));
     assert!(handle.report(many(3)));
     handle.flush().await.expect("stored");
     assert!(handle.report(many(3)));

@@ -1,9 +1,9 @@
 //! `vmcp-status check`: would a reporter work, and if not, what is to be done?
 //! Asking is apart from judging, which is pure.
 
-mod ask;
-mod judge;
+mod diagnose;
 mod locate;
+mod probe;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use chrono::Utc;
 use clap::Args;
 use vmcp_status::{KubernetesSink, connect};
 
-use self::ask::{Target, ask, causes};
-use self::judge::{Finding, Verdict, judge};
+use self::diagnose::{Finding, Verdict, judge};
+use self::probe::{Target, ask, causes};
+use super::format::plain;
 use super::target::{ClusterArgs, LocationArgs, group_version};
-use super::words::plain;
 use crate::get;
 use crate::global::Failure;
 

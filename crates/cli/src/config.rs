@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 use vmcp_status_discovery::{CheckedBackend, TokenSource};
 
-use super::wrong;
+use super::parse_error;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ mod defaults {
 
 impl File {
     fn parse(yaml: &[u8]) -> Result<Self, String> {
-        serde_saphyr::from_slice(yaml).map_err(|error| wrong::yaml(&error))
+        serde_saphyr::from_slice(yaml).map_err(|error| parse_error::yaml(&error))
     }
 }
 

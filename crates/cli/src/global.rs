@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{logging, words};
+use crate::{format, logging};
 
 /// Whatever ends a command early; `main` prints it with its causes.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,5 +39,5 @@ pub(crate) fn print_error(error: &dyn std::error::Error) {
 pub(crate) fn say(line: &str) {
     use std::io::Write as _;
     // Nobody may be listening, and then there is nobody to tell.
-    let _ = writeln!(anstream::stderr(), "{}", words::plain(line));
+    let _ = writeln!(anstream::stderr(), "{}", format::plain(line));
 }

@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use vmcp_status::Status;
 
-use super::words::{age, total};
+use super::format::{age, total};
 
 /// A reconcile of the operator takes less, even on a busy cluster.
 const RECONCILE: TimeDelta = TimeDelta::seconds(5);

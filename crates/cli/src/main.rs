@@ -8,17 +8,17 @@
 mod check;
 mod config;
 mod crd;
+mod format;
 mod get;
 mod global;
 mod health;
 mod homes;
 mod logging;
+mod parse_error;
 mod rbac;
 mod report;
 mod run;
 mod target;
-mod words;
-mod wrong;
 
 use std::process::ExitCode;
 

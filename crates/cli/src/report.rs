@@ -8,7 +8,7 @@ use vmcp_status::{Status, StatusHandle, Update};
 use super::health::HealthArgs;
 use super::target::{EndSignals, TargetArgs, exit_code};
 use crate::global::{Failure, Global, say};
-use crate::wrong;
+use crate::parse_error;
 
 const EXAMPLES: &str = r#"Updates, one a line:
   {"snapshot":{"phase":"Ready","message":"…","discoveredBackends":[{"name":"b1","status":"ready"}]}}
@@ -118,7 +118,7 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
 
 /// Every line is one for the parser, so its own line number would only confuse.
 fn parse_update(line: &[u8]) -> Result<Update, String> {
-    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", wrong::json(&error), error.column()))
+    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", parse_error::json(&error), error.column()))
 }
 
 /// Reads up to the end of a line: `Some(false)` for one that is too long, of
@@ -162,9 +162,9 @@ fn parse_status(text: &[u8]) -> Result<Status, String> {
     match serde_json::from_slice(text) {
         Ok(status) => Ok(status),
         Err(error) if text.trim_ascii_start().starts_with(b"{") => {
-            Err(format!("{} at line {} column {}", wrong::json(&error), error.line(), error.column()))
+            Err(format!("{} at line {} column {}", parse_error::json(&error), error.line(), error.column()))
         }
-        Err(_) => serde_saphyr::from_slice(text).map_err(|error| wrong::yaml(&error)),
+        Err(_) => serde_saphyr::from_slice(text).map_err(|error| parse_error::yaml(&error)),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vmcp_status::StatusHandle;
 use vmcp_status_discovery::group::GroupDiscovery;
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
-use vmcp_status_discovery::{CheckLimit, Checks};
+use vmcp_status_discovery::{CheckLimit, HealthChecker};
 
 use self::group::Group;
 use super::config::Config;
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     let (handle, reporter) = builder.derive_phase(true).start_window(window).start();
     let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
     let limit = CheckLimit::new(config.max_concurrent_checks);
-    let mut checks = Checks::new(prober.clone(), handle.source("config"), limit.clone());
+    let mut checks = HealthChecker::new(prober.clone(), handle.source("config"), limit.clone());
     let discovery = group.map(|group| group.start(&config, prober, limit, &handle)).transpose()?;
 
     checks.set(config.backends).await;
@@ -104,9 +104,9 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     } else {
         keep_checking(args.config.as_deref(), &mut checks, discovery.as_ref(), &handle, &mut signals).await?;
     }
-    checks.end().await;
+    checks.shutdown().await;
     if let Some(discovery) = discovery {
-        discovery.end().await;
+        discovery.shutdown().await;
     }
     let outcome = reporter.shutdown().await;
     endpoints.end().await;
@@ -127,7 +127,7 @@ fn start_window(config: &Config) -> Duration {
 }
 
 /// Until every backend has been checked once.
-fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) -> impl Future<Output = ()> + use<> {
+fn first_round(checks: &HealthChecker, discovery: Option<&GroupDiscovery>) -> impl Future<Output = ()> + use<> {
     let (checks, discovery) = (checks.first_round(), discovery.map(GroupDiscovery::first_round));
     async move {
         checks.await;
@@ -140,7 +140,7 @@ fn first_round(checks: &Checks, discovery: Option<&GroupDiscovery>) -> impl Futu
 /// Until a signal asks to end.
 async fn keep_checking(
     config: Option<&Path>,
-    checks: &mut Checks,
+    checks: &mut HealthChecker,
     discovery: Option<&GroupDiscovery>,
     handle: &StatusHandle,
     signals: &mut EndSignals,

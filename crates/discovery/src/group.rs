@@ -63,13 +63,13 @@
 //! | `mcpexternalauthconfigs` | `list`, `watch` | `authType` is empty, and the backend says why |
 //! | `mcpgroups` | `list`, `watch` | the group is taken to exist |
 
+mod cluster_state;
 mod coordinator;
-mod follow;
 mod members;
 mod object;
 mod plan;
 mod resource;
-mod world;
+mod watch_task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -80,12 +80,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::cluster_state::ClusterState;
 use self::coordinator::{Coordinator, Kind, Said};
-use self::follow::Follower;
 use self::members::Timing;
 use self::resource::Resource;
-use self::world::World;
-use super::checks::{CheckLimit, Checks};
+use self::watch_task::Watcher;
+use super::health_checker::{CheckLimit, HealthChecker};
 use super::probe::Prober;
 use vmcp_status::StatusHandle;
 use vmcp_status::{KubernetesSink, NameError, check_name};
@@ -142,7 +142,7 @@ impl Default for GroupOptions {
 /// let options = GroupOptions::default();
 /// let discovery = GroupDiscovery::start(client, "my-namespace", "my-group", &handle, prober, options)?;
 /// // … until the gateway ends.
-/// discovery.end().await;
+/// discovery.shutdown().await;
 /// reporter.shutdown().await;
 /// # Ok(())
 /// # }
@@ -151,7 +151,7 @@ impl Default for GroupOptions {
 /// Dropping it ends the tasks; what they have reported stays.
 #[derive(Debug)]
 pub struct GroupDiscovery {
-    world: watch::Sender<World>,
+    cluster_state: watch::Sender<ClusterState>,
     settled: watch::Receiver<bool>,
     end: CancellationToken,
     task: JoinHandle<()>,
@@ -186,17 +186,18 @@ impl GroupDiscovery {
         {
             check_name(what, name)?;
         }
-        let world = watch::Sender::new(World::new(reserved));
-        let mut followers = JoinSet::new();
+        let cluster_state = watch::Sender::new(ClusterState::new(reserved));
+        let mut watchers = JoinSet::new();
         for resource in Resource::ALL {
             let api = Api::namespaced_with(client.clone(), namespace, &resource.api(&api_group, &api_version));
             let only = (resource == Resource::Group).then(|| group.to_owned());
-            followers.spawn(Follower { resource, api, only, world: world.clone() }.run().in_current_span());
+            watchers
+                .spawn(Watcher { resource, api, only, cluster_state: cluster_state.clone() }.run().in_current_span());
         }
         let kinds = Resource::BACKENDS.map(|resource| {
             let handle = handle.source(resource.plural());
-            let checks = Checks::new(prober.clone(), handle.clone(), limit.clone());
-            Kind { resource, handle, checks, shown: BTreeMap::new() }
+            let health_checker = HealthChecker::new(prober.clone(), handle.clone(), limit.clone());
+            Kind { resource, handle, health_checker, shown: BTreeMap::new() }
         });
         let (settled, seen) = watch::channel(false);
         let end = CancellationToken::new();
@@ -204,8 +205,8 @@ impl GroupDiscovery {
             namespace: namespace.to_owned(),
             group: group.to_owned(),
             timing: Timing { interval, timeout, degraded_above },
-            world: world.subscribe(),
-            followers,
+            cluster_state: cluster_state.subscribe(),
+            watchers,
             handle: handle.clone(),
             kinds: kinds.into(),
             said: Said::default(),
@@ -213,14 +214,15 @@ impl GroupDiscovery {
             end: end.clone(),
         };
         let task = tokio::spawn(coordinator.run().in_current_span());
-        Ok(GroupDiscovery { world, settled: seen, end, task })
+        Ok(GroupDiscovery { cluster_state, settled: seen, end, task })
     }
 
     /// From now on these names are those of other backends: see
     /// [`GroupOptions::reserved`].
     pub fn reserve(&self, names: impl IntoIterator<Item = String>) {
         let names: BTreeSet<String> = names.into_iter().collect();
-        self.world.send_if_modified(|world| std::mem::replace(&mut world.reserved, names.clone()) != names);
+        self.cluster_state
+            .send_if_modified(|cluster_state| std::mem::replace(&mut cluster_state.reserved, names.clone()) != names);
     }
 
     /// Waits until every kind was listed, or is known to be out of reach, and
@@ -237,7 +239,7 @@ impl GroupDiscovery {
     /// # Cancellation safety
     ///
     /// Once polled, the end comes even if the future is dropped.
-    pub async fn end(mut self) {
+    pub async fn shutdown(mut self) {
         self.end.cancel();
         let _ = (&mut self.task).await;
     }

@@ -3,12 +3,12 @@
 
 #![deny(unreachable_pub)]
 
-mod checks;
 pub mod group;
+mod health_checker;
 pub mod probe;
 mod timing;
 
-pub use checks::{CheckLimit, CheckedBackend, Checks, TokenSource};
+pub use health_checker::{CheckLimit, CheckedBackend, HealthChecker, TokenSource};
 
 // The crate whose type is in signatures here, in the version that fits them.
 pub use url;

@@ -50,7 +50,7 @@
 //! every few seconds against servers that may be broken can have none of that.
 
 mod client;
-mod conversation;
+mod exchange;
 mod http;
 mod reason;
 mod sse;
@@ -61,7 +61,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use conversation::Conversation;
+use exchange::Conversation;
 use http::{Endpoint, Fault, Http};
 use reason::Reason;
 
@@ -198,7 +198,7 @@ pub enum Lifecycle {
     Legacy {
         /// Checks made this way in a row. After a hundred the next one asks for
         /// discovery again, in case the server has learned it meanwhile.
-        checks: u16,
+        health_checker: u16,
     },
 }
 
@@ -267,8 +267,8 @@ impl Prober {
         let started = Instant::now();
         let outcome = match Endpoint::new(target) {
             Ok(endpoint) => {
-                let conversation = Conversation::new(self.http.clone(), endpoint);
-                match timeout(target.timeout, conversation.hold(*memory)).await {
+                let exchange = Conversation::new(self.http.clone(), endpoint);
+                match timeout(target.timeout, exchange.hold(*memory)).await {
                     Ok(settled) => settled.map_err(Fault::reason),
                     Err(_) => Err(Reason::TimedOut),
                 }

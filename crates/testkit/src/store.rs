@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vmcp_status::{Advice, Effect, Leadership, Retry, Sink, SinkError, SizeLimit, Status};
+use vmcp_status::{Advice, Leadership, Retry, Sink, SinkError, SizeLimit, Status, WriteOutcome};
 
 /// What happens to one write.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ impl Sink for Store {
         }
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         let (fate, latency) = {
             let mut state = self.state();
             state.attempts.push((Instant::now(), status.clone()));
@@ -123,7 +123,7 @@ impl Sink for Store {
         match fate {
             None => {
                 self.store(status);
-                Ok(Effect::Written)
+                Ok(WriteOutcome::Written)
             }
             Some(Fate::Fails(retry)) => {
                 if retry == Retry::TooLarge {

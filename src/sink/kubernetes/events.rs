@@ -5,12 +5,12 @@
 //! | `changes` | what differs between two statuses, and how it is said |
 //! | `limit` | how much of it may be told |
 //! | `publisher` | the task that tells it |
-//! | `words` | foreign text, made harmless |
+//! | `notes` | foreign text, made harmless |
 
 mod changes;
 mod limit;
+mod notes;
 mod publisher;
-mod words;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use self::changes::Known;
 use self::publisher::{Batch, Publisher};
 use super::ObjectPath;
-use super::seen::Seen;
+use super::observed::ObservedObject;
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
 use crate::status::Status;
@@ -58,7 +58,7 @@ impl EventOptions {
     /// nothing. Its first 128 bytes count.
     #[must_use]
     pub fn instance(mut self, name: &str) -> Self {
-        let name = words::name(name, MAX_INSTANCE);
+        let name = notes::name(name, MAX_INSTANCE);
         if !name.is_empty() {
             self.instance = name;
         }
@@ -110,7 +110,7 @@ impl Events {
     pub(super) fn writing(
         &mut self,
         object: &ObjectPath,
-        seen: &Seen,
+        seen: &ObservedObject,
         status: &Status,
         leadership: Option<Leadership>,
     ) {
@@ -132,7 +132,7 @@ impl Events {
     /// that write has succeeded.
     pub(super) fn read(&mut self, stored: Option<&Status>) {
         let attempted = self.attempt.as_ref().map(|attempt| &attempt.after);
-        if attempted.zip(stored).is_some_and(|(attempted, stored)| attempted.same_but_for_times(stored)) {
+        if attempted.zip(stored).is_some_and(|(attempted, stored)| attempted.eq_ignoring_times(stored)) {
             self.tell();
         } else {
             self.attempt = None;

@@ -4,8 +4,8 @@
 //! It is our own because the crates at hand take over without looking at the
 //! version, so that two can win, or trust the clocks of others.
 
-mod candidate;
-mod post;
+mod api;
+mod elector;
 mod record;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,12 +20,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, info, warn};
 
-use self::candidate::{Ask, Candidate, Step, Terms, Verdict};
-use self::post::Post;
+use self::api::LeaseApi;
+use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
 use super::{NameError, check_name};
 use crate::backoff::jittered;
-use crate::gaps::Gaps;
-use crate::leadership::{Leadership, LeadershipSwitch};
+use crate::leadership::{Leadership, LeadershipSender};
+use crate::log_throttle::LogThrottle;
 
 /// How replicas of one vMCP elect the one that writes.
 ///
@@ -69,7 +69,7 @@ pub(super) struct Election {
     namespace: String,
     lease: String,
     identity: String,
-    terms: Terms,
+    timing: ElectionTiming,
     running: OnceLock<Running>,
 }
 
@@ -98,7 +98,7 @@ impl Election {
             namespace: namespace.to_owned(),
             lease: check_name("lease name", &lease)?,
             identity: unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host)),
-            terms: Terms::of(options.lease_duration),
+            timing: ElectionTiming::of(options.lease_duration),
             running: OnceLock::new(),
         })
     }
@@ -108,17 +108,17 @@ impl Election {
         let running = self.running.get_or_init(|| {
             let (switch, leadership) = Leadership::new();
             let leave = CancellationToken::new();
-            let post = Post {
+            let api = LeaseApi {
                 client: self.client.clone(),
                 namespace: self.namespace.clone(),
                 name: self.lease.clone(),
-                timeout: self.terms.request,
+                timeout: self.timing.request,
             };
-            let Election { lease, identity, terms, .. } = self;
-            let candidate = Candidate::new(lease.clone(), identity.clone(), *terms, jittered, Instant::now());
-            let herald =
-                Herald { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing, unknown: None };
-            let task = tokio::spawn(stand(candidate, post, switch, herald, leave.clone()).instrument(span()));
+            let Election { lease, identity, timing, .. } = self;
+            let elector = LeaderElector::new(lease.clone(), identity.clone(), *timing, jittered, Instant::now());
+            let election_log =
+                ElectionLog { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing, unknown: None };
+            let task = tokio::spawn(stand(elector, api, switch, election_log, leave.clone()).instrument(span()));
             Running { leadership, leave, task }
         });
         &running.leadership
@@ -126,7 +126,7 @@ impl Election {
 
     /// Stops to lead, and lets another replica lead at once. Ends when the
     /// lease is handed over, however long that takes.
-    pub(super) async fn hand_over(&mut self) {
+    pub(super) async fn release(&mut self) {
         if let Some(Running { leave, task, .. }) = self.running.get_mut()
             && !task.is_finished()
         {
@@ -154,51 +154,51 @@ fn unique(name: String) -> String {
 
 /// Takes part until told to leave.
 async fn stand(
-    mut candidate: Candidate,
-    post: Post,
-    switch: LeadershipSwitch,
-    mut herald: Herald,
+    mut elector: LeaderElector,
+    api: LeaseApi,
+    switch: LeadershipSender,
+    mut election_log: ElectionLog,
     leave: CancellationToken,
 ) {
     let mut error = None;
     loop {
         if leave.is_cancelled() {
-            candidate.leave(Instant::now());
+            elector.leave(Instant::now());
             switch.undecided();
         } else {
             let now = Instant::now();
-            let verdict = candidate.verdict(now);
+            let verdict = elector.verdict(now);
             match verdict {
-                Verdict::Alone => switch.stand_alone(),
-                Verdict::Undecided => switch.undecided(),
-                Verdict::Leading(until) => switch.lead_until(until),
-                Verdict::Standby(_) => switch.stand_by(),
+                LeadershipChange::Alone => switch.stand_alone(),
+                LeadershipChange::Undecided => switch.undecided(),
+                LeadershipChange::Leading(until) => switch.lead_until(until),
+                LeadershipChange::Standby(_) => switch.stand_by(),
             }
-            herald.tell(now, verdict, error.as_deref());
+            election_log.tell(now, verdict, error.as_deref());
         }
-        match candidate.next(Instant::now(), Utc::now()) {
+        match elector.next(Instant::now(), Utc::now()) {
             Step::Wait(until) => {
                 select! {
                     () = sleep_until(until) => {}
-                    () = leave.cancelled(), if !candidate.is_leaving() => {}
+                    () = leave.cancelled(), if !elector.is_leaving() => {}
                 }
             }
             Step::Ask(ask) => {
-                let held = candidate.holds();
+                let held = elector.holds();
                 // Nothing to wait for at the end.
-                let idle = matches!(ask, Ask::Get) && !candidate.may_hold();
+                let idle = matches!(ask, Ask::Get) && !elector.may_hold();
                 let (answer, why) = select! {
                     biased;
                     () = leave.cancelled(), if idle => return,
-                    answered = post.send(ask) => answered,
+                    answered = api.send(ask) => answered,
                 };
                 if let Some(why) = &why {
-                    debug!(lease = post.name, error = why, "election: request failed");
+                    debug!(lease = api.name, error = why, "election: request failed");
                 }
                 error = why;
-                candidate.answered(Instant::now(), answer);
-                if candidate.is_leaving() && held && !candidate.holds() {
-                    info!(lease = post.name, "lease handed over");
+                elector.answered(Instant::now(), answer);
+                if elector.is_leaving() && held && !elector.holds() {
+                    info!(lease = api.name, "lease handed over");
                 }
             }
             Step::Done => return,
@@ -207,12 +207,12 @@ async fn stand(
 }
 
 /// What has been said in the log: changes, and what lasts at growing gaps.
-struct Herald {
+struct ElectionLog {
     lease: String,
     identity: String,
     told: Told,
     /// Since when it is not known who leads, once that was said.
-    unknown: Option<(Instant, Gaps)>,
+    unknown: Option<(Instant, LogThrottle)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -224,18 +224,18 @@ enum Told {
     Undecided,
 }
 
-impl Herald {
-    fn tell(&mut self, now: Instant, verdict: Verdict<'_>, error: Option<&str>) {
-        let Herald { lease, identity, told, unknown } = self;
+impl ElectionLog {
+    fn tell(&mut self, now: Instant, verdict: LeadershipChange<'_>, error: Option<&str>) {
+        let ElectionLog { lease, identity, told, unknown } = self;
         let new = match verdict {
-            Verdict::Alone => Told::Alone,
-            Verdict::Leading(_) => Told::Leading,
-            Verdict::Standby(holder) => Told::Standby(holder.to_owned()),
+            LeadershipChange::Alone => Told::Alone,
+            LeadershipChange::Leading(_) => Told::Leading,
+            LeadershipChange::Standby(holder) => Told::Standby(holder.to_owned()),
             // Between two leaders nothing is wrong yet.
-            Verdict::Undecided if error.is_none() && *told != Told::Leading => return,
-            Verdict::Undecided => Told::Undecided,
+            LeadershipChange::Undecided if error.is_none() && *told != Told::Leading => return,
+            LeadershipChange::Undecided => Told::Undecided,
         };
-        let due = new == Told::Undecided && unknown.get_or_insert_with(|| (now, Gaps::from(now))).1.is_due(now);
+        let due = new == Told::Undecided && unknown.get_or_insert_with(|| (now, LogThrottle::from(now))).1.is_due(now);
         if *told == new {
             if let Some((since, _)) = unknown.as_ref().filter(|_| due) {
                 warn!(lease, error, lasting = ?(now - *since), "still not known which replica leads");
@@ -277,12 +277,18 @@ mod tests {
 
     #[test]
     fn times_are_parts_of_the_duration_and_stay_in_order() {
-        let terms = Terms::of(ElectionOptions::default().lease_duration);
-        let seconds = [terms.duration, terms.lead, terms.renew, terms.look, terms.request].map(|part| part.as_secs());
+        let timing = ElectionTiming::of(ElectionOptions::default().lease_duration);
+        let seconds =
+            [timing.duration, timing.renew_deadline, timing.renew_interval, timing.retry_period, timing.request]
+                .map(|part| part.as_secs());
         assert_eq!(seconds, [15, 10, 3, 2, 5]);
         for duration in [Duration::ZERO, Duration::from_secs(3), Duration::MAX] {
-            let Terms { duration, lead, renew, look, .. } = Terms::of(duration);
-            assert!(look < renew && renew * 3 < lead && lead < duration, "{duration:?}");
+            let ElectionTiming { duration, renew_deadline, renew_interval, retry_period, .. } =
+                ElectionTiming::of(duration);
+            assert!(
+                retry_period < renew_interval && renew_interval * 3 < renew_deadline && renew_deadline < duration,
+                "{duration:?}"
+            );
         }
     }
 }

@@ -105,7 +105,7 @@ const LOSSES: u32 = 2;
 
 /// What the server says of `status.runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum RuntimeSupport {
     Known,
     Unknown,
     /// It does not answer that question; why.
@@ -182,19 +182,21 @@ impl Locator {
     }
 
     /// The server has answered.
-    pub(super) fn answered(&mut self, answer: Answer, now: Instant) {
+    pub(super) fn answered(&mut self, answer: RuntimeSupport, now: Instant) {
         match answer {
-            Answer::Known => self.settle(Home::Runtime, "the CRD has status.runtime", now),
-            Answer::Unknown if self.setting == StatusLocation::Auto => {
+            RuntimeSupport::Known => self.settle(Home::Runtime, "the CRD has status.runtime", now),
+            RuntimeSupport::Unknown if self.setting == StatusLocation::Auto => {
                 self.settle(Home::TopLevel, "the CRD has no status.runtime", now);
             }
-            Answer::Unknown => {}
-            Answer::Refused(why) if self.certain => {
+            RuntimeSupport::Unknown => {}
+            RuntimeSupport::Refused(why) if self.certain => {
                 // At the top level, an hour later: no news.
                 self.settled_at = Some(now);
                 tracing::debug!(why, "the server does not say whether it knows status.runtime");
             }
-            Answer::Refused(why) => self.reason = format!("not known yet: the server refuses to be asked ({why})"),
+            RuntimeSupport::Refused(why) => {
+                self.reason = format!("not known yet: the server refuses to be asked ({why})")
+            }
         }
     }
 
@@ -296,12 +298,12 @@ mod tests {
     fn auto_asks_before_the_first_write_and_goes_where_the_crd_allows() {
         let (mut locator, now) = auto();
         assert!(locator.has_to_ask(false, now) && !locator.may_announce());
-        locator.answered(Answer::Known, now);
+        locator.answered(RuntimeSupport::Known, now);
         assert_eq!((locator.home(), locator.may_announce()), (Home::Runtime, false));
         assert!(!locator.has_to_ask(false, now + HOUR * 9));
 
         let (mut locator, now) = auto();
-        locator.answered(Answer::Unknown, now);
+        locator.answered(RuntimeSupport::Unknown, now);
         assert_eq!((locator.home(), locator.may_announce()), (Home::TopLevel, true));
     }
 
@@ -317,20 +319,20 @@ mod tests {
     #[test]
     fn refused_question_leaves_it_to_the_first_write() {
         let (mut locator, now) = auto();
-        locator.answered(Answer::Refused("400".into()), now);
+        locator.answered(RuntimeSupport::Refused("400".into()), now);
         assert_eq!((locator.home(), locator.may_announce()), (Home::Runtime, false));
         assert_eq!(locator.take_news(), None, "nothing is decided");
-        locator.answered(Answer::Unknown, now);
+        locator.answered(RuntimeSupport::Unknown, now);
         assert_eq!(locator.home(), Home::TopLevel);
     }
 
     #[test]
     fn top_level_is_asked_again_after_an_hour_and_left_when_a_runtime_shows_up() {
         let (mut locator, now) = auto();
-        locator.answered(Answer::Unknown, now);
+        locator.answered(RuntimeSupport::Unknown, now);
         assert!(!locator.has_to_ask(false, now + HOUR / 2));
         assert!(locator.has_to_ask(false, now + HOUR));
-        locator.answered(Answer::Unknown, now + HOUR);
+        locator.answered(RuntimeSupport::Unknown, now + HOUR);
         assert!(!locator.has_to_ask(false, now + HOUR));
         locator.observed(true, None, now + HOUR);
         assert_eq!(locator.home(), Home::Runtime);
@@ -389,7 +391,7 @@ mod tests {
             for _ in 0..9 {
                 locator.wrote(now);
                 locator.observed(false, None, now + LOOK);
-                locator.answered(Answer::Unknown, now);
+                locator.answered(RuntimeSupport::Unknown, now);
                 locator.observed(true, None, now);
             }
             assert_eq!(locator.home(), home);

@@ -11,7 +11,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use super::location::Home;
-use super::seen::Seen;
+use super::observed::ObservedObject;
 use crate::status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, OwnedTypes, Phase, Status, merge,
 };
@@ -171,12 +171,12 @@ fn wanted() -> impl Strategy<Value = Status> {
             message: message.to_owned(),
             conditions: conditions.into_iter().flatten().collect(),
             observed_generation,
-            ..Status::of_backends(backends.into_iter().flatten())
+            ..Status::from_backends(backends.into_iter().flatten())
         })
 }
 
 /// What the store shall hold, as the actor would ask for it.
-fn merged(seen: &Seen, wanted: Status) -> Status {
+fn merged(seen: &ObservedObject, wanted: Status) -> Status {
     let mut owned = OwnedTypes::default();
     owned.add("Mine");
     merge(seen.status().as_ref(), wanted, &owned, DateTime::UNIX_EPOCH)
@@ -255,7 +255,7 @@ proptest! {
         object in any_json(), is_object in any::<bool>(), wanted in wanted(), home in home(),
     ) {
         let object = if is_object { json!({"metadata": {"resourceVersion": "7"}, "status": object}) } else { object };
-        if let Some(seen) = Seen::of_object(&object, home)
+        if let Some(seen) = ObservedObject::from_object(&object, home)
             && let Some((patch, _)) = seen.patch_to(&merged(&seen, wanted), &[], None)
         {
             patched(&object, &patch.operations)?;
@@ -265,21 +265,21 @@ proptest! {
     #[test]
     fn a_patch_brings_the_object_to_what_is_wanted(object in stored(), said in wanted(), home in home()) {
         let object = moved(object, home);
-        let seen = Seen::of_object(&object, home).expect("it has a version");
+        let seen = ObservedObject::from_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, said.clone());
         let Some((patch, after)) = seen.patch_to(&wanted, &[], None) else {
             prop_assert_eq!(seen.status().map(|seen| told_in(home, seen)), Some(told_in(home, wanted)));
             return Ok(());
         };
         let object = patched(&object, &patch.operations)?;
-        let found = Seen::of_object(&object, home).and_then(|seen| seen.status()).expect("it has a status");
+        let found = ObservedObject::from_object(&object, home).and_then(|seen| seen.status()).expect("it has a status");
         prop_assert_eq!(after.status(), Some(found.clone()), "what is remembered is there: {}", object);
         prop_assert!(
-            sorted(told_in(home, found.clone())).same_but_for_times(&sorted(told_in(home, wanted.clone()))),
+            sorted(told_in(home, found.clone())).eq_ignoring_times(&sorted(told_in(home, wanted.clone()))),
             "{found:?}\n{wanted:?}\n{:?}", patch.operations
         );
         // And there is nothing left to say but times.
-        prop_assert!(told_in(home, merged(&after, said)).same_but_for_times(&told_in(home, found)));
+        prop_assert!(told_in(home, merged(&after, said)).eq_ignoring_times(&told_in(home, found)));
     }
 
     #[test]
@@ -288,7 +288,7 @@ proptest! {
         wanted in wanted(), home in home(),
     ) {
         let object = moved(object, home);
-        let seen = Seen::of_object(&object, home).expect("it has a version");
+        let seen = ObservedObject::from_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, wanted);
         if let Some((patch, _)) = seen.patch_to(&wanted, &[], None) {
             let after = patched(&object, &patch.operations)?;

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::gaps::Gaps;
+use crate::log_throttle::LogThrottle;
 
 /// A reconcile of the operator takes less, even on a busy cluster.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -35,12 +35,12 @@ pub(super) struct Takeover {
 struct Lasting {
     since: DateTime<Utc>,
     began: Instant,
-    gaps: Gaps,
+    log_throttle: LogThrottle,
 }
 
 impl Lasting {
     fn new(now: Instant) -> Self {
-        Lasting { since: Utc::now(), began: now, gaps: Gaps::from(now) }
+        Lasting { since: Utc::now(), began: now, log_throttle: LogThrottle::from(now) }
     }
 }
 
@@ -59,7 +59,7 @@ impl Takeover {
             return;
         }
         let lasting = self.unfollowed.get_or_insert_with(|| Lasting::new(now));
-        if lasting.gaps.is_due(now) {
+        if lasting.log_throttle.is_due(now) {
             let lasting = humane(now - lasting.began);
             tracing::warn!(
                 lasting,
@@ -77,7 +77,7 @@ impl Takeover {
     /// Something else was read than was written, and `writer` wrote it.
     pub(super) fn overwritten(&mut self, writer: Option<&str>, now: Instant) {
         let lasting = self.overwritten.get_or_insert_with(|| Lasting::new(now));
-        if lasting.gaps.is_due(now) {
+        if lasting.log_throttle.is_due(now) {
             tracing::warn!(
                 writer = writer.unwrap_or("unknown"),
                 "another process writes status.runtime too: end it, or let the two elect a leader, \

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use vmcp_status::StatusLocation;
 
-use super::ask::{Answer, Rest};
-use super::judge::{Finding, PATCH_STATUS, described, is_forbidden};
+use super::diagnose::{Finding, PATCH_STATUS, described, is_forbidden};
+use super::probe::{Answer, Rest};
 use crate::homes::{runtime, unfollowed};
 
 const RUNTIME: &str = "status.runtime";
@@ -93,7 +93,7 @@ pub(super) fn operator(rest: &Rest, now: DateTime<Utc>) -> Option<Finding> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::judge::Verdict::{self, Fail, Ok, Warn};
+    use super::super::diagnose::Verdict::{self, Fail, Ok, Warn};
     use super::*;
 
     fn got(code: u16, body: Value) -> Answer {

@@ -97,7 +97,7 @@ fn differs(before: &Object, now: &Object, view: View) -> bool {
         return before.stored != now.stored;
     }
     let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
-    !before.status.same_but_for_times(&now.status)
+    !before.status.eq_ignoring_times(&now.status)
         || reported(before) != reported(now)
         || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
 }

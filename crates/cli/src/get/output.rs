@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::super::words::plain;
+use super::super::format::plain;
 use crate::global::Failure;
 
 /// To the upper left, and all below it gone.

@@ -10,7 +10,7 @@ use vmcp_status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, Phase, condition_type,
 };
 
-use super::super::words::{age, total};
+use super::super::format::{age, total};
 use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 use crate::global::Failure;

@@ -1,7 +1,7 @@
 //! Where the objects come from that `get` shows.
 
 mod cluster;
-mod directory;
+mod state_files;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::super::homes::Unfollowed;
 use crate::global::Failure;
 
 pub(super) use cluster::Cluster;
-pub(super) use directory::Directory;
+pub(super) use state_files::Directory;
 
 /// One state, as it was when it was read.
 #[derive(Clone, Debug)]

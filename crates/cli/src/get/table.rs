@@ -7,7 +7,7 @@ use anstyle::Style;
 use chrono::{DateTime, Utc};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::super::words::{NONE, plain};
+use super::super::format::{NONE, plain};
 
 const GAP: usize = 3;
 

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster_state::{ClusterState, ListError};
 use super::members::{Member, Timing};
 use super::plan::Plan;
 use super::resource::Resource;
-use super::world::{Trouble, World};
-use crate::checks::{Checks, Past, Wanted};
+use crate::health_checker::{CheckSpec, HealthChecker, Past};
 use crate::timing::at;
 use vmcp_status::{Condition, DiscoveredBackend, Phase, condition_type, reason};
 use vmcp_status::{SourceHandle, StatusHandle};
@@ -23,7 +23,7 @@ use vmcp_status::{SourceHandle, StatusHandle};
 pub(super) struct Kind {
     pub(super) resource: Resource,
     pub(super) handle: SourceHandle,
-    pub(super) checks: Checks,
+    pub(super) health_checker: HealthChecker,
     /// What is shown without a check.
     pub(super) shown: BTreeMap<String, DiscoveredBackend>,
 }
@@ -32,9 +32,9 @@ pub(super) struct Coordinator {
     pub(super) namespace: String,
     pub(super) group: String,
     pub(super) timing: Timing,
-    pub(super) world: watch::Receiver<World>,
+    pub(super) cluster_state: watch::Receiver<ClusterState>,
     /// The tasks that keep the world up to date; they end with this one.
-    pub(super) followers: JoinSet<std::convert::Infallible>,
+    pub(super) watchers: JoinSet<std::convert::Infallible>,
     pub(super) handle: StatusHandle,
     pub(super) kinds: Vec<Kind>,
     pub(super) said: Said,
@@ -46,14 +46,14 @@ pub(super) struct Coordinator {
 /// What was said last, so that only news is said.
 #[derive(Default)]
 pub(super) struct Said {
-    phase: Option<Verdict>,
+    phase: Option<PhaseSource>,
     failure: Option<String>,
-    troubles: BTreeMap<Resource, (Trouble, bool)>,
+    list_errors: BTreeMap<Resource, (ListError, bool)>,
 }
 
 /// Where phase and message come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+enum PhaseSource {
     Pending(String),
     Derived,
 }
@@ -64,8 +64,8 @@ impl Coordinator {
         let mut first_round: Option<BoxFuture<'static, ()>> = None;
         loop {
             let plan = {
-                let world = self.world.borrow_and_update();
-                Plan::of(&world, &self.group, &self.timing, Instant::now())
+                let cluster_state = self.cluster_state.borrow_and_update();
+                Plan::of(&cluster_state, &self.group, &self.timing, Instant::now())
             };
             let (next, settled) = (plan.next, plan.settled);
             if settled && plan.to_check() == 0 {
@@ -74,23 +74,23 @@ impl Coordinator {
             self.say(&plan);
             self.carry_out(plan).await;
             if settled && first_round.is_none() {
-                let rounds: Vec<_> = self.kinds.iter().map(|kind| kind.checks.first_round()).collect();
+                let rounds: Vec<_> = self.kinds.iter().map(|kind| kind.health_checker.first_round()).collect();
                 first_round = Some(join_all(rounds).map(drop).boxed());
             }
             let starting = !*self.settled.borrow();
             tokio::select! {
                 biased;
                 () = end.cancelled() => break,
-                changed = self.world.changed() => if changed.is_err() { break },
+                changed = self.cluster_state.changed() => if changed.is_err() { break },
                 () = at(next) => {}
                 () = async { first_round.as_mut().expect("asked for").await }, if starting && first_round.is_some() => {
                     self.settled.send_replace(true);
                 }
             }
         }
-        self.followers.shutdown().await;
+        self.watchers.shutdown().await;
         for kind in self.kinds {
-            kind.checks.end().await;
+            kind.health_checker.shutdown().await;
         }
     }
 
@@ -103,7 +103,7 @@ impl Coordinator {
         // passed from one kind to another.
         for kind in &mut self.kinds {
             let (wanted, shown) = sorted(members.remove(&kind.resource).unwrap_or_default());
-            let past = kind.checks.end_others(&wanted).await;
+            let past = kind.health_checker.end_others(&wanted).await;
             for name in past.keys().chain(kind.shown.keys()).filter(|name| !kept.contains(*name)) {
                 let _ = kind.handle.remove_backend(name.as_str());
             }
@@ -115,7 +115,7 @@ impl Coordinator {
     }
 
     fn say(&mut self, plan: &Plan) {
-        self.log(&plan.troubles);
+        self.log(&plan.list_errors);
         if self.said.failure != plan.failure {
             let type_ = condition_type::BACKENDS_DISCOVERED;
             match &plan.failure {
@@ -132,61 +132,61 @@ impl Coordinator {
         let verdict = self.verdict(plan);
         if self.said.phase.as_ref() != Some(&verdict) {
             let _ = match &verdict {
-                Verdict::Pending(message) => self.handle.set_phase(Phase::Pending, message.as_str()),
-                Verdict::Derived => self.handle.derive_phase(),
+                PhaseSource::Pending(message) => self.handle.set_phase(Phase::Pending, message.as_str()),
+                PhaseSource::Derived => self.handle.derive_phase(),
             };
             self.said.phase = Some(verdict);
         }
     }
 
-    fn verdict(&self, plan: &Plan) -> Verdict {
+    fn verdict(&self, plan: &Plan) -> PhaseSource {
         let Coordinator { group, namespace, .. } = self;
         let starting = !*self.settled.borrow();
         match &plan.failure {
             _ if !plan.group_exists => {
-                Verdict::Pending(format!("group {group:?} does not exist in namespace {namespace:?}"))
+                PhaseSource::Pending(format!("group {group:?} does not exist in namespace {namespace:?}"))
             }
-            Some(failure) if !plan.listed => Verdict::Pending(failure.clone()),
+            Some(failure) if !plan.listed => PhaseSource::Pending(failure.clone()),
             _ if !plan.settled && starting => {
-                Verdict::Pending(format!("Starting, looking for the backends of group {group:?}"))
+                PhaseSource::Pending(format!("Starting, looking for the backends of group {group:?}"))
             }
-            _ => Verdict::Derived,
+            _ => PhaseSource::Derived,
         }
     }
 
     /// One line when something is out of reach, and one when it is back.
-    fn log(&mut self, troubles: &BTreeMap<Resource, (Trouble, bool)>) {
-        for (resource, (trouble, left_out)) in troubles {
-            if self.said.troubles.get(resource) == Some(&(*trouble, *left_out)) {
+    fn log(&mut self, list_errors: &BTreeMap<Resource, (ListError, bool)>) {
+        for (resource, (list_error, left_out)) in list_errors {
+            if self.said.list_errors.get(resource) == Some(&(*list_error, *left_out)) {
                 continue;
             }
             let (many, plural) = (resource.many(), resource.plural());
-            let what_to_do = match trouble {
-                Trouble::Forbidden => format!(": grant the verbs get, list and watch on {plural}, see RBAC.md"),
-                Trouble::NotServed => ": is this version of ToolHive older than the kind?".into(),
+            let what_to_do = match list_error {
+                ListError::Forbidden => format!(": grant the verbs get, list and watch on {plural}, see RBAC.md"),
+                ListError::NotServed => ": is this version of ToolHive older than the kind?".into(),
                 _ => String::new(),
             };
             let what_now = match left_out {
                 true => "left out",
                 false => "what was known of them stays",
             };
-            tracing::warn!("{many} cannot be listed: {trouble}{what_to_do}; {what_now} until they can");
+            tracing::warn!("{many} cannot be listed: {list_error}{what_to_do}; {what_now} until they can");
         }
-        for resource in self.said.troubles.keys().filter(|resource| !troubles.contains_key(resource)) {
+        for resource in self.said.list_errors.keys().filter(|resource| !list_errors.contains_key(resource)) {
             tracing::info!("{} are listed again", resource.many());
         }
-        self.said.troubles.clone_from(troubles);
+        self.said.list_errors.clone_from(list_errors);
     }
 }
 
 impl Kind {
     fn begin(
         &mut self,
-        wanted: HashMap<String, Wanted>,
+        wanted: HashMap<String, CheckSpec>,
         shown: BTreeMap<String, DiscoveredBackend>,
         past: HashMap<String, Past>,
     ) {
-        self.checks.begin(wanted, past);
+        self.health_checker.begin(wanted, past);
         for (name, backend) in &shown {
             if self.shown.get(name) != Some(backend) {
                 let _ = self.handle.upsert_backend(backend.clone());
@@ -197,7 +197,7 @@ impl Kind {
 }
 
 /// What is to be checked, and what is only to be shown.
-fn sorted(members: BTreeMap<String, Member>) -> (HashMap<String, Wanted>, BTreeMap<String, DiscoveredBackend>) {
+fn sorted(members: BTreeMap<String, Member>) -> (HashMap<String, CheckSpec>, BTreeMap<String, DiscoveredBackend>) {
     let (mut wanted, mut shown) = (HashMap::new(), BTreeMap::new());
     for (name, member) in members {
         match member {

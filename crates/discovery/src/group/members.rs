@@ -7,7 +7,7 @@ use url::Url;
 
 use super::object::Object;
 use super::resource::Resource;
-use crate::checks::{CheckedBackend, Wanted, bare, joined};
+use crate::health_checker::{CheckSpec, CheckedBackend, bare, joined};
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 /// The objects of one kind, by name.
@@ -36,7 +36,7 @@ pub(super) struct Known<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Member {
     /// To be checked.
-    Checked(Box<Wanted>),
+    Checked(Box<CheckSpec>),
     /// Shown as it is.
     Shown(DiscoveredBackend),
 }
@@ -73,7 +73,7 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
             let token = None;
             let backend =
                 CheckedBackend { name, url, auth_type, auth_config_ref, token, interval, timeout, degraded_above };
-            Member::Checked(Box::new(Wanted { backend, initial: status, note: auth_note }))
+            Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))
         }
         (why, url) => Member::Shown(DiscoveredBackend {
             url: url.map(bare).unwrap_or_default(),

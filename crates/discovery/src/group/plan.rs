@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
+use super::cluster_state::{ClusterState, GRACE, ListError};
 use super::members::{Known, Member, Timing, members};
 use super::resource::Resource;
-use super::world::{GRACE, Trouble, World};
 
 /// What is to be reported.
 #[derive(Debug, Default)]
@@ -25,41 +25,45 @@ pub(super) struct Plan {
     pub(super) failure: Option<String>,
     /// What is out of reach for longer than a moment, and whether that leaves
     /// the kind out.
-    pub(super) troubles: BTreeMap<Resource, (Trouble, bool)>,
+    pub(super) list_errors: BTreeMap<Resource, (ListError, bool)>,
     /// When the plan changes by the mere passing of time.
     pub(super) next: Option<Instant>,
 }
 
 impl Plan {
-    pub(super) fn of(world: &World, group: &str, timing: &Timing, now: Instant) -> Self {
-        let settled = |resource: &Resource| world.of(*resource).is_settled(now);
-        let auth = world.of(Resource::AuthConfig);
+    pub(super) fn of(cluster_state: &ClusterState, group: &str, timing: &Timing, now: Instant) -> Self {
+        let settled = |resource: &Resource| cluster_state.of(*resource).is_settled(now);
+        let auth = cluster_state.of(Resource::AuthConfig);
         // Until it is known how the backends of a kind are named, and what they
         // refer to, nothing is said of them: it would change at once.
         let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth.is_settled(now));
         let known = Known {
             group,
-            reserved: &world.reserved,
-            backends: told.filter_map(|kind| Some((kind, world.of(kind).objects.as_ref()?))).collect(),
+            reserved: &cluster_state.reserved,
+            backends: told.filter_map(|kind| Some((kind, cluster_state.of(kind).objects.as_ref()?))).collect(),
             auth_configs: auth.objects.as_ref(),
         };
-        let troubles: BTreeMap<_, _> = Resource::ALL
+        let list_errors: BTreeMap<_, _> = Resource::ALL
             .into_iter()
             .filter_map(|resource| {
-                let listing = world.of(resource);
+                let listing = cluster_state.of(resource);
                 Some((resource, (listing.lasting(now)?, listing.is_left_out())))
             })
             .collect();
         let ends_of_grace =
-            Resource::ALL.into_iter().filter_map(|resource| Some(world.of(resource).trouble?.1 + GRACE));
+            Resource::ALL.into_iter().filter_map(|resource| Some(cluster_state.of(resource).list_error?.1 + GRACE));
         Plan {
             members: members(&known, timing),
-            reserved: world.reserved.clone(),
+            reserved: cluster_state.reserved.clone(),
             settled: Resource::BACKENDS.iter().chain([&Resource::AuthConfig]).all(settled),
-            listed: Resource::BACKENDS.into_iter().any(|kind| world.of(kind).objects.is_some()),
-            group_exists: world.of(Resource::Group).objects.as_ref().is_none_or(|groups| groups.contains_key(group)),
-            failure: failure(&troubles),
-            troubles,
+            listed: Resource::BACKENDS.into_iter().any(|kind| cluster_state.of(kind).objects.is_some()),
+            group_exists: cluster_state
+                .of(Resource::Group)
+                .objects
+                .as_ref()
+                .is_none_or(|groups| groups.contains_key(group)),
+            failure: failure(&list_errors),
+            list_errors,
             next: ends_of_grace.filter(|end| *end > now).min(),
         }
     }
@@ -72,12 +76,12 @@ impl Plan {
 }
 
 /// A kind that is left out is no failure, unless none is left.
-fn failure(troubles: &BTreeMap<Resource, (Trouble, bool)>) -> Option<String> {
-    let of_backends = || troubles.iter().filter(|(resource, _)| Resource::BACKENDS.contains(resource));
-    let none_is_left = of_backends().filter(|(_, (_, left_out))| *left_out).count() == Resource::BACKENDS.len();
-    let words: Vec<_> = of_backends()
+fn failure(list_errors: &BTreeMap<Resource, (ListError, bool)>) -> Option<String> {
+    let from_backends = || list_errors.iter().filter(|(resource, _)| Resource::BACKENDS.contains(resource));
+    let none_is_left = from_backends().filter(|(_, (_, left_out))| *left_out).count() == Resource::BACKENDS.len();
+    let words: Vec<_> = from_backends()
         .filter(|(_, (_, left_out))| none_is_left || !left_out)
-        .map(|(resource, (trouble, _))| format!("{} cannot be listed: {trouble}", resource.many()))
+        .map(|(resource, (list_error, _))| format!("{} cannot be listed: {list_error}", resource.many()))
         .collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
@@ -94,14 +98,14 @@ mod tests {
 
     const TIMING: Timing = Timing { interval: Duration::ZERO, timeout: Duration::ZERO, degraded_above: Duration::ZERO };
 
-    fn listed(world: &mut World, resource: Resource, names: &[&str]) {
+    fn listed(cluster_state: &mut ClusterState, resource: Resource, names: &[&str]) {
         let object = Object::of(&json!({"spec": {"groupRef": {"name": "g"}}}), false);
         let objects: Objects = names.iter().map(|name| ((*name).to_owned(), object.clone())).collect();
-        world.of_mut(resource).objects = Some(objects);
+        cluster_state.of_mut(resource).objects = Some(objects);
     }
 
-    fn plan(world: &World) -> Plan {
-        Plan::of(world, "g", &TIMING, Instant::now())
+    fn plan(cluster_state: &ClusterState) -> Plan {
+        Plan::of(cluster_state, "g", &TIMING, Instant::now())
     }
 
     fn names(plan: &Plan) -> Vec<&str> {
@@ -110,34 +114,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lower_kind_waits_for_the_lists_of_the_higher_ones_and_of_what_they_refer_to() {
-        let mut world = World::default();
-        listed(&mut world, Resource::RemoteProxy, &["a"]);
-        listed(&mut world, Resource::AuthConfig, &[]);
-        assert!(names(&plan(&world)).is_empty() && !plan(&world).settled);
-        listed(&mut world, Resource::Server, &["a"]);
-        assert_eq!(names(&plan(&world)), ["a", "mcpremoteproxy/a"]);
-        assert!(!plan(&world).settled, "entries are missing");
-        listed(&mut world, Resource::Entry, &[]);
-        assert!(plan(&world).settled);
-        world.of_mut(Resource::AuthConfig).objects = None;
-        assert!(names(&plan(&world)).is_empty() && !plan(&world).settled);
+        let mut cluster_state = ClusterState::default();
+        listed(&mut cluster_state, Resource::RemoteProxy, &["a"]);
+        listed(&mut cluster_state, Resource::AuthConfig, &[]);
+        assert!(names(&plan(&cluster_state)).is_empty() && !plan(&cluster_state).settled);
+        listed(&mut cluster_state, Resource::Server, &["a"]);
+        assert_eq!(names(&plan(&cluster_state)), ["a", "mcpremoteproxy/a"]);
+        assert!(!plan(&cluster_state).settled, "entries are missing");
+        listed(&mut cluster_state, Resource::Entry, &[]);
+        assert!(plan(&cluster_state).settled);
+        cluster_state.of_mut(Resource::AuthConfig).objects = None;
+        assert!(names(&plan(&cluster_state)).is_empty() && !plan(&cluster_state).settled);
     }
 
     #[tokio::test(start_paused = true)]
     async fn kinds_left_out_are_no_failure_unless_none_is_left() {
-        let mut world = World::default();
-        listed(&mut world, Resource::Entry, &["a"]);
-        listed(&mut world, Resource::AuthConfig, &[]);
+        let mut cluster_state = ClusterState::default();
+        listed(&mut cluster_state, Resource::Entry, &["a"]);
+        listed(&mut cluster_state, Resource::AuthConfig, &[]);
         for resource in [Resource::Server, Resource::RemoteProxy] {
-            world.of_mut(resource).fail(Trouble::NotServed, Instant::now());
+            cluster_state.of_mut(resource).fail(ListError::NotServed, Instant::now());
         }
-        let now = plan(&world);
+        let now = plan(&cluster_state);
         assert_eq!((names(&now), now.settled, now.failure.as_deref()), (vec!["a"], true, None));
-        assert_eq!(now.troubles.len(), 2);
+        assert_eq!(now.list_errors.len(), 2);
 
-        world.of_mut(Resource::Entry).objects = None;
-        world.of_mut(Resource::Entry).fail(Trouble::Forbidden, Instant::now());
-        let now = plan(&world);
+        cluster_state.of_mut(Resource::Entry).objects = None;
+        cluster_state.of_mut(Resource::Entry).fail(ListError::Forbidden, Instant::now());
+        let now = plan(&cluster_state);
         assert!(now.settled && !now.listed);
         let words = now.failure.expect("nothing can be listed");
         assert_eq!(words.matches("cannot be listed").count(), 3, "{words}");
@@ -145,28 +149,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn list_that_cannot_be_had_is_a_failure_after_the_grace_and_its_last_backends_stay() {
-        let mut world = World::default();
+        let mut cluster_state = ClusterState::default();
         for resource in Resource::ALL {
-            listed(&mut world, resource, &["a"]);
+            listed(&mut cluster_state, resource, &["a"]);
         }
-        world.of_mut(Resource::Server).fail(Trouble::NoAnswer, Instant::now());
-        let before = plan(&world);
+        cluster_state.of_mut(Resource::Server).fail(ListError::NoAnswer, Instant::now());
+        let before = plan(&cluster_state);
         assert_eq!((before.failure, before.next), (None, Some(Instant::now() + GRACE)));
         tokio::time::advance(GRACE).await;
-        let after = plan(&world);
+        let after = plan(&cluster_state);
         assert_eq!(after.failure.as_deref(), Some("MCPServers cannot be listed: no answer from the API server"));
         assert_eq!((names(&after), after.next), (vec!["a", "mcpremoteproxy/a", "mcpserverentry/a"], None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn group_is_missing_only_if_a_list_says_so() {
-        let mut world = World::default();
-        assert!(plan(&world).group_exists, "nobody knows yet");
-        world.of_mut(Resource::Group).fail(Trouble::Forbidden, Instant::now());
-        assert!(plan(&world).group_exists, "nobody may know");
-        listed(&mut world, Resource::Group, &[]);
-        assert!(!plan(&world).group_exists);
-        listed(&mut world, Resource::Group, &["g"]);
-        assert!(plan(&world).group_exists);
+        let mut cluster_state = ClusterState::default();
+        assert!(plan(&cluster_state).group_exists, "nobody knows yet");
+        cluster_state.of_mut(Resource::Group).fail(ListError::Forbidden, Instant::now());
+        assert!(plan(&cluster_state).group_exists, "nobody may know");
+        listed(&mut cluster_state, Resource::Group, &[]);
+        assert!(!plan(&cluster_state).group_exists);
+        listed(&mut cluster_state, Resource::Group, &["g"]);
+        assert!(plan(&cluster_state).group_exists);
     }
 }

@@ -200,7 +200,7 @@ mod tests {
         let exempt = format!("http://{}.internal/mcp", "a".repeat(64));
         let exempt = client.get(exempt).send().await;
         let failed = exempt.expect_err("no such name");
-        let reason = Reason::of_transport(&failed);
+        let reason = Reason::from_transport(&failed);
         assert_eq!(reason, Reason::NameResolutionFailed);
     }
 

@@ -267,7 +267,7 @@ fn is_same(answered: &RequestId, asked: &RequestId) -> bool {
 }
 
 fn broken(error: &reqwest::Error) -> Fault {
-    let reason = Reason::of_transport(error);
+    let reason = Reason::from_transport(error);
     // The first link of the chain names the address, which may hold secrets.
     let causes = causes(error).skip(1).map(ToString::to_string);
     tracing::debug!(%reason, causes = ?Vec::from_iter(causes), "health check request failed");

@@ -98,7 +98,7 @@ impl Reason {
     }
 
     /// Names the failure of a request that got no (whole) answer.
-    pub(super) fn of_transport(error: &reqwest::Error) -> Self {
+    pub(super) fn from_transport(error: &reqwest::Error) -> Self {
         causes(error)
             .find_map(|cause| {
                 if let Some(tls) = cause.downcast_ref::<rustls::Error>() {

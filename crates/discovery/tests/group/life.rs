@@ -89,7 +89,7 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let at = cluster.create("MCPGroup", "tools", json!({}), json!({"phase": "Failed"})).await;
     cluster.promptly(at, "group made again", |s| s.phase() == "Ready").await;
 
-    discovery.end().await;
+    discovery.shutdown().await;
     assert!(reporter.shutdown().await.is_complete());
 }
 
@@ -106,7 +106,7 @@ async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
         let (handle, reporter) = Reporter::builder(store.clone()).write_interval(Duration::ZERO).start();
         let discovery = discover(client(&cluster.server, "dynamic").await, "tools", &handle, seldom());
         discovery.first_round().await;
-        discovery.end().await;
+        discovery.shutdown().await;
         assert!(reporter.shutdown().await.is_complete());
         let names = |status: &vmcp_status::Status| status.discovered_backends.iter().map(|b| b.name.clone()).collect();
         let mut all: Vec<String> = names(&store.stored());

@@ -140,5 +140,5 @@ async fn without_any_right_nothing_is_discovered_and_that_is_said() {
     let status = store.stored();
     assert_eq!((status.phase, names(&status)), (Phase::Pending, vec![]));
     assert_eq!(status.message.matches("cannot be listed: forbidden").count(), 3, "{}", status.message);
-    discovery.end().await;
+    discovery.shutdown().await;
 }

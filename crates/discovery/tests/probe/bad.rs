@@ -26,7 +26,7 @@ async fn bad_server_is_unavailable_with_its_fixed_message() {
     for (behaviour, message) in kinds {
         let server = McpServer::start(behaviour.clone()).await;
         let target = target(&server.url());
-        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { checks: 0 }] {
+        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { health_checker: 0 }] {
             let mut memory = known;
             let finding = guarded(prober.check(&target, &mut memory)).await;
             assert_eq!(finding.message, message, "{behaviour:?} {known:?}");
@@ -40,7 +40,7 @@ async fn server_that_never_answers_times_out_whatever_is_known_of_it() {
     for behaviour in [Behaviour::Hang, Behaviour::SilentEvents] {
         let server = McpServer::start(behaviour).await;
         let impatient = Target { timeout: SHORT, ..target(&server.url()) };
-        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { checks: 0 }] {
+        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { health_checker: 0 }] {
             let mut memory = known;
             let finding = check(&impatient, &mut memory).await;
             assert_unavailable(&finding, "Health check timed out");

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn server_that_learned_only_the_new_way_is_found_within_the_same_check() {
     let server = McpServer::start(Behaviour::ModernOnly).await;
-    let mut memory = Lifecycle::Legacy { checks: 3 };
+    let mut memory = Lifecycle::Legacy { health_checker: 3 };
     let finding = check(&target(&server.url()), &mut memory).await;
     assert_ready(&finding, MODERN);
     assert_eq!(server.log(), ["POST initialize", "POST server/discover"]);
@@ -18,7 +18,7 @@ async fn server_that_fell_back_to_the_old_way_is_found_within_the_same_check() {
     let mut memory = Lifecycle::Modern;
     let finding = check(&target(&server.url()), &mut memory).await;
     assert_ready(&finding, LEGACY);
-    assert_eq!(memory, Lifecycle::Legacy { checks: 0 });
+    assert_eq!(memory, Lifecycle::Legacy { health_checker: 0 });
 }
 
 #[tokio::test]
@@ -49,17 +49,17 @@ async fn many_checks_at_once_do_not_disturb_each_other() {
     let (good, bad) = (Behaviour::Legacy, Behaviour::Hang);
     let (good, bad) = (McpServer::start(good).await, McpServer::start(bad).await);
     let prober = prober();
-    let mut checks = tokio::task::JoinSet::new();
+    let mut health_checker = tokio::task::JoinSet::new();
     for number in 0..60 {
         let prober = prober.clone();
         let is_good = number % 2 == 0;
         let target = if is_good { target(&good.url()) } else { Target { timeout: SHORT, ..target(&bad.url()) } };
-        checks.spawn(async move {
+        health_checker.spawn(async move {
             let finding = prober.check(&target, &mut Lifecycle::Unknown).await;
             (is_good, finding.health)
         });
     }
-    while let Some(checked) = guarded(checks.join_next()).await {
+    while let Some(checked) = guarded(health_checker.join_next()).await {
         let (is_good, health) = checked.expect("no check panics");
         let expected = if is_good { Health::Ready } else { Health::Unavailable };
         assert_eq!(health, expected);

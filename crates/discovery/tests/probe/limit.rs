@@ -1,7 +1,7 @@
 //! Checks that share a limit.
 
 use vmcp_status::{NoOpSink, Reporter};
-use vmcp_status_discovery::{CheckLimit, CheckedBackend, Checks};
+use vmcp_status_discovery::{CheckLimit, CheckedBackend, HealthChecker};
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
     let limit = CheckLimit::new(4);
     let mut all = Vec::new();
     for source in ["one", "other"] {
-        let mut checks = Checks::new(prober(), handle.source(source), limit.clone());
+        let mut health_checker = HealthChecker::new(prober(), handle.source(source), limit.clone());
         let backend = |i| CheckedBackend {
             name: format!("{source}-{i}"),
             url: server.url().parse().expect("a URL"),
@@ -23,8 +23,8 @@ async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
             timeout: GUARD,
             degraded_above: GUARD,
         };
-        checks.set((0..10).map(backend)).await;
-        all.push(checks);
+        health_checker.set((0..10).map(backend)).await;
+        all.push(health_checker);
     }
     let came = async |expected: usize| {
         while server.requests() < expected {
@@ -37,8 +37,8 @@ async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
         assert_eq!(server.requests(), expected, "after {released} were answered");
         server.release();
     }
-    for checks in &all {
-        guarded(checks.first_round()).await;
+    for health_checker in &all {
+        guarded(health_checker.first_round()).await;
     }
     assert_eq!(server.requests(), 20);
 }

@@ -20,10 +20,10 @@ impl Form {
     /// The first form in the `Accept` header that can be served.
     pub fn negotiate(accept: Option<&str>) -> Result<Self, Answer> {
         let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Form::Whole) };
-        accept.split(',').find_map(Form::of_media_type).ok_or_else(answer::not_acceptable)
+        accept.split(',').find_map(Form::from_media_type).ok_or_else(answer::not_acceptable)
     }
 
-    fn of_media_type(media_type: &str) -> Option<Self> {
+    fn from_media_type(media_type: &str) -> Option<Self> {
         let mut parts = media_type.split(';').map(str::trim);
         if !matches!(parts.next()?, "application/json" | "application/*" | "*/*") {
             return None;

@@ -84,7 +84,7 @@ fn kubeconfig(cluster: Value, user: Value) -> Value {
 pub fn write_admin(source: &Source, plane: Option<&ControlPlane>, dir: &Path) {
     let ca = dir.join("ca.crt");
     let (cluster, user) = match (source, plane) {
-        (Source::Cluster(file), _) => of_context(file),
+        (Source::Cluster(file), _) => from_context(file),
         (Source::Assets(_), Some(plane)) => {
             std::fs::copy(plane.ca_file(), &ca).expect("the server has made it");
             (json!({"server": plane.url(), "certificate-authority": ca}), json!({"token": ADMIN_TOKEN}))
@@ -102,7 +102,7 @@ pub fn write_admin(source: &Source, plane: Option<&ControlPlane>, dir: &Path) {
 }
 
 /// Cluster and user of the current context of a kubeconfig.
-fn of_context(file: &Path) -> (Value, Value) {
+fn from_context(file: &Path) -> (Value, Value) {
     let config = Kubeconfig::read_from(file).expect("KUBECONFIG names a kubeconfig");
     let name = config.current_context.expect("KUBECONFIG has a current context");
     let context = config.contexts.into_iter().find(|context| context.name == name).and_then(|context| context.context);

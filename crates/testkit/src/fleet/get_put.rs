@@ -28,7 +28,7 @@ pub async fn report(server: ApiServer, id: usize, in_step: bool, clock: Clock) {
     // A ticker of Go drops the ticks for which nobody was there.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut checks = Checks::new(server.clone(), id, clock);
-    let pending = Status { phase: Phase::Pending, ..Status::of_backends(checks.listed().iter().cloned()) };
+    let pending = Status { phase: Phase::Pending, ..Status::from_backends(checks.listed().iter().cloned()) };
     get_and_put(&server, id, &pending).await;
     loop {
         select! {

@@ -2,7 +2,7 @@
 //! as the model of the server can tell. A read is one request, and a write is
 //! one that is conditional on the version last seen.
 
-use vmcp_status::{Effect, Retry, Sink, SinkError, Status};
+use vmcp_status::{Retry, Sink, SinkError, Status, WriteOutcome};
 
 use super::server::{ApiServer, Refusal};
 
@@ -25,10 +25,10 @@ impl Sink for ModelSink {
         Ok(status)
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         let version = self.version.expect("the reporter reads first");
         self.version = Some(self.server.write(self.id, version, status).await.map_err(error)?);
-        Ok(Effect::Written)
+        Ok(WriteOutcome::Written)
     }
 }
 

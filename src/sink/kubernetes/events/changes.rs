@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::words::{cut, name, one_line};
-use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, is_trimmed, reason};
+use super::notes::{cut, name, one_line};
+use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, is_truncated, reason};
 
 /// More backends than this with one reason are one Event.
 const MOST_SINGLE: usize = 5;
@@ -106,7 +106,7 @@ impl Known {
             changes.extend((!names.is_empty()).then(|| summary(Reason::Added, &names)));
             return changes;
         };
-        let found = self.of_backends(before, after);
+        let found = self.from_backends(before, after);
         for reason in Reason::OF_BACKENDS {
             let having = || found.iter().filter(move |(of, _)| *of == reason).map(|(_, backend)| *backend);
             if having().count() > MOST_SINGLE {
@@ -119,7 +119,7 @@ impl Known {
         changes
     }
 
-    fn of_backends<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
+    fn from_backends<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
         // Of a list with gaps nobody can say what has come or gone.
         let comparable = [before, after].into_iter().all(is_complete);
         let mut was: HashMap<&str, &DiscoveredBackend> =
@@ -150,8 +150,8 @@ impl Known {
 }
 
 fn is_complete(status: &Status) -> bool {
-    // A count that no status has: see `Seen::status`.
-    status.backend_count != u32::MAX && !is_trimmed(status)
+    // A count that no status has: see `ObservedObject::status`.
+    status.backend_count != u32::MAX && !is_truncated(status)
 }
 
 /// What it means when a backend was this and is that.
@@ -238,7 +238,7 @@ mod tests {
 
     /// Of the only backend.
     fn reasons(before: Option<BackendStatus>, after: Option<BackendStatus>) -> Vec<Reason> {
-        let status = |of: Option<BackendStatus>| Status::of_backends(of.map(|status| is("a", status)));
+        let status = |of: Option<BackendStatus>| Status::from_backends(of.map(|status| is("a", status)));
         changes(&status(before), &status(after)).iter().map(|change| change.reason).collect()
     }
 
@@ -297,7 +297,7 @@ mod tests {
             (Degraded, Degraded, None),
         ] {
             let mut known = Known::default();
-            let [before, between, after] = [was, Unknown, then].map(|status| Status::of_backends([is("a", status)]));
+            let [before, between, after] = [was, Unknown, then].map(|status| Status::from_backends([is("a", status)]));
             assert_eq!(known.changes(Some(&before), &between), []);
             assert_eq!(known.changes(Some(&between), &between), [], "however often it is written");
             let told: Vec<_> = known.changes(Some(&between), &after).iter().map(|change| change.reason).collect();
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn five_are_told_one_by_one_and_six_in_one() {
-        let all = |count: usize, status| Status::of_backends((0..count).map(|i| is(&format!("b{i}"), status)));
+        let all = |count: usize, status| Status::from_backends((0..count).map(|i| is(&format!("b{i}"), status)));
         assert_eq!(changes(&all(5, Ready), &all(5, Unavailable)).len(), 5);
         let told = changes(&all(6, Ready), &all(6, Unavailable));
         assert_eq!(told.len(), 1);
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn list_with_gaps_tells_nothing_of_what_it_lacks() {
-        let gaps = |mut status: Status, cut: bool| {
+        let log_throttle = |mut status: Status, cut: bool| {
             if cut {
                 status.message = "2 of 9 routable (7 of 9 backends not listed: too large)".into();
             } else {
@@ -332,8 +332,8 @@ mod tests {
             status
         };
         for cut in [true, false] {
-            let whole = Status::of_backends([is("a", Ready), is("b", Ready)]);
-            let part = gaps(Status::of_backends([is("a", Unavailable), is("c", Unavailable)]), cut);
+            let whole = Status::from_backends([is("a", Ready), is("b", Ready)]);
+            let part = log_throttle(Status::from_backends([is("a", Unavailable), is("c", Unavailable)]), cut);
             let told: Vec<_> =
                 changes(&whole, &part).into_iter().map(|change| (change.reason, change.subject)).collect();
             assert_eq!(told, [(Reason::Failed, Subject::Backend("a".into()))]);
@@ -351,7 +351,7 @@ mod tests {
                     message,
                     ..is(&name, BackendStatus::ALL[status])
                 });
-                Status { phase: Phase::ALL[phase], ..Status::of_backends(backends) }
+                Status { phase: Phase::ALL[phase], ..Status::from_backends(backends) }
             },
         )
     }

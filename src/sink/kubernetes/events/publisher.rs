@@ -43,7 +43,7 @@ pub(super) struct Publisher {
 
 /// What to do about an Event that was not taken.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum RefusalAction {
     /// No Event will be taken.
     Off(&'static str),
     /// The Event that this one repeats is gone.
@@ -81,7 +81,7 @@ impl Publisher {
     }
 
     async fn publish_held(&mut self) {
-        if self.leadership.as_ref().is_some_and(|leadership| !leadership.standing().may_write()) {
+        if self.leadership.as_ref().is_some_and(|leadership| !leadership.leadership_state().may_write()) {
             // How it has gone on is for another replica to tell.
             self.limit.forget_held();
         }
@@ -114,7 +114,7 @@ impl Publisher {
         }
         let (event, regarding) = (event(&change), self.about(&change.subject));
         let mut answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
-        if matches!(&answer, Ok(Err(error)) if verdict(error) == Verdict::Anew) {
+        if matches!(&answer, Ok(Err(error)) if verdict(error) == RefusalAction::Anew) {
             self.recorder = Recorder::new(self.client.clone(), self.reporter.clone());
             answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
         }
@@ -123,8 +123,8 @@ impl Publisher {
             Ok(Ok(())) => tracing::debug!(reason, "Kubernetes Event sent"),
             Err(_elapsed) => tracing::debug!(reason, "Kubernetes Event dropped: no answer within {TIMEOUT:?}"),
             Ok(Err(error)) => match verdict(&error) {
-                Verdict::Off(why) => self.turn_off(why),
-                Verdict::Anew | Verdict::Drop => {
+                RefusalAction::Off(why) => self.turn_off(why),
+                RefusalAction::Anew | RefusalAction::Drop => {
                     let error: &dyn std::error::Error = &error;
                     tracing::debug!(reason, error, "Kubernetes Event dropped");
                 }
@@ -167,16 +167,16 @@ fn event(change: &Change) -> Event {
     }
 }
 
-fn verdict(error: &kube::Error) -> Verdict {
-    let kube::Error::Api(refusal) = error else { return Verdict::Drop };
+fn verdict(error: &kube::Error) -> RefusalAction {
+    let kube::Error::Api(refusal) = error else { return RefusalAction::Drop };
     match refusal.code {
-        403 if !is_terminating(refusal) => Verdict::Off("the role does not allow them"),
+        403 if !is_terminating(refusal) => RefusalAction::Off("the role does not allow them"),
         404 => match refusal.details.as_ref().map(|details| (&*details.kind, details.name.is_empty())) {
-            Some(("events", false)) => Verdict::Anew,
-            Some(("namespaces", false)) => Verdict::Drop,
-            _ => Verdict::Off("the API server does not serve them"),
+            Some(("events", false)) => RefusalAction::Anew,
+            Some(("namespaces", false)) => RefusalAction::Drop,
+            _ => RefusalAction::Off("the API server does not serve them"),
         },
-        _ => Verdict::Drop,
+        _ => RefusalAction::Drop,
     }
 }
 

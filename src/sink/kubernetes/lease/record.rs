@@ -27,7 +27,7 @@ impl Lease {
 
     /// One that a server sent; without a version nothing can be written over
     /// it.
-    pub(super) fn of_object(object: Value) -> Option<Self> {
+    pub(super) fn from_object(object: Value) -> Option<Self> {
         let Value::Object(object) = object else { return None };
         object.get("metadata")?.get("resourceVersion")?.as_str()?;
         Some(Lease(object))
@@ -120,7 +120,7 @@ mod tests {
 
     fn lease(spec: Value) -> Lease {
         let metadata = json!({"name": "l", "resourceVersion": "7", "annotations": {"theirs": "kept"}});
-        Lease::of_object(json!({"metadata": metadata, "spec": spec})).expect("a lease")
+        Lease::from_object(json!({"metadata": metadata, "spec": spec})).expect("a lease")
     }
 
     fn at(second: i64) -> DateTime<Utc> {
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(junk.released(at(0)).holder(), "");
         }
         for junk in [json!(null), json!([]), json!({}), json!({"metadata": {"resourceVersion": 7}})] {
-            assert!(Lease::of_object(junk).is_none());
+            assert!(Lease::from_object(junk).is_none());
         }
     }
 }

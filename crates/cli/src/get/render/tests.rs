@@ -215,11 +215,11 @@ Writer:     pid 1234, gone
 fn backends_left_out_for_size_are_counted() {
     let backends = ["a", "b"].map(DiscoveredBackend::named);
     let of = |message: &str| {
-        let status = Status { message: message.into(), backend_count: 3, ..Status::of_backends(backends.clone()) };
+        let status = Status { message: message.into(), backend_count: 3, ..Status::from_backends(backends.clone()) };
         shown(view(Format::Table, true), &[object("x", status)]).lines().nth(2).map(str::to_owned)
     };
-    let trimmed = of("fine (5 of 7 backends not listed: too large)");
-    assert_eq!(trimmed.as_deref(), Some("Backends:   3/7 routable, 2 listed"));
+    let truncated = of("fine (5 of 7 backends not listed: too large)");
+    assert_eq!(truncated.as_deref(), Some("Backends:   3/7 routable, 2 listed"));
     for other in ["(6 of 7 backends not listed: too large)", "x of y backends not listed: too large)", "all listed"] {
         assert_eq!(of(other).as_deref(), Some("Backends:   3/2 routable"), "{other}");
     }
@@ -257,7 +257,7 @@ fn no_format_lets_a_control_character_out() {
     let status = Status {
         message: hostile.into(),
         conditions: vec![Condition::unchecked(hostile, ConditionStatus::True, hostile, hostile)],
-        ..Status::of_backends([DiscoveredBackend {
+        ..Status::from_backends([DiscoveredBackend {
             url: hostile.into(),
             auth_type: hostile.into(),
             auth_config_ref: hostile.into(),

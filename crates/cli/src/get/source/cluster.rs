@@ -21,7 +21,7 @@ use vmcp_status::{NameError, Status, check_name};
 use super::{Columns, Fault, Found, Object, Source, chain};
 use crate::global::Failure;
 use crate::homes::{Unfollowed, unfollowed};
-use crate::wrong;
+use crate::parse_error;
 
 const PLURAL: &str = "virtualmcpservers";
 /// A server that takes longer to answer does not answer.
@@ -114,7 +114,7 @@ impl Cluster {
                 format!("{advice} (the API server answered {}{said})", refusal.code)
             }
             kube::Error::SerdeError(error) => {
-                format!("the answer is no list or object, is it an API server?: {}", wrong::json(error))
+                format!("the answer is no list or object, is it an API server?: {}", parse_error::json(error))
             }
             _ => {
                 let cause = error.source().map_or_else(|| error.to_string(), chain);
@@ -261,7 +261,7 @@ fn id(object: &DynamicObject) -> String {
 fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
     let id = id(&object);
     let fault = |error: serde_json::Error| {
-        let why = format!("the status of {id} cannot be read: {}", wrong::json(&error));
+        let why = format!("the status of {id} cannot be read: {}", parse_error::json(&error));
         Fault { name: Some(id.clone()), why }
     };
     let shown = serde_json::to_value(&object).and_then(|mut stored| {

@@ -27,23 +27,29 @@ const HURRY: u32 = 10;
 
 /// The times of an election, all of them parts of one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct ElectionTiming {
     /// Others wait this long before they take over.
     pub(super) duration: Duration,
     /// A leader leads for this long after a renewal.
-    pub(super) lead: Duration,
+    pub(super) renew_deadline: Duration,
     /// A leader renews this often.
-    pub(super) renew: Duration,
+    pub(super) renew_interval: Duration,
     /// Others look this often; so does a leader whose renewal failed.
-    pub(super) look: Duration,
+    pub(super) retry_period: Duration,
     /// A request that takes longer has failed.
     pub(super) request: Duration,
 }
 
-impl Terms {
+impl ElectionTiming {
     pub(super) fn of(duration: Duration) -> Self {
         let duration = duration.clamp(SHORTEST, LONGEST);
-        Terms { duration, lead: duration * 2 / 3, renew: duration / 5, look: duration * 2 / 15, request: duration / 3 }
+        ElectionTiming {
+            duration,
+            renew_deadline: duration * 2 / 3,
+            renew_interval: duration / 5,
+            retry_period: duration * 2 / 15,
+            request: duration / 3,
+        }
     }
 }
 
@@ -68,7 +74,7 @@ pub(super) enum Ask {
 
 /// What came back.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum LeaseAnswer {
     /// The lease as it is now.
     Lease(Lease),
     Missing,
@@ -82,7 +88,7 @@ pub(super) enum Answer {
 
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict<'a> {
+pub(super) enum LeadershipChange<'a> {
     /// Whoever likes: there can be no election.
     Alone,
     Undecided,
@@ -98,11 +104,11 @@ enum Known {
     Nothing,
     Missing,
     /// It is as it was seen last.
-    Seen,
+    ObservedLease,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct ObservedLease {
     lease: Lease,
     /// When we first saw it say what it says.
     since: Instant,
@@ -123,13 +129,13 @@ enum Verb {
 }
 
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct LeaderElector {
     name: String,
     identity: String,
-    terms: Terms,
+    timing: ElectionTiming,
     jitter: fn(Duration) -> Duration,
     known: Known,
-    seen: Option<Seen>,
+    seen: Option<ObservedLease>,
     asked: Option<Asked>,
     next_at: Instant,
     /// The end of our term.
@@ -143,19 +149,19 @@ pub(super) struct Candidate {
     leaving: bool,
 }
 
-impl Candidate {
+impl LeaderElector {
     /// For the lease of this name, with an identity that nobody else has.
     pub(super) fn new(
         name: String,
         identity: String,
-        terms: Terms,
+        timing: ElectionTiming,
         jitter: fn(Duration) -> Duration,
         now: Instant,
     ) -> Self {
-        Candidate {
+        LeaderElector {
             name,
             identity,
-            terms,
+            timing,
             jitter,
             known: Known::Nothing,
             seen: None,
@@ -171,16 +177,18 @@ impl Candidate {
     }
 
     /// Who writes at `now`.
-    pub(super) fn verdict(&self, now: Instant) -> Verdict<'_> {
+    pub(super) fn verdict(&self, now: Instant) -> LeadershipChange<'_> {
         if self.alone {
-            return Verdict::Alone;
+            return LeadershipChange::Alone;
         }
         if let Some(until) = self.leads_until.filter(|until| now < *until) {
-            return Verdict::Leading(until);
+            return LeadershipChange::Leading(until);
         }
         match &self.seen {
-            Some(seen) if self.theirs_until().is_some_and(|until| now < until) => Verdict::Standby(seen.lease.holder()),
-            _ => Verdict::Undecided,
+            Some(seen) if self.theirs_until().is_some_and(|until| now < until) => {
+                LeadershipChange::Standby(seen.lease.holder())
+            }
+            _ => LeadershipChange::Undecided,
         }
     }
 
@@ -198,7 +206,7 @@ impl Candidate {
     fn theirs_until(&self) -> Option<Instant> {
         let seen = self.seen.as_ref()?;
         let theirs = !seen.lease.holder().is_empty() && seen.lease.holder() != self.identity;
-        theirs.then(|| seen.since + seen.lease.duration(self.terms.duration))
+        theirs.then(|| seen.since + seen.lease.duration(self.timing.duration))
     }
 
     /// What to do at `now`. What is asked has to be answered before the next
@@ -211,7 +219,7 @@ impl Candidate {
             return Step::Wait(self.news_at(now).map_or(self.next_at, |news| news.min(self.next_at)));
         }
         let (verb, ask) = match (self.known, &self.seen) {
-            (Known::Seen, Some(seen)) => (Verb::Update, Ask::Update(self.next_record(&seen.lease, clock))),
+            (Known::ObservedLease, Some(seen)) => (Verb::Update, Ask::Update(self.next_record(&seen.lease, clock))),
             (Known::Missing, _) => (Verb::Create, Ask::Create(self.next_record(&Lease::named(&self.name), clock))),
             _ => (Verb::Get, Ask::Get),
         };
@@ -220,7 +228,7 @@ impl Candidate {
     }
 
     fn next_record(&self, lease: &Lease, clock: DateTime<Utc>) -> Lease {
-        if self.leaving { lease.released(clock) } else { lease.held_by(&self.identity, self.terms.duration, clock) }
+        if self.leaving { lease.released(clock) } else { lease.held_by(&self.identity, self.timing.duration, clock) }
     }
 
     /// When the verdict changes by itself.
@@ -229,27 +237,27 @@ impl Candidate {
     }
 
     /// What was asked was answered, at `now`.
-    pub(super) fn answered(&mut self, now: Instant, answer: Answer) {
+    pub(super) fn answered(&mut self, now: Instant, answer: LeaseAnswer) {
         let Some(asked) = self.asked.take() else { return };
-        let allowed =
-            matches!(answer, Answer::Lease(_)) || (asked.verb == Verb::Get && matches!(answer, Answer::Missing));
+        let allowed = matches!(answer, LeaseAnswer::Lease(_))
+            || (asked.verb == Verb::Get && matches!(answer, LeaseAnswer::Missing));
         if allowed && !self.granted.contains(&asked.verb) {
             self.granted.push(asked.verb);
         }
         match answer {
-            Answer::Lease(lease) => self.saw(now, asked, lease),
+            LeaseAnswer::Lease(lease) => self.saw(now, asked, lease),
             // Not there at all, or the kind is not served.
-            Answer::Missing if asked.verb == Verb::Create => self.refused(now, asked),
-            Answer::Missing => self.missed(now),
-            Answer::Conflict => {
+            LeaseAnswer::Missing if asked.verb == Verb::Create => self.refused(now, asked),
+            LeaseAnswer::Missing => self.missed(now),
+            LeaseAnswer::Conflict => {
                 self.in_doubt = false;
                 self.known = Known::Nothing;
                 self.conflicts += 1;
                 // Whoever was first has been, unless somebody keeps at it.
                 self.next_at = if self.conflicts == 1 { now } else { self.soon(now, asked) };
             }
-            Answer::Forbidden => self.refused(now, asked),
-            Answer::Failed => self.failed(now, asked),
+            LeaseAnswer::Forbidden => self.refused(now, asked),
+            LeaseAnswer::Failed => self.failed(now, asked),
         }
     }
 
@@ -258,7 +266,7 @@ impl Candidate {
             Some(seen) if seen.lease.says_the_same_as(&lease) => seen.since,
             _ => now,
         };
-        self.seen = Some(Seen { lease, since });
+        self.seen = Some(ObservedLease { lease, since });
         self.in_doubt = false;
         let theirs_until = self.theirs_until().filter(|until| now < *until);
         if let Some(until) = theirs_until {
@@ -266,16 +274,16 @@ impl Candidate {
             self.leads_until = None;
             self.conflicts = 0;
             self.alone = false;
-            self.next_at = (now + (self.jitter)(self.terms.look)).min(until);
+            self.next_at = (now + (self.jitter)(self.timing.retry_period)).min(until);
         } else if asked.verb == Verb::Get {
-            self.known = Known::Seen;
+            self.known = Known::ObservedLease;
             self.next_at = now;
         } else if self.holds() {
-            self.known = Known::Seen;
+            self.known = Known::ObservedLease;
             self.alone = false;
             self.conflicts = 0;
-            self.leads_until = Some(asked.at + self.terms.lead).filter(|_| !self.leaving);
-            self.next_at = asked.at + (self.jitter)(self.terms.renew);
+            self.leads_until = Some(asked.at + self.timing.renew_deadline).filter(|_| !self.leaving);
+            self.next_at = asked.at + (self.jitter)(self.timing.renew_interval);
         } else {
             // Written, and yet not ours: somebody on the way has changed it.
             self.known = Known::Nothing;
@@ -319,7 +327,7 @@ impl Candidate {
     }
 
     fn soon(&self, now: Instant, asked: Asked) -> Instant {
-        let pause = if self.leaving { self.terms.look / HURRY } else { self.terms.look };
+        let pause = if self.leaving { self.timing.retry_period / HURRY } else { self.timing.retry_period };
         (asked.at + (self.jitter)(pause)).max(now)
     }
 

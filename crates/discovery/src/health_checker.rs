@@ -111,7 +111,7 @@ impl TokenSource {
 /// What a backend says whose credentials cannot be read here.
 const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
 
-/// At most so many checks at the same time, however many [`Checks`] share it.
+/// At most so many checks at the same time, however many [`HealthChecker`] share it.
 #[derive(Clone, Debug)]
 pub struct CheckLimit(Arc<Semaphore>);
 
@@ -130,7 +130,7 @@ impl From<usize> for CheckLimit {
 
 /// A backend to check, and what else is known of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Wanted {
+pub(crate) struct CheckSpec {
     pub(crate) backend: CheckedBackend,
     /// How it is shown until its first check.
     pub(crate) initial: BackendStatus,
@@ -138,13 +138,13 @@ pub(crate) struct Wanted {
     pub(crate) note: String,
 }
 
-impl From<CheckedBackend> for Wanted {
+impl From<CheckedBackend> for CheckSpec {
     fn from(backend: CheckedBackend) -> Self {
-        Wanted { backend, initial: BackendStatus::Unknown, note: String::new() }
+        CheckSpec { backend, initial: BackendStatus::Unknown, note: String::new() }
     }
 }
 
-impl Wanted {
+impl CheckSpec {
     /// Whether the same is asked of the same server.
     fn has_target_of(&self, other: &Self) -> bool {
         (&self.backend.url, &self.backend.token) == (&other.backend.url, &other.backend.token)
@@ -165,23 +165,23 @@ impl Wanted {
 ///
 /// ```no_run
 /// use vmcp_status::discovery::probe::{Prober, ProberOptions};
-/// use vmcp_status::discovery::{CheckedBackend, Checks};
+/// use vmcp_status::discovery::{CheckedBackend, HealthChecker};
 /// use vmcp_status::{NoOpSink, Reporter};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let (handle, reporter) = Reporter::builder(NoOpSink::logging()).derive_phase(true).start();
-/// let mut checks = Checks::new(Prober::new(ProberOptions::default())?, handle.source("config"), 16);
-/// checks.set([CheckedBackend::new("weather", "http://weather:8080/mcp".parse()?)]).await;
-/// checks.first_round().await;
+/// let mut health_checker = HealthChecker::new(Prober::new(ProberOptions::default())?, handle.source("config"), 16);
+/// health_checker.set([CheckedBackend::new("weather", "http://weather:8080/mcp".parse()?)]).await;
+/// health_checker.first_round().await;
 /// handle.first_round_done();
 /// // … until the gateway ends.
-/// checks.end().await;
+/// health_checker.shutdown().await;
 /// reporter.shutdown().await;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Checks {
+pub struct HealthChecker {
     prober: Prober,
     handle: SourceHandle,
     limit: CheckLimit,
@@ -190,14 +190,14 @@ pub struct Checks {
 
 #[derive(Debug)]
 struct Running {
-    wanted: Wanted,
+    wanted: CheckSpec,
     task: JoinHandle<()>,
-    last: watch::Receiver<Option<Last>>,
+    last: watch::Receiver<Option<LastResult>>,
 }
 
 /// What the last check found, and what the next one needs.
 #[derive(Clone, Debug)]
-struct Last {
+struct LastResult {
     status: BackendStatus,
     message: String,
     revision: String,
@@ -209,16 +209,16 @@ struct Last {
 
 /// A backend that was checked until now.
 pub(crate) struct Past {
-    wanted: Wanted,
-    last: Option<Last>,
+    wanted: CheckSpec,
+    last: Option<LastResult>,
 }
 
 impl Past {
     /// What of it holds for the backend as it is wanted now.
-    fn for_now(self, wanted: &Wanted) -> Option<Last> {
+    fn for_now(self, wanted: &CheckSpec) -> Option<LastResult> {
         let last = self.last.filter(|_| wanted.has_target_of(&self.wanted))?;
         let next = if wanted.is_checked_as(&self.wanted) { last.next } else { Instant::now() };
-        Some(Last { next, ..last })
+        Some(LastResult { next, ..last })
     }
 }
 
@@ -238,11 +238,11 @@ impl Running {
     }
 }
 
-impl Checks {
+impl HealthChecker {
     /// No checks yet; of those to come at most as many as the limit says run at
     /// the same time. A number is a limit of its own.
     pub fn new(prober: Prober, handle: SourceHandle, limit: impl Into<CheckLimit>) -> Self {
-        Checks { prober, handle, limit: limit.into(), running: HashMap::new() }
+        HealthChecker { prober, handle, limit: limit.into(), running: HashMap::new() }
     }
 
     /// Checks these backends from now on. One that is checked already in just
@@ -255,7 +255,7 @@ impl Checks {
     ///
     /// Call it again if it was dropped: some of the changes may be missing.
     pub async fn set(&mut self, backends: impl IntoIterator<Item = CheckedBackend>) {
-        let wanted: HashMap<String, Wanted> =
+        let wanted: HashMap<String, CheckSpec> =
             backends.into_iter().map(|backend| (backend.name.clone(), backend.into())).collect();
         let ended = self.end_others(&wanted).await;
         for name in ended.keys().filter(|name| !wanted.contains_key(*name)) {
@@ -266,7 +266,7 @@ impl Checks {
 
     /// Ends what is not wanted in just this way. When this returns, nothing of
     /// it is reported any more; removing it is left to the caller.
-    pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, Wanted>) -> HashMap<String, Past> {
+    pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, CheckSpec>) -> HashMap<String, Past> {
         let (kept, ended): (HashMap<_, _>, HashMap<_, _>) =
             self.running.drain().partition(|(name, running)| wanted.get(name) == Some(&running.wanted));
         self.running = kept;
@@ -278,10 +278,10 @@ impl Checks {
     }
 
     /// Reports and checks what is not checked yet.
-    pub(crate) fn begin(&mut self, wanted: HashMap<String, Wanted>, mut past: HashMap<String, Past>) {
+    pub(crate) fn begin(&mut self, wanted: HashMap<String, CheckSpec>, mut past: HashMap<String, Past>) {
         // In the order in which they are listed, so that a store that keeps the
         // order of arrival has the same one after each start.
-        let wanted: BTreeMap<String, Wanted> = wanted.into_iter().collect();
+        let wanted: BTreeMap<String, CheckSpec> = wanted.into_iter().collect();
         for (name, wanted) in wanted {
             if !self.running.contains_key(&name) {
                 let last = past.remove(&name).and_then(|past| past.for_now(&wanted));
@@ -301,13 +301,13 @@ impl Checks {
     }
 
     /// Ends all checks. What they found stays reported.
-    pub async fn end(mut self) {
+    pub async fn shutdown(mut self) {
         for (_, running) in self.running.drain() {
             running.end().await;
         }
     }
 
-    fn start(&self, wanted: Wanted, last: Option<Last>) -> Running {
+    fn start(&self, wanted: CheckSpec, last: Option<LastResult>) -> Running {
         let (found, seen) = watch::channel(last.clone());
         let check = Check {
             prober: self.prober.clone(),
@@ -324,11 +324,11 @@ struct Check {
     prober: Prober,
     handle: SourceHandle,
     limit: CheckLimit,
-    wanted: Wanted,
+    wanted: CheckSpec,
 }
 
 impl Check {
-    async fn run(self, mut last: Option<Last>, found: watch::Sender<Option<Last>>) {
+    async fn run(self, mut last: Option<LastResult>, found: watch::Sender<Option<LastResult>>) {
         loop {
             if let Some(last) = &last {
                 sleep_until(last.next).await;
@@ -344,7 +344,7 @@ impl Check {
         }
     }
 
-    async fn check(&self, last: Option<&Last>) -> Last {
+    async fn check(&self, last: Option<&LastResult>) -> LastResult {
         let CheckedBackend { name, url, token, interval, timeout, degraded_above, .. } = &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
@@ -378,7 +378,7 @@ impl Check {
         };
         tracing::debug!(backend = name, %status, elapsed = ?finding.elapsed, "checked");
         let failures = last.map_or(0, |last| last.failures).saturating_add(1);
-        Last {
+        LastResult {
             status,
             message: finding.message,
             revision: finding.revision.unwrap_or_default(),
@@ -391,8 +391,8 @@ impl Check {
 }
 
 /// What is known, with or without a check.
-fn reported(wanted: &Wanted, last: Option<&Last>) -> DiscoveredBackend {
-    let Wanted { backend, initial, note } = wanted;
+fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend {
+    let CheckSpec { backend, initial, note } = wanted;
     let without_check = DiscoveredBackend {
         url: bare(backend.url.clone()),
         status: *initial,

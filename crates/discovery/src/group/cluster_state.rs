@@ -13,15 +13,15 @@ use vmcp_status::Retry;
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(super) struct ClusterState {
     listings: [Listing; Resource::ALL.len()],
     /// Names of backends that are not the group's.
     pub(super) reserved: BTreeSet<String>,
 }
 
-impl World {
+impl ClusterState {
     pub(super) fn new(reserved: BTreeSet<String>) -> Self {
-        World { reserved, ..World::default() }
+        ClusterState { reserved, ..ClusterState::default() }
     }
 
     pub(super) fn of(&self, resource: Resource) -> &Listing {
@@ -39,27 +39,27 @@ pub(super) struct Listing {
     /// The last known ones; `None` until there was a list.
     pub(super) objects: Option<Objects>,
     /// Why there is no newer list, and since when.
-    pub(super) trouble: Option<(Trouble, Instant)>,
+    pub(super) list_error: Option<(ListError, Instant)>,
 }
 
 impl Listing {
     /// A list failed. The first failure of a row is remembered.
-    pub(super) fn fail(&mut self, trouble: Trouble, now: Instant) -> bool {
-        let since = self.trouble.map_or(now, |(_, since)| since);
-        let before = self.trouble.replace((trouble, since));
-        before != self.trouble
+    pub(super) fn fail(&mut self, list_error: ListError, now: Instant) -> bool {
+        let since = self.list_error.map_or(now, |(_, since)| since);
+        let before = self.list_error.replace((list_error, since));
+        before != self.list_error
     }
 
     /// Why there is nothing new, once that is no passing fault.
-    pub(super) fn lasting(&self, now: Instant) -> Option<Trouble> {
-        let (trouble, since) = self.trouble?;
-        (self.is_left_out() || now >= since + GRACE).then_some(trouble)
+    pub(super) fn lasting(&self, now: Instant) -> Option<ListError> {
+        let (list_error, since) = self.list_error?;
+        (self.is_left_out() || now >= since + GRACE).then_some(list_error)
     }
 
     /// The cluster has no such kind or does not show it, and has not done so
     /// since the start.
     pub(super) fn is_left_out(&self) -> bool {
-        self.objects.is_none() && matches!(self.trouble, Some((Trouble::Forbidden | Trouble::NotServed, _)))
+        self.objects.is_none() && matches!(self.list_error, Some((ListError::Forbidden | ListError::NotServed, _)))
     }
 
     /// Whether all is known that can be for now.
@@ -70,7 +70,7 @@ impl Listing {
 
 /// Why objects cannot be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ListError {
     Forbidden,
     NotServed,
     Unauthorized,
@@ -80,39 +80,39 @@ pub(super) enum Trouble {
     Unreadable,
 }
 
-impl Trouble {
+impl ListError {
     pub(super) fn of(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(refusal) => match refusal.code {
-                401 => Trouble::Unauthorized,
-                403 => Trouble::Forbidden,
-                404 => Trouble::NotServed,
-                429 | 500.. => Trouble::Busy,
-                _ => Trouble::Refused,
+                401 => ListError::Unauthorized,
+                403 => ListError::Forbidden,
+                404 => ListError::NotServed,
+                429 | 500.. => ListError::Busy,
+                _ => ListError::Refused,
             },
-            kube::Error::SerdeError(_) => Trouble::Unreadable,
-            _ => Trouble::NoAnswer,
+            kube::Error::SerdeError(_) => ListError::Unreadable,
+            _ => ListError::NoAnswer,
         }
     }
 
     pub(super) fn retry(self) -> Retry {
         match self {
-            Trouble::Busy | Trouble::NoAnswer | Trouble::Unreadable => Retry::Transient,
+            ListError::Busy | ListError::NoAnswer | ListError::Unreadable => Retry::Transient,
             _ => Retry::Blocked,
         }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Trouble::Forbidden => "forbidden",
-            Trouble::NotServed => "the cluster does not serve them",
-            Trouble::Unauthorized => "the credentials are not accepted",
-            Trouble::Refused => "the API server refuses",
-            Trouble::Busy => "the API server has a problem",
-            Trouble::NoAnswer => "no answer from the API server",
-            Trouble::Unreadable => "the answer cannot be read",
+            ListError::Forbidden => "forbidden",
+            ListError::NotServed => "the cluster does not serve them",
+            ListError::Unauthorized => "the credentials are not accepted",
+            ListError::Refused => "the API server refuses",
+            ListError::Busy => "the API server has a problem",
+            ListError::NoAnswer => "no answer from the API server",
+            ListError::Unreadable => "the answer cannot be read",
         })
     }
 }
@@ -123,24 +123,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn fault_is_lasting_after_its_grace_however_its_kind_changes() {
-        let (mut listing, start) = (Listing { objects: Some(Objects::new()), trouble: None }, Instant::now());
-        assert!(listing.fail(Trouble::NoAnswer, start));
-        assert!(!listing.fail(Trouble::NoAnswer, start + GRACE / 2), "nothing new");
-        assert!(listing.fail(Trouble::Forbidden, start + GRACE / 2));
+        let (mut listing, start) = (Listing { objects: Some(Objects::new()), list_error: None }, Instant::now());
+        assert!(listing.fail(ListError::NoAnswer, start));
+        assert!(!listing.fail(ListError::NoAnswer, start + GRACE / 2), "nothing new");
+        assert!(listing.fail(ListError::Forbidden, start + GRACE / 2));
         assert_eq!(listing.lasting(start + GRACE / 2), None);
-        assert_eq!(listing.lasting(start + GRACE), Some(Trouble::Forbidden));
+        assert_eq!(listing.lasting(start + GRACE), Some(ListError::Forbidden));
         assert!(!listing.is_left_out(), "it was known");
     }
 
     #[tokio::test(start_paused = true)]
     async fn kind_that_was_never_seen_is_settled_by_a_refusal_at_once_and_by_silence_after_the_grace() {
         let now = Instant::now();
-        for (trouble, left_out) in [(Trouble::Forbidden, true), (Trouble::NotServed, true), (Trouble::NoAnswer, false)]
+        for (list_error, left_out) in
+            [(ListError::Forbidden, true), (ListError::NotServed, true), (ListError::NoAnswer, false)]
         {
             let mut listing = Listing::default();
             assert!(!listing.is_settled(now));
-            listing.fail(trouble, now);
-            assert_eq!((listing.is_left_out(), listing.is_settled(now)), (left_out, left_out), "{trouble}");
+            listing.fail(list_error, now);
+            assert_eq!((listing.is_left_out(), listing.is_settled(now)), (left_out, left_out), "{list_error}");
             assert!(listing.is_settled(now + GRACE));
         }
     }

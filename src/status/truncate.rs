@@ -51,7 +51,7 @@ const MESSAGE_STEPS: [usize; 3] = [1024, 256, 64];
 /// A shortened list still tells the truth to a reader who counts it: it keeps a
 /// backend that routes while any does, and one that does not while any does
 /// not.
-pub(crate) fn trim(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) -> Option<Omitted> {
+pub(crate) fn truncate(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) -> Option<Omitted> {
     // Counting exactly means to serialise everything; most statuses are far
     // from the limit.
     if upper_bound(status, limit) <= limit.bytes || size(status, limit) <= limit.bytes {
@@ -161,7 +161,7 @@ fn note(missing: usize, total: usize) -> String {
 
 /// Whether backends were left out of it.
 #[cfg(feature = "events")]
-pub(crate) fn is_trimmed(status: &Status) -> bool {
+pub(crate) fn is_truncated(status: &Status) -> bool {
     status.message.ends_with(NOTE_END)
 }
 
@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn many(count: usize, status: impl Fn(usize) -> BackendStatus) -> Status {
-        Status::of_backends((0..count).map(|i| DiscoveredBackend {
+        Status::from_backends((0..count).map(|i| DiscoveredBackend {
             url: format!("http://backend-{i}.default.svc:8080/mcp"),
             status: status(i),
             ..DiscoveredBackend::named(format!("backend-{i}"))
@@ -236,7 +236,7 @@ mod tests {
             if i % 10 == 7 { BackendStatus::Unavailable } else { BackendStatus::Ready }
         };
         let mut status = many(10_000, health);
-        let omitted = trim(&mut status, limit(1 << 19), &OwnedTypes::default()).expect("it does not fit");
+        let omitted = truncate(&mut status, limit(1 << 19), &OwnedTypes::default()).expect("it does not fit");
         let unhealthy = status.discovered_backends.iter().filter(|b| !b.is_routable()).count();
         assert_eq!(unhealthy, 1000);
         assert_eq!(status.backend_count, 9000);
@@ -253,7 +253,7 @@ mod tests {
         for backend in &mut status.discovered_backends {
             Arc::make_mut(backend).message = "why ".repeat(500);
         }
-        assert_eq!(trim(&mut status, limit(100_000), &OwnedTypes::default()), None);
+        assert_eq!(truncate(&mut status, limit(100_000), &OwnedTypes::default()), None);
         assert_eq!(status.discovered_backends.len(), 200);
         let longest = status.discovered_backends.iter().map(|backend| backend.message.chars().count()).max();
         assert_eq!(longest, Some(257), "no shorter than it has to be");
@@ -265,7 +265,7 @@ mod tests {
         for backend in status.discovered_backends.iter_mut().take(200) {
             Arc::make_mut(backend).url = format!("http://{}/mcp", "long".repeat(100));
         }
-        trim(&mut status, limit(20_000), &OwnedTypes::default()).expect("it does not fit");
+        truncate(&mut status, limit(20_000), &OwnedTypes::default()).expect("it does not fit");
         let routable = status.discovered_backends.iter().filter(|backend| backend.is_routable()).count();
         assert_eq!(routable, 1, "one alone, which tells that some route");
     }
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn five_thousand_ordinary_backends_fit_a_mebibyte() {
         let mut status = many(5000, |_| BackendStatus::Ready);
-        assert_eq!(trim(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
+        assert_eq!(truncate(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
         assert_eq!(status.discovered_backends.len(), 5000);
     }
 
@@ -281,7 +281,7 @@ mod tests {
     fn what_fits_is_left_as_it_is() {
         let mut status = many(1000, |_| BackendStatus::Ready);
         let before = status.clone();
-        assert_eq!(trim(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
+        assert_eq!(truncate(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
         assert_eq!(status, before);
     }
 
@@ -296,7 +296,7 @@ mod tests {
                 (routable > 0, routable < status.discovered_backends.len())
             };
             let before = of(&status);
-            trim(&mut status, limit(bytes), &OwnedTypes::default());
+            truncate(&mut status, limit(bytes), &OwnedTypes::default());
             prop_assert_eq!(of(&status), before);
         }
 
@@ -307,7 +307,7 @@ mod tests {
         ) {
             let mut status = Status {
                 message,
-                ..Status::of_backends(names.into_iter().map(|name| DiscoveredBackend {
+                ..Status::from_backends(names.into_iter().map(|name| DiscoveredBackend {
                     message: name.repeat(10),
                     consecutive_failures: u32::MAX,
                     circuit_breaker_state: Some(crate::status::CircuitBreakerState::HalfOpen),
@@ -316,7 +316,7 @@ mod tests {
                     ..DiscoveredBackend::named(name)
                 }))
             };
-            trim(&mut status, limit(bytes.max(8000)), &OwnedTypes::default());
+            truncate(&mut status, limit(bytes.max(8000)), &OwnedTypes::default());
             prop_assert!(serde_json::to_vec(&status).expect("serialises").len() <= bytes.max(8000));
         }
     }

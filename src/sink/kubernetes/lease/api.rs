@@ -9,44 +9,44 @@ use kube::Client;
 use kube::client::Body;
 use tokio::time::timeout;
 
-use super::candidate::{Answer, Ask};
+use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
-use crate::sink::kubernetes::answer::Answer as Received;
+use crate::sink::kubernetes::response::ApiResponse;
 use crate::sink::kubernetes::{JSON, KubernetesSink};
 
 /// Where one lease is.
-pub(super) struct Post {
+pub(super) struct LeaseApi {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) timeout: Duration,
 }
 
-impl Post {
+impl LeaseApi {
     /// What the server answers; and in its words what is wrong, if anything is.
-    pub(super) async fn send(&self, ask: Ask) -> (Answer, Option<String>) {
+    pub(super) async fn send(&self, ask: Ask) -> (LeaseAnswer, Option<String>) {
         let Ok(received) = timeout(self.timeout, self.exchange(&ask)).await else {
-            return (Answer::Failed, Some(format!("no answer from the API server within {:?}", self.timeout)));
+            return (LeaseAnswer::Failed, Some(format!("no answer from the API server within {:?}", self.timeout)));
         };
         let received = match received {
             Ok(received) => received,
-            Err(error) => return (Answer::Failed, Some(format!("no answer from the API server: {error}"))),
+            Err(error) => return (LeaseAnswer::Failed, Some(format!("no answer from the API server: {error}"))),
         };
         let why = Some(received.said());
         match received.code() {
-            code if code.is_success() => match received.json().and_then(Lease::of_object) {
-                Some(lease) => (Answer::Lease(lease), None),
-                None => (Answer::Failed, Some("the API server's answer is no Lease".into())),
+            code if code.is_success() => match received.json().and_then(Lease::from_object) {
+                Some(lease) => (LeaseAnswer::Lease(lease), None),
+                None => (LeaseAnswer::Failed, Some("the API server's answer is no Lease".into())),
             },
-            StatusCode::NOT_FOUND => (Answer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
-            StatusCode::CONFLICT => (Answer::Conflict, None),
-            StatusCode::FORBIDDEN => (Answer::Forbidden, why),
-            _ => (Answer::Failed, why),
+            StatusCode::NOT_FOUND => (LeaseAnswer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
+            StatusCode::CONFLICT => (LeaseAnswer::Conflict, None),
+            StatusCode::FORBIDDEN => (LeaseAnswer::Forbidden, why),
+            _ => (LeaseAnswer::Failed, why),
         }
     }
 
-    async fn exchange(&self, ask: &Ask) -> Result<Received, kube::Error> {
-        let Post { namespace, name, .. } = self;
+    async fn exchange(&self, ask: &Ask) -> Result<ApiResponse, kube::Error> {
+        let LeaseApi { namespace, name, .. } = self;
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
         let manager = KubernetesSink::FIELD_MANAGER;
         let (method, uri, lease) = match ask {
@@ -58,6 +58,6 @@ impl Post {
         let request = Request::builder().method(method).uri(uri).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
         let request = request.body(Body::from(body.unwrap_or_default())).expect("checked names make a valid request");
         let (head, body) = self.client.send(request).await?.into_parts();
-        Ok(Received::new(head.status, &head.headers, body.collect().await?.to_bytes()))
+        Ok(ApiResponse::new(head.status, &head.headers, body.collect().await?.to_bytes()))
     }
 }

@@ -10,7 +10,7 @@ fn secs(seconds: u64) -> Duration {
 
 /// One candidate, its clock, and what a server would hold.
 struct Stage {
-    candidate: Candidate,
+    elector: LeaderElector,
     start: Instant,
     now: Instant,
     version: u64,
@@ -19,16 +19,16 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let start = Instant::now();
-        let candidate = Candidate::new("lease".into(), ME.into(), Terms::of(secs(15)), |pause| pause, start);
-        Stage { candidate, start, now: start, version: 1 }
+        let elector = LeaderElector::new("lease".into(), ME.into(), ElectionTiming::of(secs(15)), |pause| pause, start);
+        Stage { elector, start, now: start, version: 1 }
     }
 
     /// One that has just become the leader.
     fn leading() -> Self {
         let mut stage = Stage::new();
-        stage.get(Answer::Missing);
+        stage.get(LeaseAnswer::Missing);
         stage.create();
-        assert_eq!(stage.standing(), "leading");
+        assert_eq!(stage.leadership_state(), "leading");
         stage
     }
 
@@ -38,15 +38,15 @@ impl Stage {
     }
 
     fn next(&mut self) -> Step {
-        self.candidate.next(self.now, DateTime::from_timestamp(0, 0).expect("a time"))
+        self.elector.next(self.now, DateTime::from_timestamp(0, 0).expect("a time"))
     }
 
-    fn answer(&mut self, answer: Answer) {
-        self.candidate.answered(self.now, answer);
+    fn answer(&mut self, answer: LeaseAnswer) {
+        self.elector.answered(self.now, answer);
     }
 
     /// The next step is a look, which is answered so.
-    fn get(&mut self, answer: Answer) {
+    fn get(&mut self, answer: LeaseAnswer) {
         let step = self.next();
         assert!(matches!(step, Step::Ask(Ask::Get)), "{step:?}");
         self.answer(answer);
@@ -56,14 +56,14 @@ impl Stage {
         self.version += 1;
         let mut object = Value::Object(lease.object().clone());
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        Lease::of_object(object).expect("a lease")
+        Lease::from_object(object).expect("a lease")
     }
 
     fn create(&mut self) -> Lease {
         let step = self.next();
         let Step::Ask(Ask::Create(lease)) = step else { panic!("{step:?}") };
         let lease = self.written(lease);
-        self.answer(Answer::Lease(lease.clone()));
+        self.answer(LeaseAnswer::Lease(lease.clone()));
         lease
     }
 
@@ -78,7 +78,7 @@ impl Stage {
     fn update(&mut self, version: u64) -> Lease {
         let lease = self.updating(version);
         let lease = self.written(lease);
-        self.answer(Answer::Lease(lease.clone()));
+        self.answer(LeaseAnswer::Lease(lease.clone()));
         lease
     }
 
@@ -89,12 +89,12 @@ impl Stage {
         }
     }
 
-    fn standing(&self) -> String {
-        match self.candidate.verdict(self.now) {
-            Verdict::Alone => "alone".into(),
-            Verdict::Undecided => "undecided".into(),
-            Verdict::Leading(_) => "leading".into(),
-            Verdict::Standby(holder) => format!("standby of {holder}"),
+    fn leadership_state(&self) -> String {
+        match self.elector.verdict(self.now) {
+            LeadershipChange::Alone => "alone".into(),
+            LeadershipChange::Undecided => "undecided".into(),
+            LeadershipChange::Leading(_) => "leading".into(),
+            LeadershipChange::Standby(holder) => format!("standby of {holder}"),
         }
     }
 
@@ -105,36 +105,36 @@ impl Stage {
 
 /// A lease as somebody else has written it.
 fn of(holder: &str, version: u64, renewed: &str) -> Lease {
-    of_spec(version, json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}))
+    from_spec(version, json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}))
 }
 
-fn of_spec(version: u64, spec: Value) -> Lease {
+fn from_spec(version: u64, spec: Value) -> Lease {
     let metadata = json!({"name": "lease", "resourceVersion": version.to_string()});
-    Lease::of_object(json!({"metadata": metadata, "spec": spec})).expect("a lease")
+    Lease::from_object(json!({"metadata": metadata, "spec": spec})).expect("a lease")
 }
 
 #[test]
 fn missing_lease_is_created_and_the_term_counts_from_before_the_request() {
     let mut stage = Stage::new();
-    assert_eq!(stage.standing(), "undecided");
-    stage.get(Answer::Missing);
+    assert_eq!(stage.leadership_state(), "undecided");
+    stage.get(LeaseAnswer::Missing);
     let Step::Ask(Ask::Create(lease)) = stage.next() else { panic!("no creation") };
     assert_eq!(lease.holder(), ME);
     stage.after(secs(4));
     let lease = stage.written(lease);
-    stage.answer(Answer::Lease(lease));
-    assert_eq!(stage.candidate.verdict(stage.now), Verdict::Leading(stage.start + secs(10)));
+    stage.answer(LeaseAnswer::Lease(lease));
+    assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.start + secs(10)));
     stage.after(secs(6));
-    assert_eq!(stage.standing(), "undecided");
+    assert_eq!(stage.leadership_state(), "undecided");
 }
 
 #[test]
 fn free_lease_is_taken_at_once_over_the_version_seen() {
     for spec in [json!({"holderIdentity": ""}), json!({}), json!(null)] {
         let mut stage = Stage::new();
-        stage.get(Answer::Lease(of_spec(7, spec)));
+        stage.get(LeaseAnswer::Lease(from_spec(7, spec)));
         assert_eq!(stage.update(7).holder(), ME);
-        assert_eq!(stage.standing(), "leading");
+        assert_eq!(stage.leadership_state(), "leading");
     }
 }
 
@@ -142,16 +142,16 @@ fn free_lease_is_taken_at_once_over_the_version_seen() {
 fn held_lease_is_taken_when_it_has_been_seen_unchanged_for_its_time_whatever_clock_it_was_written_by() {
     for renewed in ["1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z", "junk"] {
         let mut stage = Stage::new();
-        stage.after(secs(100)).get(Answer::Lease(of("other", 7, renewed)));
-        assert_eq!(stage.standing(), "standby of other");
+        stage.after(secs(100)).get(LeaseAnswer::Lease(of("other", 7, renewed)));
+        assert_eq!(stage.leadership_state(), "standby of other");
         while stage.at() < secs(114) {
             assert_eq!(stage.waits(), secs(2));
-            stage.after(secs(2)).get(Answer::Lease(of("other", 7, renewed)));
+            stage.after(secs(2)).get(LeaseAnswer::Lease(of("other", 7, renewed)));
         }
-        assert_eq!((stage.waits(), stage.standing().as_str()), (secs(1), "standby of other"));
+        assert_eq!((stage.waits(), stage.leadership_state().as_str()), (secs(1), "standby of other"));
         stage.after(secs(1));
-        assert_eq!(stage.standing(), "undecided");
-        stage.get(Answer::Lease(of("other", 8, renewed)));
+        assert_eq!(stage.leadership_state(), "undecided");
+        stage.get(LeaseAnswer::Lease(of("other", 8, renewed)));
         assert_eq!(stage.update(8).holder(), ME, "a change beside what it says is no sign of life");
     }
 }
@@ -159,20 +159,20 @@ fn held_lease_is_taken_when_it_has_been_seen_unchanged_for_its_time_whatever_clo
 #[test]
 fn every_renewal_that_is_seen_begins_the_wait_anew() {
     let mut stage = Stage::new();
-    stage.get(Answer::Lease(of("other", 1, "a")));
-    stage.after(secs(14)).get(Answer::Lease(of("other", 2, "b")));
+    stage.get(LeaseAnswer::Lease(of("other", 1, "a")));
+    stage.after(secs(14)).get(LeaseAnswer::Lease(of("other", 2, "b")));
     stage.after(secs(14));
-    assert_eq!(stage.standing(), "standby of other");
-    stage.get(Answer::Lease(of("other", 2, "b")));
+    assert_eq!(stage.leadership_state(), "standby of other");
+    stage.get(LeaseAnswer::Lease(of("other", 2, "b")));
     assert_eq!(stage.waits(), secs(1));
 }
 
 #[test]
 fn lease_that_was_missed_while_stopped_is_looked_at_before_it_is_taken() {
     let mut stage = Stage::new();
-    stage.get(Answer::Lease(of("other", 1, "a")));
-    stage.after(secs(1000)).get(Answer::Lease(of("other", 300, "z")));
-    assert_eq!(stage.standing(), "standby of other");
+    stage.get(LeaseAnswer::Lease(of("other", 1, "a")));
+    stage.after(secs(1000)).get(LeaseAnswer::Lease(of("other", 300, "z")));
+    assert_eq!(stage.leadership_state(), "standby of other");
     assert_eq!(stage.waits(), secs(2));
 }
 
@@ -180,11 +180,12 @@ fn lease_that_was_missed_while_stopped_is_looked_at_before_it_is_taken() {
 fn record_without_a_sensible_duration_runs_out_all_the_same() {
     for (seconds, wait) in [(json!(0), 15), (json!(-1), 15), (json!(null), 15), (json!(i64::MAX), 3600), (json!(3), 3)]
     {
-        let junk = || Answer::Lease(of_spec(1, json!({"holderIdentity": "other", "leaseDurationSeconds": seconds})));
+        let junk =
+            || LeaseAnswer::Lease(from_spec(1, json!({"holderIdentity": "other", "leaseDurationSeconds": seconds})));
         let mut stage = Stage::new();
         stage.get(junk());
         stage.after(secs(wait - 1));
-        assert_eq!(stage.standing(), "standby of other", "{seconds}");
+        assert_eq!(stage.leadership_state(), "standby of other", "{seconds}");
         stage.after(secs(1)).get(junk());
         assert_eq!(stage.update(1).holder(), ME);
     }
@@ -193,21 +194,21 @@ fn record_without_a_sensible_duration_runs_out_all_the_same() {
 #[test]
 fn lost_race_for_a_lease_is_looked_at_again_at_once_and_then_respected() {
     let mut stage = Stage::new();
-    stage.get(Answer::Lease(of("", 1, "a")));
+    stage.get(LeaseAnswer::Lease(of("", 1, "a")));
     stage.updating(1);
-    stage.answer(Answer::Conflict);
-    assert_eq!(stage.standing(), "undecided");
-    stage.get(Answer::Lease(of("other", 2, "b")));
-    assert_eq!(stage.standing(), "standby of other");
+    stage.answer(LeaseAnswer::Conflict);
+    assert_eq!(stage.leadership_state(), "undecided");
+    stage.get(LeaseAnswer::Lease(of("other", 2, "b")));
+    assert_eq!(stage.leadership_state(), "standby of other");
 }
 
 #[test]
 fn conflicts_in_a_row_are_paced() {
     let mut stage = Stage::new();
     for round in 0..10 {
-        stage.get(Answer::Lease(of("", round, "a")));
+        stage.get(LeaseAnswer::Lease(of("", round, "a")));
         stage.updating(round);
-        stage.answer(Answer::Conflict);
+        stage.answer(LeaseAnswer::Conflict);
         if round > 0 {
             assert_eq!(stage.waits(), secs(2));
             stage.after(secs(2));
@@ -221,7 +222,7 @@ fn leader_renews_each_fifth_and_leads_on() {
     for version in 2..20 {
         assert_eq!(stage.waits(), secs(3));
         stage.after(secs(3)).update(version);
-        assert_eq!(stage.candidate.verdict(stage.now), Verdict::Leading(stage.now + secs(10)));
+        assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
     }
 }
 
@@ -231,77 +232,81 @@ fn renewal_whose_answer_was_lost_is_made_again_over_what_is_there() {
     stage.after(secs(3));
     let lost = stage.updating(2);
     let lost = stage.written(lost);
-    stage.after(secs(5)).answer(Answer::Failed);
-    stage.get(Answer::Lease(lost));
-    assert_eq!(stage.candidate.verdict(stage.now), Verdict::Leading(stage.start + secs(10)), "a look is no renewal");
+    stage.after(secs(5)).answer(LeaseAnswer::Failed);
+    stage.get(LeaseAnswer::Lease(lost));
+    assert_eq!(
+        stage.elector.verdict(stage.now),
+        LeadershipChange::Leading(stage.start + secs(10)),
+        "a look is no renewal"
+    );
     stage.update(3);
-    assert_eq!(stage.candidate.verdict(stage.now), Verdict::Leading(stage.now + secs(10)));
+    assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
 }
 
 #[test]
 fn leader_that_cannot_renew_leads_to_the_end_of_its_term_and_goes_on_trying() {
     let mut stage = Stage::leading();
     stage.after(secs(3)).updating(2);
-    stage.answer(Answer::Failed);
+    stage.answer(LeaseAnswer::Failed);
     let mut tries = 0;
     while stage.at() < secs(30) {
         let wait = stage.waits();
         stage.after(wait);
-        assert_eq!(stage.standing(), if stage.at() < secs(10) { "leading" } else { "undecided" });
+        assert_eq!(stage.leadership_state(), if stage.at() < secs(10) { "leading" } else { "undecided" });
         if let Step::Ask(ask) = stage.next() {
             assert!(matches!(ask, Ask::Get));
-            stage.answer(Answer::Failed);
+            stage.answer(LeaseAnswer::Failed);
             tries += 1;
         }
     }
     assert!((12..15).contains(&tries), "{tries}");
-    stage.after(secs(2)).get(Answer::Lease(of("other", 9, "z")));
-    assert_eq!(stage.standing(), "standby of other");
+    stage.after(secs(2)).get(LeaseAnswer::Lease(of("other", 9, "z")));
+    assert_eq!(stage.leadership_state(), "standby of other");
 }
 
 #[test]
 fn leader_that_was_stopped_finds_out_who_leads_before_it_leads_again() {
     let mut stage = Stage::leading();
     stage.after(secs(60));
-    assert_eq!(stage.standing(), "undecided");
+    assert_eq!(stage.leadership_state(), "undecided");
     stage.updating(2);
-    stage.answer(Answer::Conflict);
-    stage.get(Answer::Lease(of("other", 9, "z")));
-    assert_eq!(stage.standing(), "standby of other");
+    stage.answer(LeaseAnswer::Conflict);
+    stage.get(LeaseAnswer::Lease(of("other", 9, "z")));
+    assert_eq!(stage.leadership_state(), "standby of other");
 }
 
 #[test]
 fn lease_that_somebody_took_from_its_holder_ends_the_term_at_once() {
     let mut stage = Stage::leading();
     stage.after(secs(3)).updating(2);
-    stage.answer(Answer::Conflict);
-    stage.get(Answer::Lease(of("thief", 3, "b")));
-    assert_eq!(stage.standing(), "standby of thief");
+    stage.answer(LeaseAnswer::Conflict);
+    stage.get(LeaseAnswer::Lease(of("thief", 3, "b")));
+    assert_eq!(stage.leadership_state(), "standby of thief");
 }
 
 #[test]
 fn lease_deleted_under_its_holder_is_made_again_by_it_and_by_others_only_after_its_time() {
     let mut holder = Stage::leading();
     holder.after(secs(3)).updating(2);
-    holder.answer(Answer::Missing);
+    holder.answer(LeaseAnswer::Missing);
     holder.create();
-    assert_eq!(holder.candidate.verdict(holder.now), Verdict::Leading(holder.now + secs(10)));
+    assert_eq!(holder.elector.verdict(holder.now), LeadershipChange::Leading(holder.now + secs(10)));
 
     let mut other = Stage::new();
-    other.get(Answer::Lease(of("other", 1, "a")));
-    other.after(secs(2)).get(Answer::Missing);
+    other.get(LeaseAnswer::Lease(of("other", 1, "a")));
+    other.after(secs(2)).get(LeaseAnswer::Missing);
     assert_eq!(other.waits(), secs(13));
     other.after(secs(13)).create();
-    assert_eq!(other.standing(), "leading");
+    assert_eq!(other.leadership_state(), "leading");
 }
 
 #[test]
 fn written_lease_that_comes_back_as_nobodys_is_no_term_and_no_race() {
     let mut stage = Stage::new();
-    stage.get(Answer::Lease(of("", 1, "a")));
+    stage.get(LeaseAnswer::Lease(of("", 1, "a")));
     stage.updating(1);
-    stage.answer(Answer::Lease(of("", 2, "b")));
-    assert_eq!((stage.standing().as_str(), stage.waits()), ("undecided", secs(2)));
+    stage.answer(LeaseAnswer::Lease(of("", 2, "b")));
+    assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("undecided", secs(2)));
 }
 
 #[test]
@@ -310,44 +315,44 @@ fn without_rights_every_replica_writes_and_looks_again_each_minute() {
         let mut stage = Stage::new();
         for _ in 0..3 {
             match verb {
-                Verb::Get => stage.get(Answer::Forbidden),
+                Verb::Get => stage.get(LeaseAnswer::Forbidden),
                 Verb::Create => {
-                    stage.get(Answer::Missing);
+                    stage.get(LeaseAnswer::Missing);
                     assert!(matches!(stage.next(), Step::Ask(Ask::Create(_))));
-                    stage.answer(Answer::Forbidden);
+                    stage.answer(LeaseAnswer::Forbidden);
                 }
                 Verb::Update => {
-                    stage.get(Answer::Lease(of("", 1, "a")));
+                    stage.get(LeaseAnswer::Lease(of("", 1, "a")));
                     stage.updating(1);
-                    stage.answer(Answer::Forbidden);
+                    stage.answer(LeaseAnswer::Forbidden);
                 }
             }
-            assert_eq!((stage.standing().as_str(), stage.waits()), ("alone", secs(60)), "{verb:?}");
+            assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("alone", secs(60)), "{verb:?}");
             stage.after(secs(60));
         }
-        stage.get(Answer::Failed);
-        assert_eq!((stage.standing().as_str(), stage.waits()), ("alone", secs(60)));
-        stage.after(secs(60)).get(Answer::Lease(of("", 5, "b")));
+        stage.get(LeaseAnswer::Failed);
+        assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("alone", secs(60)));
+        stage.after(secs(60)).get(LeaseAnswer::Lease(of("", 5, "b")));
         stage.update(5);
-        assert_eq!(stage.standing(), "leading", "the rights were granted");
+        assert_eq!(stage.leadership_state(), "leading", "the rights were granted");
     }
 }
 
 #[test]
 fn server_without_leases_is_one_without_rights() {
     let mut stage = Stage::new();
-    stage.get(Answer::Missing);
+    stage.get(LeaseAnswer::Missing);
     assert!(matches!(stage.next(), Step::Ask(Ask::Create(_))));
-    stage.answer(Answer::Missing);
-    assert_eq!(stage.standing(), "alone");
+    stage.answer(LeaseAnswer::Missing);
+    assert_eq!(stage.leadership_state(), "alone");
 }
 
 #[test]
 fn one_that_stood_alone_stands_by_as_soon_as_it_sees_a_leader() {
     let mut stage = Stage::new();
-    stage.get(Answer::Forbidden);
-    stage.after(secs(60)).get(Answer::Lease(of("other", 1, "a")));
-    assert_eq!(stage.standing(), "standby of other");
+    stage.get(LeaseAnswer::Forbidden);
+    stage.after(secs(60)).get(LeaseAnswer::Lease(of("other", 1, "a")));
+    assert_eq!(stage.leadership_state(), "standby of other");
 }
 
 #[test]
@@ -355,19 +360,19 @@ fn right_that_is_lost_later_is_a_failure_like_others() {
     let mut stage = Stage::leading();
     stage.after(secs(3)).update(2);
     stage.after(secs(3)).updating(3);
-    stage.answer(Answer::Forbidden);
-    assert_eq!(stage.standing(), "leading");
+    stage.answer(LeaseAnswer::Forbidden);
+    assert_eq!(stage.leadership_state(), "leading");
     stage.after(secs(7));
-    assert_eq!(stage.standing(), "undecided");
-    stage.get(Answer::Forbidden);
-    assert_eq!(stage.standing(), "undecided");
+    assert_eq!(stage.leadership_state(), "undecided");
+    stage.get(LeaseAnswer::Forbidden);
+    assert_eq!(stage.leadership_state(), "undecided");
 }
 
 #[test]
 fn leader_that_leaves_frees_the_lease_and_is_done() {
     let mut stage = Stage::leading();
-    stage.candidate.leave(stage.now);
-    assert_eq!(stage.standing(), "undecided", "it does not lead from that moment on");
+    stage.elector.leave(stage.now);
+    assert_eq!(stage.leadership_state(), "undecided", "it does not lead from that moment on");
     assert_eq!(stage.update(2).holder(), "");
     assert!(matches!(stage.next(), Step::Done));
 }
@@ -375,11 +380,11 @@ fn leader_that_leaves_frees_the_lease_and_is_done() {
 #[test]
 fn one_on_standby_leaves_without_a_word() {
     let mut stage = Stage::new();
-    stage.get(Answer::Lease(of("other", 1, "a")));
-    stage.candidate.leave(stage.now);
+    stage.get(LeaseAnswer::Lease(of("other", 1, "a")));
+    stage.elector.leave(stage.now);
     assert!(matches!(stage.next(), Step::Done));
     let mut fresh = Stage::new();
-    fresh.candidate.leave(fresh.now);
+    fresh.elector.leave(fresh.now);
     assert!(matches!(fresh.next(), Step::Done));
 }
 
@@ -387,16 +392,16 @@ fn one_on_standby_leaves_without_a_word() {
 fn one_that_may_have_won_looks_before_it_leaves() {
     for won in [true, false] {
         let mut stage = Stage::new();
-        stage.get(Answer::Lease(of("", 1, "a")));
+        stage.get(LeaseAnswer::Lease(of("", 1, "a")));
         let lease = stage.updating(1);
-        stage.answer(Answer::Failed);
-        stage.candidate.leave(stage.now);
+        stage.answer(LeaseAnswer::Failed);
+        stage.elector.leave(stage.now);
         if won {
             let lease = stage.written(lease);
-            stage.get(Answer::Lease(lease));
+            stage.get(LeaseAnswer::Lease(lease));
             assert_eq!(stage.update(2).holder(), "");
         } else {
-            stage.get(Answer::Lease(of("other", 2, "b")));
+            stage.get(LeaseAnswer::Lease(of("other", 2, "b")));
         }
         assert!(matches!(stage.next(), Step::Done));
     }
@@ -405,12 +410,12 @@ fn one_that_may_have_won_looks_before_it_leaves() {
 #[test]
 fn release_that_fails_is_tried_again_soon_over_what_is_there() {
     let mut stage = Stage::leading();
-    stage.candidate.leave(stage.now);
+    stage.elector.leave(stage.now);
     let lease = stage.updating(2);
     let before = stage.written(lease.held_by(ME, secs(15), DateTime::default()));
-    stage.answer(Answer::Failed);
+    stage.answer(LeaseAnswer::Failed);
     assert_eq!(stage.waits(), Duration::from_millis(200));
-    stage.after(Duration::from_millis(200)).get(Answer::Lease(before));
+    stage.after(Duration::from_millis(200)).get(LeaseAnswer::Lease(before));
     assert_eq!(stage.update(3).holder(), "");
     assert!(matches!(stage.next(), Step::Done));
 }
@@ -420,9 +425,9 @@ fn one_whose_renewal_is_under_way_frees_the_lease_when_that_is_answered() {
     let mut stage = Stage::leading();
     stage.after(secs(3));
     let lease = stage.updating(2);
-    stage.candidate.leave(stage.now);
+    stage.elector.leave(stage.now);
     let lease = stage.written(lease);
-    stage.answer(Answer::Lease(lease));
-    assert_eq!(stage.standing(), "undecided");
+    stage.answer(LeaseAnswer::Lease(lease));
+    assert_eq!(stage.leadership_state(), "undecided");
     assert_eq!(stage.update(3).holder(), "");
 }

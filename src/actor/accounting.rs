@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
-use crate::sink::Effect;
+use crate::sink::WriteOutcome;
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct UpdateAccounting {
     metrics: Arc<Metrics>,
     /// Taken since the last write began.
     waiting: Load,
@@ -25,9 +25,9 @@ struct Load {
     since: Option<Instant>,
 }
 
-impl Ledger {
+impl UpdateAccounting {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Ledger { metrics, waiting: Load::default(), carried: Load::default() }
+        UpdateAccounting { metrics, waiting: Load::default(), carried: Load::default() }
     }
 
     pub(super) fn received(&mut self, updates: u64) {
@@ -51,14 +51,14 @@ impl Ledger {
     }
 
     /// The write has ended well.
-    pub(super) fn delivered(&mut self, effect: Effect) {
+    pub(super) fn delivered(&mut self, effect: WriteOutcome) {
         let Load { updates, .. } = std::mem::take(&mut self.carried);
         match effect {
-            Effect::Written => {
+            WriteOutcome::Written => {
                 self.metrics.written.add(updates.min(1));
                 self.metrics.merged.add(updates.saturating_sub(1));
             }
-            Effect::Unchanged => self.metrics.equal.add(updates),
+            WriteOutcome::Unchanged => self.metrics.equal.add(updates),
         }
     }
 

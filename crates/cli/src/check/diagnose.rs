@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use vmcp_status::StatusLocation;
 
-use super::ask::{Answer, Answers, Rest, Target};
 use super::locate::{location, operator};
+use super::probe::{Answer, Answers, Rest, Target};
 
 /// How much of a server's words is repeated.
 const MAX_WORDS: usize = 300;

@@ -26,7 +26,7 @@ const NOT_REPORTED: &str = "NotReported";
 const CHECK_TIME: &str = "lastHealthCheck";
 
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ObservedObject {
     home: Home,
     version: String,
     uid: Option<String>,
@@ -52,11 +52,11 @@ pub(super) struct Seen {
 enum Item<T> {
     Ours(Arc<T>),
     /// Not as our model has it, so that somebody else made it.
-    Odd(Box<Odd>),
+    Unparsed(Box<Unparsed>),
 }
 
 #[derive(Clone, Debug)]
-struct Odd {
+struct Unparsed {
     key: String,
     value: Value,
 }
@@ -66,18 +66,18 @@ impl<T> Clone for Item<T> {
     fn clone(&self) -> Self {
         match self {
             Item::Ours(value) => Item::Ours(Arc::clone(value)),
-            Item::Odd(odd) => Item::Odd(odd.clone()),
+            Item::Unparsed(odd) => Item::Unparsed(odd.clone()),
         }
     }
 }
 
 impl<T: Keyed> Item<T> {
-    fn of_value(value: &Value) -> Self {
+    fn from_value(value: &Value) -> Self {
         match T::deserialize(value) {
             Ok(ours) => Item::Ours(Arc::new(ours)),
             Err(_) => {
                 let key = value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned();
-                Item::Odd(Box::new(Odd { key, value: value.clone() }))
+                Item::Unparsed(Box::new(Unparsed { key, value: value.clone() }))
             }
         }
     }
@@ -85,14 +85,14 @@ impl<T: Keyed> Item<T> {
     fn key(&self) -> &str {
         match self {
             Item::Ours(value) => value.key(),
-            Item::Odd(odd) => &odd.key,
+            Item::Unparsed(odd) => &odd.key,
         }
     }
 
     fn ours(&self) -> Option<&Arc<T>> {
         match self {
             Item::Ours(value) => Some(value),
-            Item::Odd(_) => None,
+            Item::Unparsed(_) => None,
         }
     }
 }
@@ -132,26 +132,26 @@ impl Keyed for DiscoveredBackend {
 }
 
 fn items<T: Keyed>(list: Option<&Value>) -> Vec<Item<T>> {
-    list.and_then(Value::as_array).map(|list| list.iter().map(Item::of_value).collect()).unwrap_or_default()
+    list.and_then(Value::as_array).map(|list| list.iter().map(Item::from_value).collect()).unwrap_or_default()
 }
 
-impl Seen {
+impl ObservedObject {
     /// What the object has in this home. `None` where it has no version.
-    pub(super) fn of_object(object: &Value, home: Home) -> Option<Self> {
-        let mut seen = Self::of_home(object, home)?;
+    pub(super) fn from_object(object: &Value, home: Home) -> Option<Self> {
+        let mut seen = Self::from_home(object, home)?;
         if home == Home::Runtime && !seen.missing.is_empty() {
-            seen.inherited = Self::of_home(object, Home::TopLevel).and_then(|top| top.as_inheritance()).map(Box::new);
+            seen.inherited = Self::from_home(object, Home::TopLevel).and_then(|top| top.as_inheritance()).map(Box::new);
         }
         Some(seen)
     }
 
-    fn of_home(object: &Value, home: Home) -> Option<Self> {
+    fn from_home(object: &Value, home: Home) -> Option<Self> {
         let metadata = object.get("metadata")?;
         let version = metadata.get("resourceVersion")?.as_str()?.to_owned();
         let ours = object.pointer(home.pointer()).filter(|ours| ours.is_object());
         let member = |name: &str| ours.and_then(|ours| ours.get(name));
         let is_missing = |parent: &&str| !object.pointer(parent).is_some_and(Value::is_object);
-        Some(Seen {
+        Some(ObservedObject {
             home,
             version,
             uid: metadata.get("uid").and_then(Value::as_str).map(String::from),
@@ -246,7 +246,7 @@ impl Seen {
     /// Whether the two differ in what a reporter writes, times and counts aside.
     pub(super) fn says_other_than(&self, other: &Self) -> bool {
         match (self.status(), other.status()) {
-            (Some(ours), Some(theirs)) => !ours.same_but_for_times(&theirs),
+            (Some(ours), Some(theirs)) => !ours.eq_ignoring_times(&theirs),
             (ours, theirs) => ours.is_some() != theirs.is_some(),
         }
     }
@@ -284,7 +284,12 @@ impl Seen {
     /// there is nothing to send. `wanted` has been merged with
     /// [`status`](Self::status): what it lacks of that shall go.
     /// The other home goes with it, where it is to be removed.
-    pub(super) fn patch_to(&self, wanted: &Status, pruned: &[&str], remove: Option<Home>) -> Option<(Patch, Seen)> {
+    pub(super) fn patch_to(
+        &self,
+        wanted: &Status,
+        pruned: &[&str],
+        remove: Option<Home>,
+    ) -> Option<(Patch, ObservedObject)> {
         let mut after = self.clone();
         after.inherited = None;
         let mut patch = Patch::default();
@@ -314,7 +319,7 @@ impl Seen {
         Some((patch, after))
     }
 
-    fn scalars(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
+    fn scalars(&self, wanted: &Status, patch: &mut Patch, after: &mut ObservedObject) {
         if self.phase != Some(wanted.phase) {
             patch.add(self.path("phase"), json!(wanted.phase));
             after.phase = Some(wanted.phase);
@@ -340,7 +345,7 @@ impl Seen {
         format!("{}/{member}", self.home.pointer())
     }
 
-    fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut Seen) {
+    fn patch_conditions(&self, wanted: &Status, patch: &mut Patch, after: &mut ObservedObject) {
         let list = self.path("conditions");
         let mut places = Places::of(&self.conditions);
         let (mut edits, mut new) = (Patch::default(), Vec::new());
@@ -383,7 +388,7 @@ impl Seen {
         wanted: &Status,
         pruned: &[&str],
         patch: &mut Patch,
-        after: &mut Seen,
+        after: &mut ObservedObject,
     ) -> Vec<(usize, Arc<DiscoveredBackend>, Patch)> {
         let list = self.path("discoveredBackends");
         let mut places = Places::of(&self.backends);
@@ -405,7 +410,7 @@ impl Seen {
             }
             let mut edits = Patch::default();
             edit(&mut edits, &format!("{list}/{at}"), &self.backends[at], &**backend, pruned);
-            if old.is_some_and(|old| old.same_but_for_times(backend)) {
+            if old.is_some_and(|old| old.eq_ignoring_times(backend)) {
                 times.push((at, Arc::clone(backend), edits));
             } else {
                 patch.append(edits);
@@ -527,7 +532,7 @@ fn edit<T: Keyed>(edits: &mut Patch, path: &str, old: &Item<T>, new: &T, pruned:
     let new = Members::of(new).without(pruned);
     let odd = match old {
         Item::Ours(old) => return edits.members(path, &Members::of(&**old).without(pruned), &new),
-        Item::Odd(odd) => &odd.value,
+        Item::Unparsed(odd) => &odd.value,
     };
     match odd.as_object() {
         Some(odd) => {

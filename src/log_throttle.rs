@@ -9,14 +9,14 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// The first time at once, then at growing gaps.
 #[derive(Debug)]
-pub(crate) struct Gaps {
+pub(crate) struct LogThrottle {
     next: Instant,
     gap: Duration,
 }
 
-impl Gaps {
+impl LogThrottle {
     pub(crate) fn from(now: Instant) -> Self {
-        Gaps { next: now, gap: FIRST }
+        LogThrottle { next: now, gap: FIRST }
     }
 
     /// Whether a line is due. If so, it is taken as written.

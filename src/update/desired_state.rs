@@ -11,8 +11,8 @@ use crate::status::{
 
 /// The latest state: every update so far, applied in order.
 #[derive(Debug, Default)]
-pub(crate) struct Picture {
-    verdict: Verdict,
+pub(crate) struct DesiredState {
+    phase_source: PhaseSource,
     conditions: BTreeMap<String, Condition>,
     /// Sorted by name, so that two pictures with the same content render alike
     /// whatever the order in which it came.
@@ -39,14 +39,14 @@ enum Start {
 
 /// Where phase and message come from.
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum PhaseSource {
     Given { phase: Phase, message: String },
     Derived,
 }
 
-impl Default for Verdict {
+impl Default for PhaseSource {
     fn default() -> Self {
-        Verdict::Given { phase: Phase::default(), message: String::new() }
+        PhaseSource::Given { phase: Phase::default(), message: String::new() }
     }
 }
 
@@ -71,11 +71,11 @@ impl Change {
     }
 }
 
-impl Picture {
+impl DesiredState {
     pub(crate) fn new(derived: bool) -> Self {
-        let verdict = if derived { Verdict::Derived } else { Verdict::default() };
+        let phase_source = if derived { PhaseSource::Derived } else { PhaseSource::default() };
         let start = if derived { Start::Open } else { Start::Done };
-        Picture { verdict, start, ..Picture::default() }
+        DesiredState { phase_source, start, ..DesiredState::default() }
     }
 
     /// The first round of checks is under way, and writes are held back.
@@ -105,10 +105,10 @@ impl Picture {
             Update::ReplaceBackends { source, backends } => self.replace_source(&source, backends, faults),
             Update::SetCondition(condition) => self.set_condition(condition, now, faults),
             Update::RemoveCondition(type_) => Change::content_if(self.conditions.remove(&type_).is_some()),
-            Update::SetPhase { phase, message } => self.set_verdict(phase, message, faults),
+            Update::SetPhase { phase, message } => self.set_phase_source(phase, message, faults),
             Update::DerivePhase {} => {
-                let before = std::mem::replace(&mut self.verdict, Verdict::Derived);
-                Change::content_if(before != self.verdict)
+                let before = std::mem::replace(&mut self.phase_source, PhaseSource::Derived);
+                Change::content_if(before != self.phase_source)
             }
             Update::SetObservedGeneration(generation) => self.set_generation(Some(generation), faults),
         }
@@ -116,14 +116,14 @@ impl Picture {
 
     /// The status as it shall be stored in place of `stored`, backends sorted by
     /// name.
-    pub(crate) fn render(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
+    pub(crate) fn to_status(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
         let discovered_backends = self.listed(stored);
-        let (phase, message, derived) = match &self.verdict {
-            Verdict::Given { phase, message } => (*phase, message.clone(), Vec::new()),
-            Verdict::Derived if self.is_held() && discovered_backends.is_empty() => {
+        let (phase, message, derived) = match &self.phase_source {
+            PhaseSource::Given { phase, message } => (*phase, message.clone(), Vec::new()),
+            PhaseSource::Derived if self.is_held() && discovered_backends.is_empty() => {
                 (Phase::Pending, "Starting, no backends known yet".into(), Vec::new())
             }
-            Verdict::Derived => {
+            PhaseSource::Derived => {
                 let Derived { phase, message, conditions, .. } = derive(discovered_backends.iter().map(AsRef::as_ref));
                 (phase, message, conditions)
             }
@@ -190,20 +190,20 @@ impl Picture {
         // A caller's own snapshot is stored as it is.
         self.start = Start::Done;
         self.timestamp = timestamp.or(self.timestamp);
-        self.set_verdict(phase, message, faults);
+        self.set_phase_source(phase, message, faults);
         // A snapshot without a generation does not take back the one given.
         self.set_generation(observed_generation, faults);
         self.conditions.clear();
         for condition in conditions {
             if self.conditions.contains_key(&condition.type_) {
-                faults.push(Fault::DoubledCondition(condition.type_.clone()));
+                faults.push(Fault::DuplicateCondition(condition.type_.clone()));
             }
             self.set_condition(condition, now, faults);
         }
         let before = std::mem::take(&mut self.backends);
         for backend in discovered_backends {
             if self.backends.contains_key(&backend.name) {
-                faults.push(Fault::DoubledBackend(backend.name.clone()));
+                faults.push(Fault::DuplicateBackend(backend.name.clone()));
             }
             self.upsert(backend, None, faults);
         }
@@ -236,7 +236,7 @@ impl Picture {
         let mut change = Change::Times;
         for backend in backends {
             if !listed.insert(backend.name.clone()) {
-                faults.push(Fault::DoubledBackend(backend.name.clone()));
+                faults.push(Fault::DuplicateBackend(backend.name.clone()));
             }
             change = change.max(self.upsert(backend, Some(Arc::clone(source)), faults));
         }
@@ -250,7 +250,7 @@ impl Picture {
             return Change::Times;
         }
         if let Some(entry) = self.backends.get_mut(&backend.name) {
-            let change = Change::content_if(!entry.backend.same_but_for_times(&backend));
+            let change = Change::content_if(!entry.backend.eq_ignoring_times(&backend));
             entry.backend = backend;
             entry.source = source.or(entry.source.take());
             return change;
@@ -266,16 +266,16 @@ impl Picture {
         self.owned.add(&condition.type_);
         condition.last_transition_time = Some(self.transition(&condition, now));
         let old = self.conditions.get(&condition.type_);
-        let change = Change::content_if(!old.is_some_and(|old| old.same_but_for_times(&condition)));
+        let change = Change::content_if(!old.is_some_and(|old| old.eq_ignoring_times(&condition)));
         self.conditions.insert(condition.type_.clone(), condition);
         change
     }
 
-    fn set_verdict(&mut self, phase: Phase, mut message: String, faults: &mut Faults) -> Change {
+    fn set_phase_source(&mut self, phase: Phase, mut message: String, faults: &mut Faults) -> Change {
         repair_message(&mut message, || "the status".into(), faults);
-        let verdict = Verdict::Given { phase, message };
-        let change = Change::content_if(self.verdict != verdict);
-        self.verdict = verdict;
+        let phase_source = PhaseSource::Given { phase, message };
+        let change = Change::content_if(self.phase_source != phase_source);
+        self.phase_source = phase_source;
         change
     }
 

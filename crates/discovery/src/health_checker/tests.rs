@@ -28,13 +28,13 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
     }
 }
 
-fn wanted(name: &str) -> Wanted {
+fn wanted(name: &str) -> CheckSpec {
     backend(name).into()
 }
 
-fn checks(limit: impl Into<CheckLimit>) -> (Checks, StatusHandle) {
+fn health_checker(limit: impl Into<CheckLimit>) -> (HealthChecker, StatusHandle) {
     let (handle, _) = Reporter::builder(NoOpSink::silent()).start();
-    (Checks::new(prober(), handle.source("test"), limit), handle)
+    (HealthChecker::new(prober(), handle.source("test"), limit), handle)
 }
 
 async fn stored(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
@@ -44,20 +44,20 @@ async fn stored(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
 }
 
 /// Sets what is wanted, as the discovery of a group does.
-async fn set(checks: &mut Checks, all: &[Wanted]) {
+async fn set(health_checker: &mut HealthChecker, all: &[CheckSpec]) {
     let wanted: HashMap<_, _> = all.iter().map(|wanted| (wanted.backend.name.clone(), wanted.clone())).collect();
-    let past = checks.end_others(&wanted).await;
-    checks.begin(wanted, past);
+    let past = health_checker.end_others(&wanted).await;
+    health_checker.begin(wanted, past);
 }
 
 /// The times of the checks of each backend until then.
-async fn times(checks: &Checks, start: Instant, until: Duration) -> BTreeMap<String, Vec<Duration>> {
+async fn times(health_checker: &HealthChecker, start: Instant, until: Duration) -> BTreeMap<String, Vec<Duration>> {
     let mut times: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
-    let next = |name: String, mut last: watch::Receiver<Option<Last>>| async move {
+    let next = |name: String, mut last: watch::Receiver<Option<LastResult>>| async move {
         last.changed().await.ok().map(|()| (name, last))
     };
     let mut waiting: FuturesUnordered<_> =
-        checks.running.iter().map(|(name, running)| next(name.clone(), running.last.clone())).collect();
+        health_checker.running.iter().map(|(name, running)| next(name.clone(), running.last.clone())).collect();
     while let Ok(Some(Some((name, last)))) = tokio::time::timeout_at(start + until, waiting.next()).await {
         times.entry(name.clone()).or_default().push(start.elapsed());
         waiting.push(next(name, last));
@@ -67,10 +67,10 @@ async fn times(checks: &Checks, start: Instant, until: Duration) -> BTreeMap<Str
 
 #[tokio::test(start_paused = true)]
 async fn five_hundred_backends_are_checked_once_per_interval_each_and_spread_over_it() {
-    let (mut checks, _handle) = checks(16);
+    let (mut health_checker, _handle) = health_checker(16);
     let start = Instant::now();
-    checks.set((0..500).map(|i| backend(format!("b{i}")))).await;
-    let times = times(&checks, start, 6 * INTERVAL).await;
+    health_checker.set((0..500).map(|i| backend(format!("b{i}")))).await;
+    let times = times(&health_checker, start, 6 * INTERVAL).await;
     assert_eq!(times.len(), 500);
     for (name, times) in &times {
         assert_eq!(times[0], Duration::ZERO, "the first findings come soon: {name}");
@@ -96,32 +96,32 @@ async fn five_hundred_backends_are_checked_once_per_interval_each_and_spread_ove
 
 #[tokio::test(start_paused = true)]
 async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_finding_and_schedule() {
-    let (mut checks, handle) = checks(4);
+    let (mut health_checker, handle) = health_checker(4);
     let start = Instant::now();
-    set(&mut checks, &[wanted("a"), wanted("b")]).await;
-    checks.first_round().await;
-    let first = checks.running["b"].last.borrow().clone().expect("checked");
+    set(&mut health_checker, &[wanted("a"), wanted("b")]).await;
+    health_checker.first_round().await;
+    let first = health_checker.running["b"].last.borrow().clone().expect("checked");
 
-    let noted = Wanted { note: "something else".into(), ..wanted("b") };
-    set(&mut checks, &[wanted("a"), noted.clone()]).await;
-    let now = checks.running["b"].last.borrow().clone().expect("it keeps what was found");
+    let noted = CheckSpec { note: "something else".into(), ..wanted("b") };
+    set(&mut health_checker, &[wanted("a"), noted.clone()]).await;
+    let now = health_checker.running["b"].last.borrow().clone().expect("it keeps what was found");
     assert_eq!((now.next, now.failures), (first.next, 1));
     assert_eq!(stored(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
-    let seen = times(&checks, start, 6 * INTERVAL).await;
+    let seen = times(&health_checker, start, 6 * INTERVAL).await;
     assert!(seen["a"].len() >= 5 && seen["b"].len() >= 5, "both go on: {seen:?}");
     assert!(seen["b"][0] >= INTERVAL / 2, "no check before its time: {seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
-    let (mut checks, handle) = checks(CheckLimit::new(4));
-    set(&mut checks, &[wanted("a")]).await;
-    checks.first_round().await;
+    let (mut health_checker, handle) = health_checker(CheckLimit::new(4));
+    set(&mut health_checker, &[wanted("a")]).await;
+    health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
-    let all = Arc::clone(&checks.limit.0).acquire_many_owned(4).await.expect("open");
+    let all = Arc::clone(&health_checker.limit.0).acquire_many_owned(4).await.expect("open");
 
-    let ready = Wanted { initial: BackendStatus::Ready, ..wanted("a") };
-    set(&mut checks, std::slice::from_ref(&ready)).await;
+    let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
+    set(&mut health_checker, std::slice::from_ref(&ready)).await;
     let now = stored(&handle, "a").await;
     assert_eq!(
         (now.status, now.message.as_str()),
@@ -129,33 +129,33 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
         "found, not hoped for"
     );
     let moved =
-        Wanted { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
-    set(&mut checks, &[moved]).await;
+        CheckSpec { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
+    set(&mut health_checker, &[moved]).await;
     let now = stored(&handle, "a").await;
     assert_eq!((now.status, now.url.as_str(), now.message.as_str()), (BackendStatus::Ready, "http://b/mcp", ""));
     assert_eq!(now.last_health_check, None);
 
     let start = Instant::now();
     drop(all);
-    checks.first_round().await;
+    health_checker.first_round().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(stored(&handle, "a").await.status, BackendStatus::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
-    let (mut checks, handle) = checks(4);
-    set(&mut checks, &[wanted("a")]).await;
-    checks.first_round().await;
+    let (mut health_checker, handle) = health_checker(4);
+    set(&mut health_checker, &[wanted("a")]).await;
+    health_checker.first_round().await;
     // It passes to another source while this one lets go of it.
-    let past = checks.end_others(&HashMap::new()).await;
+    let past = health_checker.end_others(&HashMap::new()).await;
     assert_eq!(past.keys().collect::<Vec<_>>(), ["a"]);
     assert!(
         handle
             .source("other")
             .upsert_backend(DiscoveredBackend { message: "other".into(), ..DiscoveredBackend::named("a") })
     );
-    checks.begin(HashMap::new(), past);
+    health_checker.begin(HashMap::new(), past);
     tokio::time::advance(4 * INTERVAL).await;
     assert_eq!(stored(&handle, "a").await.message, "other");
 }

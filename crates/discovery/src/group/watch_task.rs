@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::instrument::WithSubscriber as _;
 
+use super::cluster_state::{ClusterState, ListError};
 use super::members::Objects;
 use super::object::Object;
 use super::resource::Resource;
-use super::world::{Trouble, World};
 use crate::timing::jittered;
 use vmcp_status::{BackoffPolicy, Backoffs, Retry};
 
@@ -34,12 +34,12 @@ const QUIET: Duration = Duration::from_secs(600);
 const GOOD: Duration = Duration::from_secs(30);
 
 /// Objects of one kind, and where what is seen of them goes.
-pub(super) struct Follower {
+pub(super) struct Watcher {
     pub(super) resource: Resource,
     pub(super) api: Api<DynamicObject>,
     /// Only the object of this name.
     pub(super) only: Option<String>,
-    pub(super) world: watch::Sender<World>,
+    pub(super) cluster_state: watch::Sender<ClusterState>,
 }
 
 /// Why a watch is begun anew.
@@ -49,7 +49,7 @@ struct Ended {
     held: Duration,
 }
 
-impl Follower {
+impl Watcher {
     pub(super) async fn run(self) -> Infallible {
         let max = Duration::from_secs(10);
         let mut pauses = Backoffs::new(&BackoffPolicy { max, ..BackoffPolicy::default() });
@@ -81,7 +81,7 @@ impl Follower {
             let next = events.next().with_subscriber(tracing::Dispatch::none());
             let event = match timeout(patience, next).await {
                 Ok(Some(event)) => event,
-                Err(_) if since.is_none() => return ended(Some(self.failed(Trouble::NoAnswer)), since),
+                Err(_) if since.is_none() => return ended(Some(self.failed(ListError::NoAnswer)), since),
                 Err(_) | Ok(None) => return ended(None, since),
             };
             match event {
@@ -106,9 +106,9 @@ impl Follower {
 
     /// The list is had again.
     fn listed(&self, new: Objects) {
-        self.world.send_if_modified(|world| {
-            let listing = world.of_mut(self.resource);
-            let was_in_trouble = listing.trouble.take().is_some();
+        self.cluster_state.send_if_modified(|cluster_state| {
+            let listing = cluster_state.of_mut(self.resource);
+            let was_in_trouble = listing.list_error.take().is_some();
             let changed = listing.objects.as_ref() != Some(&new);
             listing.objects = Some(new);
             was_in_trouble || changed
@@ -116,31 +116,33 @@ impl Follower {
     }
 
     fn change(&self, change: impl FnOnce(&mut Objects) -> bool) {
-        self.world
-            .send_if_modified(|world| change(world.of_mut(self.resource).objects.get_or_insert_with(Objects::new)));
+        self.cluster_state.send_if_modified(|cluster_state| {
+            change(cluster_state.of_mut(self.resource).objects.get_or_insert_with(Objects::new))
+        });
     }
 
     /// The list cannot be had.
-    fn failed(&self, trouble: Trouble) -> Retry {
-        self.world.send_if_modified(|world| world.of_mut(self.resource).fail(trouble, Instant::now()));
-        trouble.retry()
+    fn failed(&self, list_error: ListError) -> Retry {
+        self.cluster_state
+            .send_if_modified(|cluster_state| cluster_state.of_mut(self.resource).fail(list_error, Instant::now()));
+        list_error.retry()
     }
 
     fn explain(&self, error: &watcher::Error, unwatched: &mut bool) -> Retry {
         let plural = self.resource.plural();
         tracing::debug!(resource = plural, error = %error, "watch broken");
         match error {
-            watcher::Error::InitialListFailed(error) => self.failed(Trouble::of(error)),
+            watcher::Error::InitialListFailed(error) => self.failed(ListError::of(error)),
             watcher::Error::WatchStartFailed(error) => {
-                let trouble = Trouble::of(error);
-                if trouble == Trouble::Forbidden && !std::mem::replace(unwatched, true) {
+                let list_error = ListError::of(error);
+                if list_error == ListError::Forbidden && !std::mem::replace(unwatched, true) {
                     tracing::warn!(
                         "{} can be listed but not watched, so changes are seen late: \
                          grant the verb watch on {plural}, see RBAC.md",
                         self.resource.many(),
                     );
                 }
-                trouble.retry()
+                list_error.retry()
             }
             // Forgotten by the server: there is a new list to be had.
             _ => Retry::Transient,

@@ -1,16 +1,16 @@
 use futures::future::BoxFuture;
 use tracing::Span;
 
-use super::{Advice, Effect, Sink};
+use super::{Advice, Sink, WriteOutcome};
 use crate::error::SinkError;
 use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 /// [`Sink`] with boxed futures, so that one can be chosen at run time and the
 /// actor is compiled once.
-trait ErasedSink: Send {
+trait DynSink: Send {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
-    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>>;
+    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>>;
     fn size_limit(&self) -> Option<SizeLimit>;
     fn leadership(&self) -> Option<Leadership>;
     fn advice(&self) -> Advice;
@@ -18,12 +18,12 @@ trait ErasedSink: Send {
     fn close(&mut self) -> BoxFuture<'_, ()>;
 }
 
-impl<S: Sink> ErasedSink for S {
+impl<S: Sink> DynSink for S {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>> {
         Box::pin(Sink::read(self))
     }
 
-    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Effect, SinkError>> {
+    fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>> {
         Box::pin(Sink::write(self, status))
     }
 
@@ -61,7 +61,7 @@ impl<S: Sink> ErasedSink for S {
 /// }
 /// # assert!(sink(None).is_ok());
 /// ```
-pub struct AnySink(Box<dyn ErasedSink>);
+pub struct AnySink(Box<dyn DynSink>);
 
 impl AnySink {
     /// Forgets which kind of sink this is.
@@ -81,7 +81,7 @@ impl Sink for AnySink {
         self.0.read().await
     }
 
-    async fn write(&mut self, status: &Status) -> Result<Effect, SinkError> {
+    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         self.0.write(status).await
     }
 

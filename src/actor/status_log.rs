@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::error::{Retry, SinkError};
-use crate::gaps::Gaps;
+use crate::log_throttle::LogThrottle;
 use crate::status::{Fault, Omitted, Phase, Status};
 
 /// Conflicts are everyday; only so many in a row are worth a line.
@@ -17,7 +17,7 @@ const USUAL_CONFLICTS: u32 = 5;
 const MAX_SAID: usize = 1000;
 
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(super) struct StatusLog {
     trouble: Option<Trouble>,
     said: HashSet<Fault>,
     phase: Option<Phase>,
@@ -32,14 +32,21 @@ struct Trouble {
     conflicts: u32,
     /// Whether a line has been written; then its end is worth one too.
     told: bool,
-    gaps: Gaps,
+    log_throttle: LogThrottle,
     /// The kinds that have had a line: each new one gets its own at once.
     kinds: HashSet<std::mem::Discriminant<Retry>>,
 }
 
 impl Trouble {
     fn new(now: Instant) -> Self {
-        Trouble { since: now, attempts: 0, conflicts: 0, told: false, gaps: Gaps::from(now), kinds: HashSet::new() }
+        Trouble {
+            since: now,
+            attempts: 0,
+            conflicts: 0,
+            told: false,
+            log_throttle: LogThrottle::from(now),
+            kinds: HashSet::new(),
+        }
     }
 
     /// Counts a failure; whether it is worth a line.
@@ -52,7 +59,7 @@ impl Trouble {
             }
         }
         let new_kind = self.kinds.insert(std::mem::discriminant(&retry));
-        let worth_a_line = self.gaps.is_due(now) || new_kind;
+        let worth_a_line = self.log_throttle.is_due(now) || new_kind;
         self.told |= worth_a_line;
         worth_a_line
     }
@@ -62,7 +69,7 @@ pub(super) fn not_closed(error: &SinkError) {
     warn!(error = error.chain(), "store not closed");
 }
 
-impl Journal {
+impl StatusLog {
     pub(super) fn failed(&mut self, now: Instant, error: &SinkError, pause: Duration) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
         let worth_a_line = trouble.count(now, error.retry());
@@ -103,7 +110,7 @@ impl Journal {
     }
 
     /// Says each fault once.
-    pub(super) fn mended(&mut self, fault: Fault) {
+    pub(super) fn repaired(&mut self, fault: Fault) {
         if self.is_news(&fault) {
             warn!("reported status mended: {fault}");
         }
@@ -114,7 +121,7 @@ impl Journal {
     }
 
     /// Says when backends begin to be left out, and when that ends.
-    pub(super) fn trimmed(&mut self, omitted: Option<Omitted>) {
+    pub(super) fn truncated(&mut self, omitted: Option<Omitted>) {
         match omitted {
             Some(Omitted { missing, total, .. }) if self.omitted.is_none() => {
                 warn!(missing, total, "status too large for the store: healthy backends are left out first");
@@ -154,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_fault_is_said_once_and_a_thousand_at_the_most() {
-        let mut journal = Journal::default();
-        let fault = |i: usize| Fault::DoubledBackend(i.to_string());
-        assert!(journal.is_news(&fault(0)));
-        assert!(!journal.is_news(&fault(0)));
-        assert_eq!((1..2 * MAX_SAID).filter(|i| journal.is_news(&fault(*i))).count(), MAX_SAID - 1);
+        let mut status_log = StatusLog::default();
+        let fault = |i: usize| Fault::DuplicateBackend(i.to_string());
+        assert!(status_log.is_news(&fault(0)));
+        assert!(!status_log.is_news(&fault(0)));
+        assert_eq!((1..2 * MAX_SAID).filter(|i| status_log.is_news(&fault(*i))).count(), MAX_SAID - 1);
     }
 
     #[test]

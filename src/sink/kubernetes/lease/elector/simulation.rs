@@ -36,22 +36,22 @@ struct Store {
 }
 
 impl Store {
-    fn serve(&mut self, ask: &Ask) -> Answer {
+    fn serve(&mut self, ask: &Ask) -> LeaseAnswer {
         match (ask, &self.lease) {
-            (Ask::Get, Some(object)) => Answer::Lease(Lease::of_object(object.clone()).expect("a lease")),
-            (Ask::Get | Ask::Update(_), None) => Answer::Missing,
-            (Ask::Create(_), Some(_)) => Answer::Conflict,
+            (Ask::Get, Some(object)) => LeaseAnswer::Lease(Lease::from_object(object.clone()).expect("a lease")),
+            (Ask::Get | Ask::Update(_), None) => LeaseAnswer::Missing,
+            (Ask::Create(_), Some(_)) => LeaseAnswer::Conflict,
             (Ask::Update(lease), Some(object))
                 if lease.object()["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] =>
             {
-                Answer::Conflict
+                LeaseAnswer::Conflict
             }
             (Ask::Create(lease) | Ask::Update(lease), _) => {
                 self.version += 1;
                 let mut object = Value::Object(lease.object().clone());
                 object["metadata"]["resourceVersion"] = json!(self.version.to_string());
                 self.lease = Some(object.clone());
-                Answer::Lease(Lease::of_object(object).expect("a lease"))
+                LeaseAnswer::Lease(Lease::from_object(object).expect("a lease"))
             }
         }
     }
@@ -87,12 +87,12 @@ struct Letter {
     number: u64,
     ask: Ask,
     arrives: Option<Duration>,
-    answer: Option<Answer>,
+    answer: Option<LeaseAnswer>,
     returns: Option<Duration>,
 }
 
 struct Replica {
-    candidate: Candidate,
+    elector: LeaderElector,
     /// Its clock when the simulation begins, and how fast that goes, in
     /// thousandths.
     origin: Instant,
@@ -115,7 +115,13 @@ impl Replica {
         let clock = origin + now * rate / 1000;
         let date = DateTime::from_timestamp(i64::try_from(dice.below(4_000_000_000)).expect("small"), 0);
         Replica {
-            candidate: Candidate::new("l".into(), format!("{name}"), Terms::of(Duration::from_secs(15)), |p| p, clock),
+            elector: LeaderElector::new(
+                "l".into(),
+                format!("{name}"),
+                ElectionTiming::of(Duration::from_secs(15)),
+                |p| p,
+                clock,
+            ),
             origin,
             rate,
             date: date.expect("a time"),
@@ -131,7 +137,7 @@ impl Replica {
     }
 
     fn leads(&self, now: Duration) -> bool {
-        matches!(self.candidate.verdict(self.clock(now)), Verdict::Leading(_))
+        matches!(self.elector.verdict(self.clock(now)), LeadershipChange::Leading(_))
     }
 }
 
@@ -181,7 +187,7 @@ fn deliver(letters: &mut Vec<Letter>, store: &mut Store, all: &mut [Replica], no
         if replica.waits_for.is_some_and(|(number, _)| number == letter.number) {
             replica.waits_for = None;
             let clock = replica.clock(now);
-            replica.candidate.answered(clock, letter.answer.take().expect("it is due"));
+            replica.elector.answered(clock, letter.answer.take().expect("it is due"));
         }
         false
     });
@@ -196,7 +202,7 @@ fn strike(all: &mut [Replica], index: usize, now: Duration, dice: &mut Dice, sta
         2 => all[index] = Replica { requests: all[index].requests, ..Replica::new(name, now, dice, start) },
         _ => {
             let clock = all[index].clock(now);
-            all[index].candidate.leave(clock);
+            all[index].elector.leave(clock);
             all[index].waits_until = clock;
         }
     }
@@ -217,10 +223,10 @@ fn act(
     let clock = replica.clock(now);
     if replica.waits_for.is_some_and(|(_, until)| clock >= until) {
         replica.waits_for = None;
-        replica.candidate.answered(clock, Answer::Failed);
+        replica.elector.answered(clock, LeaseAnswer::Failed);
     }
     while replica.waits_for.is_none() {
-        match replica.candidate.next(clock, replica.date) {
+        match replica.elector.next(clock, replica.date) {
             Step::Wait(until) => {
                 assert!(until > clock, "it waits for something");
                 replica.waits_until = until;
@@ -234,7 +240,7 @@ fn act(
             }
             Step::Ask(ask) => {
                 replica.requests += 1;
-                replica.waits_for = Some((replica.requests, clock + replica.candidate.terms.request));
+                replica.waits_for = Some((replica.requests, clock + replica.elector.timing.request));
                 let Weather { delay, .. } = weather;
                 let lost = |dice: &mut Dice| dice.below(weather.lost) == 0;
                 // Some arrive long after they were given up.

@@ -9,17 +9,17 @@ use crate::error::{Retry, SinkError};
 
 /// What bounds a call of a sink.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct CallGuard {
     pub(super) time: Duration,
     pub(super) give_up: CancellationToken,
 }
 
-impl Limits {
+impl CallGuard {
     /// Calls a sink within these bounds. A panic in it is a failure like
     /// others: whoever waits for a flush or the shutdown is answered all the
     /// same.
     pub(super) async fn guard<T>(self, call: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
-        let Limits { time, give_up } = self;
+        let CallGuard { time, give_up } = self;
         let call = give_up.run_until_cancelled(AssertUnwindSafe(timeout(time, call)).catch_unwind());
         match call.await {
             Some(Ok(Ok(result))) => result,

@@ -50,7 +50,7 @@ pub(super) struct Conversation {
 
 /// The backend has shown that it is an MCP server and answers.
 #[derive(Debug)]
-pub(super) struct Proof {
+pub(super) struct ProbeSuccess {
     pub(super) lifecycle: Lifecycle,
     pub(super) revision: Option<String>,
     /// The longest single round trip of the way that worked.
@@ -64,16 +64,18 @@ impl Conversation {
     }
 
     /// Talks the way that worked last time, or finds out which one does.
-    pub(super) async fn hold(&self, memory: Lifecycle) -> Result<Proof, Fault> {
+    pub(super) async fn hold(&self, memory: Lifecycle) -> Result<ProbeSuccess, Fault> {
         match memory {
             Lifecycle::Modern => match self.discover().await {
                 Err(Fault::Refused(_)) => self.initialize(0).await,
                 settled => settled,
             },
-            Lifecycle::Legacy { checks } if checks < LEGACY_CHECKS => match self.initialize(checks + 1).await {
-                Err(refused @ Fault::Refused(_)) => self.discover().await.or(Err(refused)),
-                settled => settled,
-            },
+            Lifecycle::Legacy { health_checker } if health_checker < LEGACY_CHECKS => {
+                match self.initialize(health_checker + 1).await {
+                    Err(refused @ Fault::Refused(_)) => self.discover().await.or(Err(refused)),
+                    settled => settled,
+                }
+            }
             Lifecycle::Legacy { .. } | Lifecycle::Unknown => self.learn().await,
         }
     }
@@ -81,7 +83,7 @@ impl Conversation {
     /// Tries discovery first. A server that refuses it is asked the old way at
     /// once; for a silent one both questions stay open, so that a slow server
     /// of either kind is still recognized.
-    async fn learn(&self) -> Result<Proof, Fault> {
+    async fn learn(&self) -> Result<ProbeSuccess, Fault> {
         let silence = (self.endpoint.timeout / SILENCE_DIVISOR).min(MAX_SILENCE);
         let mut discovery = pin!(self.discover());
         match timeout(silence, &mut discovery).await {
@@ -103,7 +105,7 @@ impl Conversation {
     }
 
     /// The way since revision 2026-07-28: one request, no session.
-    async fn discover(&self) -> Result<Proof, Fault> {
+    async fn discover(&self) -> Result<ProbeSuccess, Fault> {
         let revision = ProtocolVersion::V_2026_07_28;
         let id = RequestId::Number(0);
         let mut discover = DiscoverRequest::new(DiscoverRequestParams {});
@@ -128,7 +130,7 @@ impl Conversation {
         if !supported.contains(&revision) {
             return Err(no_common_revision(&supported));
         }
-        Ok(Proof {
+        Ok(ProbeSuccess {
             lifecycle: Lifecycle::Modern,
             revision: Some(revision.to_string()),
             slowest: answer.at - asked,
@@ -138,7 +140,7 @@ impl Conversation {
 
     /// The way up to revision 2025-11-25: the handshake, then a ping through
     /// the session it opened, if any.
-    async fn initialize(&self, checks: u16) -> Result<Proof, Fault> {
+    async fn initialize(&self, health_checker: u16) -> Result<ProbeSuccess, Fault> {
         let asked = Instant::now();
         let id = RequestId::Number(1);
         let (response, mut session) = self.open(&id).await?;
@@ -159,8 +161,8 @@ impl Conversation {
         drop(response);
 
         let ping = self.ping(&session).await?;
-        Ok(Proof {
-            lifecycle: Lifecycle::Legacy { checks },
+        Ok(ProbeSuccess {
+            lifecycle: Lifecycle::Legacy { health_checker },
             revision: dated(&version),
             slowest: handshake.max(ping),
             session: Some(session),
@@ -215,15 +217,15 @@ impl Conversation {
 /// A session on the server, or the lack of one. Dropped, it is ended in the
 /// background: no path out of a check leaves one behind.
 pub(super) struct Session {
-    conversation: Conversation,
+    exchange: Conversation,
     id: Option<HeaderValue>,
     version: Option<ProtocolVersion>,
 }
 
 impl Session {
-    fn of(conversation: Conversation, response: &reqwest::Response) -> Self {
+    fn of(exchange: Conversation, response: &reqwest::Response) -> Self {
         let id = response.headers().get(SESSION_ID).cloned();
-        Self { conversation, id: id.filter(|_| response.status().is_success()), version: None }
+        Self { exchange, id: id.filter(|_| response.status().is_success()), version: None }
     }
 
     fn speak(&mut self, version: &ProtocolVersion) {
@@ -256,9 +258,9 @@ impl Session {
     fn end_in_background(&mut self) -> Option<JoinHandle<()>> {
         let headers = self.headers();
         self.id.take()?;
-        let conversation = self.conversation.clone();
+        let exchange = self.exchange.clone();
         let ending = async move {
-            let Conversation { http, endpoint } = conversation;
+            let Conversation { http, endpoint } = exchange;
             let _ = timeout(END_LIMIT, http.delete(&endpoint, headers)).await;
         };
         Some(Handle::try_current().ok()?.spawn(ending))

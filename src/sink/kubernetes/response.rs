@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{PLURAL, Way};
+use super::{PLURAL, ReadStrategy};
 use crate::error::{Retry, SinkError};
 
 /// How much of a server's words is repeated.
@@ -18,35 +18,37 @@ const MAX_WORDS: usize = 512;
 
 /// What was asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Doing {
-    Read(Way),
+pub(super) enum Operation {
+    Read(ReadStrategy),
     /// Whether the server knows a field, by a write that is not carried out.
     Ask,
     Write,
 }
 
-impl Doing {
+impl Operation {
     /// The verb and the resource that the role has to have.
     fn right(self) -> String {
         match self {
-            Doing::Read(Way::Status) => format!("get on {PLURAL}/status"),
-            Doing::Read(Way::Object) => format!("get on {PLURAL}"),
-            Doing::Read(Way::EmptyPatch) | Doing::Ask | Doing::Write => format!("patch on {PLURAL}/status"),
+            Operation::Read(ReadStrategy::Status) => format!("get on {PLURAL}/status"),
+            Operation::Read(ReadStrategy::Object) => format!("get on {PLURAL}"),
+            Operation::Read(ReadStrategy::EmptyPatch) | Operation::Ask | Operation::Write => {
+                format!("patch on {PLURAL}/status")
+            }
         }
     }
 }
 
-impl fmt::Display for Doing {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Doing::Read(_) | Doing::Ask => "read",
-            Doing::Write => "write",
+            Operation::Read(_) | Operation::Ask => "read",
+            Operation::Write => "write",
         })
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     code: StatusCode,
     retry_after: Option<Duration>,
     /// The texts of the `Warning` headers (RFC 7234, 5.5).
@@ -74,13 +76,13 @@ struct Details {
     causes: Option<Vec<Value>>,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(super) fn new(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Self {
         let retry_after =
             headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| pause(text, Utc::now()));
         let warnings = headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from));
         let refusal = if code.is_success() { Refusal::default() } else { Refusal::of(&body) };
-        Answer { code, retry_after, warnings: warnings.collect(), body, refusal }
+        ApiResponse { code, retry_after, warnings: warnings.collect(), body, refusal }
     }
 
     pub(super) fn code(&self) -> StatusCode {
@@ -110,7 +112,7 @@ impl Answer {
 
     /// A JSON Patch whose paths are not there: refused like bad content, but
     /// without a cause.
-    pub(super) fn is_misfit(&self) -> bool {
+    pub(super) fn is_patch_mismatch(&self) -> bool {
         self.code == StatusCode::UNPROCESSABLE_ENTITY && !self.refusal.has_causes()
     }
 
@@ -122,7 +124,7 @@ impl Answer {
     }
 
     /// The object of a success; what to do about everything else.
-    pub(super) fn into_object(self, doing: Doing, what: &str) -> Result<Value, SinkError> {
+    pub(super) fn into_object(self, doing: Operation, what: &str) -> Result<Value, SinkError> {
         if self.code.is_success() {
             return serde_json::from_slice(&self.body).map_err(|error| {
                 let message = format!("the answer to a {doing} of {what} is not JSON: is it an API server?");
@@ -133,7 +135,7 @@ impl Answer {
         Err(SinkError::new(retry, format!("cannot {doing} {what}: {advice} ({})", self.said())))
     }
 
-    fn advice(&self, doing: Doing) -> (Retry, String) {
+    fn advice(&self, doing: Operation) -> (Retry, String) {
         let passing = self.retry_after.map_or(Retry::Transient, Retry::After);
         match self.code {
             _ if self.is_too_large() => {
@@ -207,13 +209,13 @@ mod tests {
     use super::*;
     use crate::backoff::{BackoffPolicy, Backoffs, LONGEST};
 
-    fn answer(code: u16, body: &str) -> Answer {
+    fn answer(code: u16, body: &str) -> ApiResponse {
         let code = StatusCode::from_u16(code).expect("a code");
-        Answer::new(code, &HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
+        ApiResponse::new(code, &HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
     }
 
-    fn retry(answer: Answer) -> Retry {
-        answer.into_object(Doing::Write, "it").expect_err("no success").retry()
+    fn retry(answer: ApiResponse) -> Retry {
+        answer.into_object(Operation::Write, "it").expect_err("no success").retry()
     }
 
     #[test]
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn forbidden_names_the_missing_verb_and_where_to_read_on() {
-        let error = answer(403, "{}").into_object(Doing::Write, "it").expect_err("forbidden");
+        let error = answer(403, "{}").into_object(Operation::Write, "it").expect_err("forbidden");
         assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
         assert!(error.to_string().contains("RBAC.md"), "{error}");
     }
@@ -247,8 +249,8 @@ mod tests {
     #[test]
     fn two_meanings_of_422_are_told_apart() {
         let misfit = r#"{"message":"the server rejected our request due to an error in our request","details":{}}"#;
-        assert!(answer(422, misfit).is_misfit());
-        assert!(!answer(422, r#"{"details":{"causes":[{"reason":"FieldValueInvalid"}]}}"#).is_misfit());
+        assert!(answer(422, misfit).is_patch_mismatch());
+        assert!(!answer(422, r#"{"details":{"causes":[{"reason":"FieldValueInvalid"}]}}"#).is_patch_mismatch());
     }
 
     #[test]
@@ -297,8 +299,8 @@ mod tests {
             code in 300u16..600, body in error_body(), header in retry_after(),
         ) {
             let code = StatusCode::from_u16(code).expect("a code");
-            let answer = Answer::new(code, &in_a_header(&header), body.into());
-            let error = answer.into_object(Doing::Write, "it").expect_err("no success");
+            let answer = ApiResponse::new(code, &in_a_header(&header), body.into());
+            let error = answer.into_object(Operation::Write, "it").expect_err("no success");
             let message = error.chain();
             prop_assert!(message.chars().count() <= MAX_WORDS + 256 && !message.contains(char::is_control), "{message}");
             let pause = Backoffs::new(&BackoffPolicy::default()).next(error.retry());
@@ -307,8 +309,8 @@ mod tests {
 
         #[test]
         fn whatever_comes_as_a_success_is_an_object_or_a_passing_fault(body in error_body()) {
-            let answer = Answer::new(StatusCode::OK, &HeaderMap::new(), body.into());
-            if let Err(error) = answer.into_object(Doing::Write, "it") {
+            let answer = ApiResponse::new(StatusCode::OK, &HeaderMap::new(), body.into());
+            if let Err(error) = answer.into_object(Operation::Write, "it") {
                 prop_assert_eq!(error.retry(), Retry::Transient);
                 prop_assert!(error.chain().chars().count() <= 256);
             }
