@@ -356,7 +356,7 @@ impl Actor {
         });
     }
 
-    /// What the store shall hold: the picture, laid over what it holds now; and
+    /// What the store shall hold: the desired state, laid over what it holds now; and
     /// what had to be left out.
     fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());

@@ -18,7 +18,7 @@ pub enum LeadershipState {
     Undecided,
     /// This process leads.
     Leading,
-    /// Another replica leads; this one keeps its picture up to date.
+    /// Another replica leads; this one keeps its desired state up to date.
     Standby,
 }
 
@@ -65,7 +65,7 @@ enum State {
     Standby,
     Leading {
         until: Instant,
-        /// The same by the clock that goes on while a machine sleeps.
+        /// The same deadline on the wall clock, which advances during suspend.
         until_wall: SystemTime,
     },
 }
@@ -146,7 +146,7 @@ impl LeadershipSender {
         self.set(State::Leading { until, until_wall });
     }
 
-    /// A longer term is no news to those who wait for a change.
+    /// Extending the term does not wake `changed()`.
     fn set(&self, new: State) {
         self.0.send_if_modified(|state| {
             let before = std::mem::replace(state, new).leadership_state();

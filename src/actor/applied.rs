@@ -4,7 +4,7 @@ use crate::mailbox::Received;
 use crate::status::Faults;
 use crate::update::{Change, Delta, DesiredState, Update};
 
-/// What came of applying received updates to the picture.
+/// What came of applying received updates to the desired state.
 pub(super) struct Applied {
     now: DateTime<Utc>,
     pub(super) received: u64,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::error::Retry;
 use crate::leadership::LeadershipState;
 
-/// Counts changes of the picture. What is stored at one revision contains all
+/// Counts changes of the desired state. What is stored at one revision contains all
 /// revisions before it.
 pub(super) type Revision = u64;
 
@@ -23,7 +23,7 @@ const LAST_CHANCE_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Step {
     /// Find out what is stored.
     Read,
-    /// Compare the picture with what is stored; where they differ, write.
+    /// Compare the desired state with what is stored; where they differ, write.
     Write,
     /// Nothing, until something happens or this time comes.
     Wait(Option<Instant>),
@@ -34,7 +34,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Schedule {
     write_interval: Duration,
-    /// The picture's revision.
+    /// The desired state's revision.
     newest: Revision,
     /// The newest revision that is known to be stored.
     settled: Revision,
@@ -231,7 +231,7 @@ impl Schedule {
         self.verifying.is_some() || (self.newest != self.settled && self.refused != Some(self.newest))
     }
 
-    /// The picture has changed.
+    /// The desired state has changed.
     pub(super) fn changed(&mut self) {
         self.newest += 1;
     }

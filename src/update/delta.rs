@@ -9,13 +9,13 @@ use super::Update;
 use super::desired_state::{Change, DesiredState, Entry};
 use crate::status::{Condition, DiscoveredBackend, Faults, is_condition_type};
 
-/// The net effect of updates on a picture that is not known. Its size is that
+/// The net effect of updates on a desired state that is not known. Its size is that
 /// of the names in it, not of the number of updates.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     /// Everything before it is replaced by this.
     snapshot: Option<Update>,
-    /// Sources whose list was replaced: what the picture has of them goes,
+    /// Sources whose list was replaced: what the desired state has of them goes,
     /// unless `backends` names it.
     replaced: BTreeSet<Arc<str>>,
     backends: BTreeMap<String, Edit>,
@@ -40,7 +40,7 @@ enum Edit {
         source: Option<Arc<str>>,
     },
     /// Put by an update without a source: it stays with the source that the
-    /// picture has for it, which is not known here. If that source is one of
+    /// desired state has for it, which is not known here. If that source is one of
     /// these, the name went when its list was replaced: `true` where the
     /// backend was put again after that and so belongs to nobody.
     Touched {
@@ -251,7 +251,7 @@ mod tests {
 
     type Owners = Vec<(String, Option<Arc<str>>)>;
 
-    /// Everything but the times of transitions, which a picture that skips
+    /// Everything but the times of transitions, which a desired state that skips
     /// states in between cannot know.
     fn rendered(desired_state: &mut DesiredState) -> (Status, Owners, String) {
         let mut status = desired_state.to_status(None, DateTime::UNIX_EPOCH);

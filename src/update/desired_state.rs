@@ -14,7 +14,7 @@ use crate::status::{
 pub(crate) struct DesiredState {
     phase_source: PhaseSource,
     conditions: BTreeMap<String, Condition>,
-    /// Sorted by name, so that two pictures with the same content render alike
+    /// Sorted by name, so that two desired states with the same content render alike
     /// whatever the order in which it came.
     backends: BTreeMap<String, Entry>,
     observed_generation: Option<i64>,
@@ -56,7 +56,7 @@ pub(super) struct Entry {
     pub(super) source: Option<Arc<str>>,
 }
 
-/// What an update did to the picture.
+/// What an update did to the desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
     /// Nothing but times.

@@ -281,9 +281,9 @@ impl ObservedObject {
     }
 
     /// The patch to what we want, and what is stored after it; `None` where
-    /// there is nothing to send. `wanted` has been merged with
-    /// [`status`](Self::status): what it lacks of that shall go.
-    /// The other home goes with it, where it is to be removed.
+    /// there is nothing to send. `wanted` must already be merged with
+    /// [`status`](Self::status); whatever is missing is removed, and so is the
+    /// home `remove`.
     pub(super) fn patch_to(
         &self,
         wanted: &Status,

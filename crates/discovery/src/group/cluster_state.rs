@@ -9,7 +9,7 @@ use super::members::Objects;
 use super::resource::Resource;
 use vmcp_status::Retry;
 
-/// A fault that passes within this time is not spoken of.
+/// Grace period before a list failure is reported.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]

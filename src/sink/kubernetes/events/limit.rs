@@ -19,8 +19,7 @@ const PHASE: Rate = Rate { burst: 25, period: Duration::from_secs(2 * 60) };
 const BACKEND: Rate = Rate { burst: 10, period: Duration::from_secs(5 * 60) };
 /// Of all backends together.
 const ALL: Rate = Rate { burst: 30, period: Duration::from_secs(10) };
-/// Of how many backends something is remembered at a time. Those of which
-/// nothing was told for a while are forgotten.
+/// Maximum number of tracked backends; idle ones are evicted.
 const MOST_BACKENDS: usize = 1024;
 
 /// A token comes each `period`; at most `burst` are saved up.

@@ -253,7 +253,7 @@ impl LeaderElector {
                 self.in_doubt = false;
                 self.known = Known::Nothing;
                 self.conflicts += 1;
-                // Whoever was first has been, unless somebody keeps at it.
+                // Retry the first conflict immediately; back off if conflicts repeat.
                 self.next_at = if self.conflicts == 1 { now } else { self.soon(now, asked) };
             }
             LeaseAnswer::Forbidden => self.refused(now, asked),
