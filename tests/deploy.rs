@@ -1,7 +1,7 @@
 //! The manifests in `deploy/`, applied to a real API server as `kubectl apply -n
 //! my-namespace -k` does.
 
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config};
@@ -123,7 +123,7 @@ async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_event
     let events = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event"});
     let events = api(&admin, &events);
     until("an Event is there", async || {
-        let events = events.list(&Default::default()).await.expect("the administrator may");
+        let events = events.list(&ListParams::default()).await.expect("the administrator may");
         events.items.iter().any(|event| event.data["regarding"]["name"] == ACCOUNT).then_some(())
     })
     .await;

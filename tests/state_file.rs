@@ -68,7 +68,7 @@ async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
         Reporter::builder(sink(dir.path())).wall_clock(clock).start()
     };
     let (handle, reporter) = begin(1000);
-    handle.report(ready());
+    assert!(handle.report(ready()));
     assert!(reporter.shutdown().await.is_complete());
     // A later version may know more states than this one.
     let path = dir.path().join("demo.json");
@@ -79,7 +79,7 @@ async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
     assert_eq!(loaded.backend("a").map(|a| (a.status, a.circuit_breaker_state)), Some((BackendStatus::Ready, None)));
 
     let (handle, reporter) = begin(2000);
-    handle.report(Status { message: "again".into(), ..ready() });
+    assert!(handle.report(Status { message: "again".into(), ..ready() }));
     assert!(reporter.shutdown().await.is_complete());
     let status = StateFile::load(&path).expect("loads").status;
     let since = status.condition("Ready").and_then(|ready| ready.last_transition_time);

@@ -44,7 +44,7 @@ fn texts_that_no_store_takes_do_not_stay() {
         let _inside = runtime.enter();
         Reporter::builder(NoOpSink::silent()).start()
     };
-    handle.report(ready(6));
+    assert!(handle.report(ready(6)));
     runtime.block_on(handle.flush()).expect("stored");
     let stays = |what: &str, texts: i64, send: &dyn Fn()| {
         let ((), cost) = counted(|| {
@@ -56,37 +56,39 @@ fn texts_that_no_store_takes_do_not_stay() {
     };
     stays("six messages", 6, &|| {
         for i in 0..6 {
-            handle.upsert_backend(DiscoveredBackend { message: long(), ..backend(i, BackendStatus::Degraded) });
+            assert!(
+                handle.upsert_backend(DiscoveredBackend { message: long(), ..backend(i, BackendStatus::Degraded) })
+            );
         }
     });
     stays("the other texts of a backend", 4, &|| {
-        handle.upsert_backend(DiscoveredBackend {
+        assert!(handle.upsert_backend(DiscoveredBackend {
             url: long(),
             auth_type: long(),
             auth_config_ref: long(),
             mcp_revision: long(),
             ..backend(0, BackendStatus::Ready)
-        });
+        }));
     });
     stays("a name", 0, &|| {
-        handle.upsert_backend(DiscoveredBackend::named(long()));
+        assert!(handle.upsert_backend(DiscoveredBackend::named(long())));
     });
     stays("a condition", 1, &|| {
-        handle.set_condition(Condition::unchecked("Mine", ConditionStatus::True, "Why", long()));
+        assert!(handle.set_condition(Condition::unchecked("Mine", ConditionStatus::True, "Why", long())));
     });
     stays("a reason", 0, &|| {
-        handle.set_condition(Condition::unchecked("Mine", ConditionStatus::False, long(), ""));
+        assert!(handle.set_condition(Condition::unchecked("Mine", ConditionStatus::False, long(), "")));
     });
     stays("the type of a condition", 0, &|| {
-        handle.set_condition(Condition::unchecked(long(), ConditionStatus::True, "Why", ""));
+        assert!(handle.set_condition(Condition::unchecked(long(), ConditionStatus::True, "Why", "")));
     });
     stays("the message of the whole", 1, &|| {
-        handle.set_phase(Phase::Ready, long());
+        assert!(handle.set_phase(Phase::Ready, long()));
     });
     stays("a short text in a large buffer", 0, &|| {
         let mut message = String::with_capacity(LONG);
         message.push_str("short");
-        handle.upsert_backend(DiscoveredBackend { message, ..backend(5, BackendStatus::Degraded) });
+        assert!(handle.upsert_backend(DiscoveredBackend { message, ..backend(5, BackendStatus::Degraded) }));
     });
     let mut snapshot = ready(6);
     for backend in &mut snapshot.discovered_backends {
@@ -98,7 +100,7 @@ fn texts_that_no_store_takes_do_not_stay() {
         for backend in &mut snapshot.discovered_backends {
             Arc::make_mut(backend).message = long();
         }
-        handle.report(snapshot);
+        assert!(handle.report(snapshot));
     });
 }
 
@@ -109,12 +111,19 @@ fn texts_that_no_store_takes_do_not_stay_after_a_full_mailbox_either() {
         let _inside = runtime.enter();
         Reporter::builder(NoOpSink::silent()).mailbox_size(1).start()
     };
-    handle.report(ready(6));
+    assert!(handle.report(ready(6)));
     runtime.block_on(handle.flush()).expect("stored");
     let ((), cost) = counted(|| {
         for i in 0..6 {
-            handle.set_condition(Condition::unchecked(format!("{i} {}", long()), ConditionStatus::True, "Why", ""));
-            handle.upsert_backend(DiscoveredBackend { message: long(), ..backend(i, BackendStatus::Degraded) });
+            assert!(handle.set_condition(Condition::unchecked(
+                format!("{i} {}", long()),
+                ConditionStatus::True,
+                "Why",
+                ""
+            )));
+            assert!(
+                handle.upsert_backend(DiscoveredBackend { message: long(), ..backend(i, BackendStatus::Degraded) })
+            );
         }
         runtime.block_on(handle.flush()).expect("stored");
     });

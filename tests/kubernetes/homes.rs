@@ -107,11 +107,11 @@ async fn transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goe
         let condition = cluster.status().await["runtime"]["conditions"][0].clone();
         (condition["status"].clone(), condition["lastTransitionTime"].clone())
     };
-    handle.report(Status { conditions: vec![mine(later)], ..said("x") });
+    assert!(handle.report(Status { conditions: vec![mine(later)], ..said("x") }));
     assert_eq!(stored().await, (json!("True"), json!(later)));
-    handle.remove_condition("Mine");
+    assert!(handle.remove_condition("Mine"));
     assert_eq!(stored().await, (json!("Unknown"), json!(later)));
-    handle.set_condition(mine("2026-01-02T03:04:05Z"));
+    assert!(handle.set_condition(mine("2026-01-02T03:04:05Z")));
     assert_eq!(stored().await, (json!("True"), json!(later)));
 }
 

@@ -79,11 +79,11 @@ async fn transition_time_never_goes_back_though_the_clock_does() {
     };
     let say = |holds: bool| handle.set_condition(Condition::unchecked("Mine", holds.into(), "Why", ""));
     say(true);
-    handle.upsert_backend(ready("a"));
+    assert!(handle.upsert_backend(ready("a")));
     handle.flush().await.expect("stored");
     clock.store(10_000 - 3_600, Ordering::Relaxed);
     say(false);
-    handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") });
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
     handle.flush().await.expect("stored");
     for type_ in ["Ready", "Mine"] {
         assert_eq!(since(type_), (ConditionStatus::False, Some(10_000)), "{type_}");

@@ -122,7 +122,7 @@ async fn reporter_that_ends_undecided_with_nothing_to_store_keeps_nobody_waiting
     let (store, switch) = elected();
     switch.lead_until(begin + TERM);
     let (handle, reporter) = start(&store);
-    handle.report(said("stored"));
+    assert!(handle.report(said("stored")));
     handle.flush().await.expect("stored");
     sleep(TERM).await;
     let ends = Instant::now();
