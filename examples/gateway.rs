@@ -61,7 +61,7 @@ async fn main() -> Result<(), Failure> {
     shown.await?;
     match &outcome.unstored {
         None => {
-            println!("everything is stored: {} updates, {} writes", outcome.counts.received, outcome.counts.attempts)
+            println!("everything is stored: {} updates, {} writes", outcome.counts.received, outcome.counts.attempts);
         }
         Some(unstored) => println!("not stored: {}", unstored.why),
     }
