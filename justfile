@@ -13,8 +13,8 @@ test:
     cargo test
 
 # Runs the tests whose name contains NAME: `just one thousand_changes_in_one_interval`.
-one NAME *ARGS:
-    cargo test --tests {{ARGS}} {{NAME}}
+one NAME:
+    cargo test --tests {{NAME}}
 
 # Runs the tests on a real API server, or those whose name contains NAME. Builds the server first (needs Go).
 cluster NAME="":
@@ -45,10 +45,6 @@ bench *ARGS:
 # Checks licences, sources and banned crates (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
-
-# Checks the dependencies against the RustSec advisories (needs cargo-deny and the network).
-advisories:
-    cargo deny check advisories
 
 # Everything that has to hold before a change lands.
 ci:

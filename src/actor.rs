@@ -360,7 +360,7 @@ impl Actor {
     /// what had to be left out.
     fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());
-        let mut wanted = self.desired.to_status(self.stored.as_deref(), now);
+        let mut wanted = self.desired.build_status(self.stored.as_deref(), now);
         if self.schedule.is_refreshing() {
             wanted.timestamp = Some(now);
         }
@@ -520,7 +520,7 @@ impl Actor {
         let ours = !self.schedule.is_clean() && self.leadership_state != LeadershipState::Standby;
         let left = ours.then(|| {
             let now = (self.settings.wall_clock)();
-            let wanted = self.desired.to_status(self.stored.as_deref(), now);
+            let wanted = self.desired.build_status(self.stored.as_deref(), now);
             Arc::new(merge(self.stored.as_deref(), wanted, self.desired.owned(), now))
         });
         let (unstored, held_back) = if self.desired.is_held() { (None, left) } else { (left, None) };

@@ -254,7 +254,7 @@ mod tests {
     /// Everything but the times of transitions, which a desired state that skips
     /// states in between cannot know.
     fn rendered(desired_state: &mut DesiredState) -> (Status, Owners, String) {
-        let mut status = desired_state.to_status(None, DateTime::UNIX_EPOCH);
+        let mut status = desired_state.build_status(None, DateTime::UNIX_EPOCH);
         status.conditions.iter_mut().for_each(|c| c.last_transition_time = None);
         let owners =
             desired_state.backends().iter().map(|(name, entry)| (name.clone(), entry.source.clone())).collect();

@@ -116,7 +116,7 @@ impl DesiredState {
 
     /// The status as it shall be stored in place of `stored`, backends sorted by
     /// name.
-    pub(crate) fn to_status(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
+    pub(crate) fn build_status(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
         let discovered_backends = self.listed(stored);
         let (phase, message, derived) = match &self.phase_source {
             PhaseSource::Given { phase, message } => (*phase, message.clone(), Vec::new()),

@@ -195,7 +195,7 @@ impl Locator {
                 tracing::debug!(why, "the server does not say whether it knows status.runtime");
             }
             RuntimeSupport::Refused(why) => {
-                self.reason = format!("not known yet: the server refuses to be asked ({why})")
+                self.reason = format!("not known yet: the server refuses to be asked ({why})");
             }
         }
     }

@@ -106,7 +106,7 @@ impl Known {
             changes.extend((!names.is_empty()).then(|| summary(Reason::Added, &names)));
             return changes;
         };
-        let found = self.from_backends(before, after);
+        let found = self.backend_changes(before, after);
         for reason in Reason::OF_BACKENDS {
             let having = || found.iter().filter(move |(of, _)| *of == reason).map(|(_, backend)| *backend);
             if having().count() > MOST_SINGLE {
@@ -119,7 +119,7 @@ impl Known {
         changes
     }
 
-    fn from_backends<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
+    fn backend_changes<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
         // Of a list with gaps nobody can say what has come or gone.
         let comparable = [before, after].into_iter().all(is_complete);
         let mut was: HashMap<&str, &DiscoveredBackend> =
