@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, KubernetesSink, Phase, Reporter, ReporterBuilder, Status, StatusHandle,
 };
-use vmcp_status_testkit::cluster::Definitions;
+use vmcp_status_testkit::cluster::{Definitions, Denial};
 
 const NAME: &str = "demo";
 const NAMESPACE: &str = "default";

@@ -169,3 +169,40 @@ async fn eight_reporters_on_one_object_give_no_report_up_within_a_minute() {
         "the server says so too"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn real_429_is_waited_out_and_the_newest_is_stored() {
+    let server = server().await;
+    let (handle, _reporter) = reporter(client(&server, "least").await, patient);
+    let rejection = server.reject("least").await;
+    let mut last = 0;
+    while handle.counts().failures < 3 {
+        last += 1;
+        assert!(handle.report(said(last.to_string())));
+        sleep(Duration::from_millis(200)).await;
+    }
+    let shown = handle.watch().borrow().last.clone().and_then(|attempt| attempt.result.err());
+    let shown = shown.expect("it is refused").to_string();
+    assert!(shown.contains("answered 429"), "{shown}");
+    drop(rejection);
+    stored_equals_last_reported(&server, &handle, last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
+    let server = server().await;
+    for denial in [Denial::Invalid, Denial::Forbidden] {
+        let allowed = "!has(object.status) || !has(object.status.message) || object.status.message != 'bad'";
+        server.deny("least", denial, allowed, "not this word").await;
+        let (handle, _reporter) = reporter(client(&server, "least").await, patient);
+        assert!(handle.report(said("bad")));
+        let refused = handle.flush().await.expect_err("it is denied").to_string();
+        assert!(refused.contains("denied request: not this word"), "{refused}");
+        assert!(handle.report(said("good")));
+        handle.flush_within(LONG).await.expect("other words pass");
+        assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "good");
+        server.allow("least").await;
+    }
+}
