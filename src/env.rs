@@ -1,8 +1,8 @@
 //! Where this process runs, and so where its status belongs.
 
-use crate::sink::AnySink;
 #[cfg(feature = "kubernetes")]
-use crate::sink::kubernetes::{ConnectError, KubernetesSink, NameError, connect};
+use crate::kubernetes::{ConnectError, KubernetesSink, NameError, connect};
+use crate::sink::AnySink;
 use crate::sink::noop::NoOpSink;
 
 /// What the operator sets in the pod of a vMCP.

@@ -44,6 +44,8 @@ mod error;
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod leadership;
 mod log_throttle;
 mod mailbox;
@@ -59,18 +61,18 @@ pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
+#[cfg(feature = "events")]
+pub use kubernetes::EventOptions;
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{
+    ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
+};
 pub use leadership::{Leadership, LeadershipSender, LeadershipState};
 pub use metrics::Counts;
 #[cfg(feature = "metrics")]
 pub use prometheus::{MetricsOptions, StatusMetrics};
 pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
 pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
-#[cfg(feature = "events")]
-pub use sink::kubernetes::EventOptions;
-#[cfg(feature = "kubernetes")]
-pub use sink::kubernetes::{
-    ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
-};
 pub use sink::noop::NoOpSink;
 pub use sink::{Advice, AnySink, Location, Sink, WriteOutcome};
 pub use status::{

@@ -2,8 +2,6 @@
 
 mod dyn_sink;
 pub(crate) mod file;
-#[cfg(feature = "kubernetes")]
-pub(crate) mod kubernetes;
 pub(crate) mod noop;
 
 use std::future::Future;

@@ -3,21 +3,6 @@
 //! Reads once, then sends what differs as one JSON Patch on `/status` that is
 //! conditional on the version last seen.
 
-mod budget;
-mod connect;
-mod crd;
-mod diff;
-#[cfg(feature = "events")]
-mod events;
-mod lease;
-mod location;
-mod name;
-mod observed;
-#[cfg(test)]
-mod properties;
-mod response;
-mod takeover;
-
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,44 +14,31 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Span;
 
-use self::budget::Budget;
-use self::diff::Patch;
-use self::lease::Election;
-use self::location::{Home, Locator};
-use self::observed::ObservedObject;
-use self::response::{ApiResponse, Operation};
-use self::takeover::{Takeover, last_writer};
-use super::{Advice, Location, Sink, WriteOutcome};
+use super::api::{self, JSON, JSON_PATCH, MAX_ANSWER, MERGE_PATCH, METADATA, ObjectPath, PLURAL, ReadStrategy, TABLE};
+use super::budget::Budget;
+use super::diff::Patch;
+#[cfg(feature = "events")]
+use super::events::{self, EventOptions};
+use super::lease::Election;
+use super::lease::ElectionOptions;
+use super::location::{self, StatusLocation};
+use super::location::{Home, Locator};
+use super::name::{NameError, check_name};
+use super::observed::ObservedObject;
+use super::response::{ApiResponse, Operation};
+use super::takeover;
+use super::takeover::{Takeover, last_writer};
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
+use crate::sink::{Advice, Location, Sink, WriteOutcome};
 use crate::status::{SizeLimit, Status, json_bytes};
-
-pub use connect::{ConnectError, connect};
-pub use crd::crd;
-#[cfg(feature = "events")]
-pub use events::EventOptions;
-pub use lease::ElectionOptions;
-pub use location::StatusLocation;
-pub use name::{NameError, check_name};
-
-const PLURAL: &str = "virtualmcpservers";
-const JSON: &str = "application/json";
-const JSON_PATCH: &str = "application/json-patch+json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-/// An answer without the object: a small table whose metadata has the version.
-const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/json";
-
-/// An answer of metadata alone.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
 
 /// How a server calls the field when it warns that its CRD does not have it.
 const RUNTIME_FIELD: &str = "status.runtime";
-/// No object comes near this. What answers with more is no API server.
-const MAX_ANSWER: usize = 16 << 20;
 /// A patch that does not fit although the version does is explained by a fresh
 /// read. One that never fits must not be tried for ever at full speed.
 const QUICK_MISMATCHES: u32 = 3;
@@ -132,51 +104,19 @@ pub struct KubernetesSink {
     election: Option<Election>,
 }
 
-/// Where the object is.
-#[derive(Clone, Debug)]
-struct ObjectPath {
-    group: String,
-    version: String,
-    namespace: String,
-    name: String,
-}
-
-impl ObjectPath {
-    fn uri(&self, subresource: &str, query: &str) -> String {
-        let ObjectPath { group, version, namespace, name } = self;
-        format!("/apis/{group}/{version}/namespaces/{namespace}/{PLURAL}/{name}{subresource}{query}")
-    }
-}
-
-/// How the object can be read, the cheapest right first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReadStrategy {
-    /// GET of `/status`.
-    Status,
-    /// GET of the object.
-    Object,
-    /// An empty patch of `/status`, which changes nothing and answers with the
-    /// object.
-    EmptyPatch,
-}
-
-impl ReadStrategy {
-    const ALL: [ReadStrategy; 3] = [ReadStrategy::Status, ReadStrategy::Object, ReadStrategy::EmptyPatch];
-}
-
 impl KubernetesSink {
     /// The group of ToolHive's CRDs.
-    pub const GROUP: &str = "toolhive.stacklok.dev";
+    pub const GROUP: &str = api::GROUP;
     /// The version in which they are stored.
-    pub const VERSION: &str = "v1beta1";
+    pub const VERSION: &str = api::VERSION;
     /// The name under which the server remembers who set a field.
-    pub const FIELD_MANAGER: &str = "vmcp-status";
+    pub const FIELD_MANAGER: &str = api::FIELD_MANAGER;
 
     /// Writes to the object of this name with a client of the caller's.
     ///
     /// The client must not repeat requests by itself, as kube's does unless
     /// `Config::default_retry` is off: a repeated one carries an old status.
-    /// [`connect`] makes a client that is right.
+    /// [`connect`](crate::connect()) makes a client that is right.
     ///
     /// ```no_run
     /// use vmcp_status::{KubernetesSink, Reporter, connect};
@@ -655,10 +595,4 @@ fn without_operators_conditions(status: &Status, home: Home) -> Option<Status> {
         !forbidden
     });
     Some(status)
-}
-
-/// The first operation of a patch: refuse it unless the object is as it was
-/// seen.
-fn only_at(version: &str) -> Value {
-    json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version})
 }

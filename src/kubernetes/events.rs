@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use self::changes::Known;
 use self::publisher::{Batch, Publisher};
-use super::ObjectPath;
+use super::api::{KIND, ObjectPath};
 use super::observed::ObservedObject;
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
@@ -32,7 +32,6 @@ const QUEUE: usize = 64;
 /// The API server refuses a longer name of an instance.
 const MAX_INSTANCE: usize = 128;
 const CONTROLLER: &str = "vmcp-status";
-const KIND: &str = "VirtualMCPServer";
 
 /// How Kubernetes Events are made: see
 /// [`KubernetesSink::with_events`](crate::KubernetesSink::with_events).

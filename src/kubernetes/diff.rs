@@ -71,3 +71,9 @@ impl Members {
         Value::Object(self.0)
     }
 }
+
+/// The first operation of a patch: refuse it unless the object is as it was
+/// seen.
+pub(super) fn only_at(version: &str) -> Value {
+    json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version})
+}

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
-use crate::sink::kubernetes::response::ApiResponse;
-use crate::sink::kubernetes::{JSON, KubernetesSink};
+use crate::kubernetes::api::{FIELD_MANAGER, JSON};
+use crate::kubernetes::response::ApiResponse;
 
 /// Where one lease is.
 pub(super) struct LeaseApi {
@@ -48,7 +48,7 @@ impl LeaseApi {
     async fn exchange(&self, ask: &Ask) -> Result<ApiResponse, kube::Error> {
         let LeaseApi { namespace, name, .. } = self;
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        let manager = KubernetesSink::FIELD_MANAGER;
+        let manager = FIELD_MANAGER;
         let (method, uri, lease) = match ask {
             Ask::Get => (Method::GET, format!("{leases}/{name}"), None),
             Ask::Create(lease) => (Method::POST, format!("{leases}?fieldManager={manager}"), Some(lease)),

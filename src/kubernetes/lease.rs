@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span, debug, info, warn};
 
 use self::api::LeaseApi;
 use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
-use super::{NameError, check_name};
+use super::name::{NameError, check_name};
 use crate::backoff::jittered;
 use crate::leadership::{Leadership, LeadershipSender};
 use crate::log_throttle::LogThrottle;

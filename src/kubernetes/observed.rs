@@ -9,9 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::diff::{Members, Patch};
+use super::diff::{Members, Patch, only_at};
 use super::location::Home;
-use super::only_at;
 use crate::status::{Condition, ConditionStatus, DiscoveredBackend, Phase, Status, condition_type, whole_seconds};
 
 /// Times of checks alone ride along with a change as far as the patch stays

@@ -4,7 +4,7 @@ use kube::core::schema::{OptionalEnum, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::{KubernetesSink, PLURAL};
+use super::api::{GROUP, KIND, PLURAL, VERSION};
 use crate::status::Status;
 
 /// A `CustomResourceDefinition` of `VirtualMCPServer` that is enough for
@@ -16,7 +16,7 @@ use crate::status::Status;
 /// assert_eq!(crd["metadata"]["name"], "virtualmcpservers.toolhive.stacklok.dev");
 /// ```
 pub fn crd() -> Value {
-    let group = KubernetesSink::GROUP;
+    let group = GROUP;
     let version = |name: &str, stored: bool| {
         let mut version = json!({
             "name": name,
@@ -51,13 +51,13 @@ pub fn crd() -> Value {
             "group": group,
             "scope": "Namespaced",
             "names": {
-                "kind": "VirtualMCPServer",
+                "kind": KIND,
                 "listKind": "VirtualMCPServerList",
                 "plural": PLURAL,
                 "singular": "virtualmcpserver",
                 "shortNames": ["vmcp", "virtualmcp"],
             },
-            "versions": [version(KubernetesSink::VERSION, true), version("v1alpha1", false)],
+            "versions": [version(VERSION, true), version("v1alpha1", false)],
         },
     })
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{PLURAL, ReadStrategy};
+use super::api::{PLURAL, ReadStrategy};
 use crate::error::{Retry, SinkError};
 
 /// How much of a server's words is repeated.

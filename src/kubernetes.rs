@@ -1,0 +1,31 @@
+//! `VirtualMCPServer.status` on a Kubernetes API server, and what belongs to it:
+//! Events about what changes, and the election of one writer among replicas.
+//!
+//! `api` is the ground floor; `response`, `location` and `observed` stand on it,
+//! and the sink on all of them.
+
+mod api;
+mod budget;
+mod connect;
+mod crd;
+mod diff;
+#[cfg(feature = "events")]
+mod events;
+mod lease;
+mod location;
+mod name;
+mod observed;
+#[cfg(test)]
+mod properties;
+mod response;
+mod sink;
+mod takeover;
+
+pub use connect::{ConnectError, connect};
+pub use crd::crd;
+#[cfg(feature = "events")]
+pub use events::EventOptions;
+pub use lease::ElectionOptions;
+pub use location::StatusLocation;
+pub use name::{NameError, check_name};
+pub use sink::KubernetesSink;
