@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
+use vmcp_status_discovery::probe::ProberOptions;
 use vmcp_status_discovery::{CheckedBackend, TokenSource};
 
 use super::parse_error;
@@ -123,6 +124,15 @@ impl Config {
         let extra_ca = file.ca_file.as_deref().map(read).transpose()?;
         let config = Config::check(file, extra_ca);
         config.map_err(|faults| ConfigError::Faults { path: path.to_owned(), faults })
+    }
+
+    /// How the backends are talked to.
+    pub(crate) fn prober_options(&self) -> ProberOptions {
+        ProberOptions {
+            accept_invalid_certs: self.insecure_skip_tls_verify,
+            extra_ca: self.extra_ca.clone(),
+            ..ProberOptions::default()
+        }
     }
 
     /// The names of the backends.

@@ -1,3 +1,4 @@
+mod checker;
 mod group;
 
 use std::path::{Path, PathBuf};
@@ -7,10 +8,9 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
 use vmcp_status::StatusHandle;
-use vmcp_status_discovery::group::GroupDiscovery;
-use vmcp_status_discovery::probe::{Prober, ProberOptions};
-use vmcp_status_discovery::{CheckLimit, HealthChecker};
+use vmcp_status_discovery::probe::Prober;
 
+use self::checker::Checker;
 use self::group::Group;
 use super::config::Config;
 use super::health::HealthArgs;
@@ -80,34 +80,23 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
         (None, Some(_)) => None,
         (named, _) => Some(Group::find(&args.target, named.as_deref(), config.name.as_deref()).await?),
     };
-    let prober = Prober::new(ProberOptions {
-        accept_invalid_certs: config.insecure_skip_tls_verify,
-        extra_ca: config.extra_ca.clone(),
-        ..ProberOptions::default()
-    })?;
+    let prober = Prober::new(config.prober_options())?;
     let mut signals = EndSignals::new()?;
     let bound = args.health.bind().await?;
     let window = if args.once { Duration::MAX } else { start_window(&config) };
     let builder = args.target.reporter(global, config.name.as_deref()).await?;
     let (handle, reporter) = builder.derive_phase(true).start_window(window).start();
     let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
-    let limit = CheckLimit::new(config.max_concurrent_checks);
-    let mut checks = HealthChecker::new(prober.clone(), handle.source("config"), limit.clone());
-    let discovery = group.map(|group| group.start(&config, prober, limit, &handle)).transpose()?;
-
-    checks.set(config.backends).await;
+    let mut checker = Checker::start(config, group, prober, &handle).await?;
     if args.once {
         tokio::select! {
-            () = first_round(&checks, discovery.as_ref()) => drop(handle.first_round_done()),
+            () = checker.first_round() => drop(handle.first_round_done()),
             signal = signals.wait() => tracing::info!(signal, "ending early"),
         }
     } else {
-        keep_checking(args.config.as_deref(), &mut checks, discovery.as_ref(), &handle, &mut signals).await?;
+        keep_checking(&args, &name, &mut checker, &handle, &mut signals).await?;
     }
-    checks.shutdown().await;
-    if let Some(discovery) = discovery {
-        discovery.shutdown().await;
-    }
+    checker.shutdown().await;
     let outcome = reporter.shutdown().await;
     endpoints.end().await;
     if args.once
@@ -126,28 +115,17 @@ fn start_window(config: &Config) -> Duration {
     longest.unwrap_or_default().saturating_mul(2).saturating_add(Duration::from_secs(2))
 }
 
-/// Until every backend has been checked once.
-fn first_round(checks: &HealthChecker, discovery: Option<&GroupDiscovery>) -> impl Future<Output = ()> + use<> {
-    let (checks, discovery) = (checks.first_round(), discovery.map(GroupDiscovery::first_round));
-    async move {
-        checks.await;
-        if let Some(discovery) = discovery {
-            discovery.await;
-        }
-    }
-}
-
 /// Until a signal asks to end.
 async fn keep_checking(
-    config: Option<&Path>,
-    checks: &mut HealthChecker,
-    discovery: Option<&GroupDiscovery>,
+    args: &RunArgs,
+    name: &str,
+    checker: &mut Checker,
     handle: &StatusHandle,
     signals: &mut EndSignals,
 ) -> std::io::Result<()> {
-    let mut reload = signal(SignalKind::hangup())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut starting = true;
-    let mut first_round = Box::pin(self::first_round(checks, discovery));
+    let mut first_round = Box::pin(checker.first_round());
     loop {
         tokio::select! {
             signal = signals.wait() => {
@@ -158,20 +136,25 @@ async fn keep_checking(
                 starting = false;
                 handle.first_round_done();
             }
-            _ = reload.recv() => match config.map(Config::load) {
+            _ = hang_up.recv() => match &args.config {
                 None => tracing::info!("there is no configuration to be read again"),
-                Some(Ok(new)) => {
-                    tracing::info!(backends = new.backends.len(), "configuration read again");
-                    if let Some(discovery) = discovery {
-                        discovery.reserve(new.names());
-                    }
-                    checks.set(new.backends).await;
-                    first_round = Box::pin(self::first_round(checks, discovery));
-                }
-                Some(Err(error)) => {
-                    tracing::error!(error = %error, "configuration not changed");
-                }
+                Some(file) => match reload(file, args, name, checker).await {
+                    Ok(()) => first_round = Box::pin(checker.first_round()),
+                    Err(error) => tracing::error!(error = %error, "configuration not changed"),
+                },
             },
         }
     }
+}
+
+/// Reads the configuration again, and does as it says.
+async fn reload(file: &Path, args: &RunArgs, name: &str, checker: &mut Checker) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    let (backends, named) = (config.backends.len(), args.target.name(config.name.as_deref())?);
+    checker.apply(config).await?;
+    tracing::info!(backends, "configuration read again");
+    if named != name {
+        tracing::warn!(name, configured = named, "another name takes a restart: the status goes where it went before");
+    }
+    Ok(())
 }

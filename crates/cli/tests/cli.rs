@@ -401,6 +401,46 @@ mod run {
         assert!(status.success(), "{errors}");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hang_up_applies_trust_at_once_and_says_that_the_name_needs_a_restart() {
+        let server = McpServer::start_tls(Behaviour::Modern).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let (config, ca) = (dir.path().join("vmcp.yaml"), dir.path().join("ca.pem"));
+        std::fs::write(&ca, server.certificate().expect("it has one")).expect("written");
+        // No check comes of its own within the time of this test.
+        let write = |settings: &str| {
+            let yaml = format!("interval: 1h\n{settings}\nbackends:\n- {{name: a, url: '{}'}}\n", server.url());
+            std::fs::write(&config, yaml).expect("written");
+        };
+        let checked = async |routable: bool| {
+            wait_for(dir.path(), "yard", |status| {
+                let checked = status.backend("a").filter(|a| a.last_health_check.is_some());
+                checked.is_some_and(|a| a.is_routable() == routable)
+            })
+            .await
+        };
+        write("name: yard");
+        let mut child = start(&dir, &config);
+        checked(false).await;
+        for (settings, routable) in [
+            (format!("name: yard\ncaFile: '{}'", ca.display()), true),
+            ("name: yard".into(), false),
+            ("name: yard\ninsecureSkipTlsVerify: true".into(), true),
+            ("name: other".into(), false),
+        ] {
+            write(&settings);
+            signal(&child, Signal::HUP);
+            checked(routable).await;
+        }
+        let (status, errors) = end(&mut child, Signal::TERM);
+        assert!(status.success(), "{errors}");
+        let warned: Vec<_> =
+            errors.lines().filter(|line| line.contains("\"WARN\"") && line.contains("restart")).collect();
+        assert_eq!(warned.len(), 1, "{errors}");
+        assert!(warned[0].contains("other") && warned[0].contains("yard"), "{errors}");
+        assert!(!dir.path().join("other.json").exists(), "it reports where it did before");
+    }
+
     #[test]
     fn configuration_that_cannot_be_used_says_what_to_change() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -8,7 +8,7 @@ use vmcp_status::StateFile;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use vmcp_status_testkit::group::{Cluster, NAMESPACE};
+use vmcp_status_testkit::group::{Cluster, NAMESPACE, eventually};
 use vmcp_status_testkit::mcp::{Behaviour, McpServer};
 
 /// The program without anything that this process was given.
@@ -105,4 +105,31 @@ async fn run_says_what_it_may_not_do_once() {
     assert_eq!(lines.len(), 2, "one line for each kind: {lines:#?}");
     assert!(lines.iter().any(|line| line.contains("get, list and watch on mcpremoteproxies")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("mcpexternalauthconfigs")), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn hang_up_applies_trust_and_timing_to_the_backends_of_the_group() {
+    let cluster = Cluster::start("reload").await;
+    let files = McpServer::start_tls(Behaviour::Modern).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (config, ca) = (dir.path().join("vmcp.yaml"), dir.path().join("ca.pem"));
+    std::fs::write(&ca, files.certificate().expect("it has one")).expect("written");
+    std::fs::write(&config, "interval: 1h\n").expect("written");
+    cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
+    cluster.create("MCPServer", "files", json!({}), json!({"phase": "Ready", "url": files.url()})).await;
+    let began = Instant::now();
+    let mut command = program(&cluster, "dynamic", &["--kubernetes", "reload", "-n", NAMESPACE, "--group", "tools"]);
+    let child = command.arg("-c").arg(&config).spawn().expect("it runs");
+    cluster.stored(began, "not trusted", |s| s.backend("files").is_some_and(|b| b["status"] == "unavailable")).await;
+
+    std::fs::write(&config, format!("interval: 1h\ncaFile: '{}'\n", ca.display())).expect("written");
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("it runs");
+    cluster.stored(Instant::now(), "trusted", |s| s.is("files", "ready", "")).await;
+    let before = files.requests();
+    std::fs::write(&config, format!("interval: 20ms\ncaFile: '{}'\n", ca.display())).expect("written");
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("it runs");
+    eventually(async || files.requests() > before + 20).await;
+    let output = ended(child);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

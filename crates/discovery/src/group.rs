@@ -81,7 +81,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::cluster_state::ClusterState;
-use self::coordinator::{Coordinator, Kind, Said};
+use self::coordinator::{Coordinator, Kind, Said, Settings};
 use self::members::Timing;
 use self::resource::Resource;
 use self::watch_task::Watcher;
@@ -152,6 +152,7 @@ impl Default for GroupOptions {
 #[derive(Debug)]
 pub struct GroupDiscovery {
     cluster_state: watch::Sender<ClusterState>,
+    settings: watch::Sender<Settings>,
     settled: watch::Receiver<bool>,
     end: CancellationToken,
     task: JoinHandle<()>,
@@ -194,6 +195,8 @@ impl GroupDiscovery {
             watchers
                 .spawn(Watcher { resource, api, only, cluster_state: cluster_state.clone() }.run().in_current_span());
         }
+        let timing = Timing { interval, timeout, degraded_above };
+        let settings = watch::Sender::new(Settings { timing, prober: prober.clone(), earlier_probers: 0 });
         let kinds = Resource::BACKENDS.map(|resource| {
             let handle = handle.source(resource.plural());
             let health_checker = HealthChecker::new(prober.clone(), handle.clone(), limit.clone());
@@ -204,7 +207,8 @@ impl GroupDiscovery {
         let coordinator = Coordinator {
             namespace: namespace.to_owned(),
             group: group.to_owned(),
-            timing: Timing { interval, timeout, degraded_above },
+            settings: settings.subscribe(),
+            earlier_probers: 0,
             cluster_state: cluster_state.subscribe(),
             watchers,
             handle: handle.clone(),
@@ -214,7 +218,7 @@ impl GroupDiscovery {
             end: end.clone(),
         };
         let task = tokio::spawn(coordinator.run().in_current_span());
-        Ok(GroupDiscovery { cluster_state, settled: seen, end, task })
+        Ok(GroupDiscovery { cluster_state, settings, settled: seen, end, task })
     }
 
     /// From now on these names are those of other backends: see
@@ -223,6 +227,22 @@ impl GroupDiscovery {
         let names: BTreeSet<String> = names.into_iter().collect();
         self.cluster_state
             .send_if_modified(|cluster_state| std::mem::replace(&mut cluster_state.reserved, names.clone()) != names);
+    }
+
+    /// From now on each backend is checked in this rhythm: see
+    /// [`GroupOptions`].
+    pub fn set_timing(&self, interval: Duration, timeout: Duration, degraded_above: Duration) {
+        let timing = Timing { interval, timeout, degraded_above };
+        self.settings.send_if_modified(|settings| std::mem::replace(&mut settings.timing, timing.clone()) != timing);
+    }
+
+    /// Checks every backend anew, and from now on with this prober; each keeps
+    /// its last finding till then.
+    pub fn set_prober(&self, prober: Prober) {
+        self.settings.send_modify(|settings| {
+            settings.prober = prober;
+            settings.earlier_probers += 1;
+        });
     }
 
     /// Waits until every kind was listed, or is known to be out of reach, and
@@ -248,5 +268,74 @@ impl GroupDiscovery {
 impl Drop for GroupDiscovery {
     fn drop(&mut self) {
         self.end.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use kube::client::Body;
+    use serde_json::json;
+    use vmcp_status::{NoOpSink, Reporter};
+
+    use super::object::Object;
+    use super::*;
+    use crate::probe::ProberOptions;
+
+    /// The discovery of a group whose only backend is checked seldom and fails at
+    /// once, and the handle that it reports through.
+    async fn discovered() -> (GroupDiscovery, StatusHandle) {
+        let never = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, kube::Error>>());
+        let (handle, _) = Reporter::builder(NoOpSink::silent()).write_interval(Duration::ZERO).start();
+        let options = GroupOptions { interval: Duration::from_secs(3600), ..GroupOptions::default() };
+        let client = Client::new(never, "default");
+        let discovery = GroupDiscovery::start(client, "default", "g", &handle, prober(), options).expect("good names");
+        let spec = json!({"groupRef": {"name": "g"}});
+        let backend = json!({"spec": spec, "status": {"phase": "Ready", "url": "http://127.0.0.1:1/mcp"}});
+        discovery.cluster_state.send_modify(|cluster_state| {
+            for resource in Resource::ALL {
+                let objects = cluster_state.of_mut(resource).objects.insert(BTreeMap::new());
+                if resource == Resource::Server {
+                    objects.insert("a".into(), Object::of(&backend, false));
+                }
+            }
+            cluster_state.of_mut(Resource::Group).objects = None;
+        });
+        discovery.first_round().await;
+        failures(&handle, 1).await;
+        (discovery, handle)
+    }
+
+    fn prober() -> Prober {
+        Prober::new(ProberOptions::default()).expect("options are usable")
+    }
+
+    /// Waits for so many failed checks in a row, and not for the next news of the
+    /// cluster: that its lists cannot be had, after 15 s.
+    async fn failures(handle: &StatusHandle, count: u32) {
+        let mut watch = handle.watch();
+        let counted = watch.wait_for(|progress| {
+            let backend = progress.current.as_ref().and_then(|status| status.backend("a"));
+            backend.is_some_and(|backend| backend.consecutive_failures >= count)
+        });
+        let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
+        drop(counted.expect("it is checked").expect("the reporter lives"));
+    }
+
+    #[tokio::test]
+    async fn timing_that_changes_holds_for_the_backends_there_are() {
+        let (discovery, handle) = discovered().await;
+        discovery.set_timing(Duration::from_millis(10), Duration::from_secs(10), Duration::from_secs(2));
+        failures(&handle, 5).await;
+        discovery.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn backend_is_checked_at_once_with_another_prober() {
+        let (discovery, handle) = discovered().await;
+        discovery.set_prober(prober());
+        failures(&handle, 2).await;
+        discovery.shutdown().await;
     }
 }

@@ -1,14 +1,15 @@
 //! Checks a list of backends side by side and reports each finding.
 
+mod limit;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
@@ -17,6 +18,8 @@ use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
 use crate::timing::{jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
+
+pub use limit::CheckLimit;
 
 /// One backend, and how it is checked.
 #[derive(Clone, PartialEq)]
@@ -111,23 +114,6 @@ impl TokenSource {
 /// What a backend says whose credentials cannot be read here.
 const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
 
-/// At most so many checks at the same time, however many [`HealthChecker`] share it.
-#[derive(Clone, Debug)]
-pub struct CheckLimit(Arc<Semaphore>);
-
-impl CheckLimit {
-    /// At least one.
-    pub fn new(at_once: usize) -> Self {
-        CheckLimit(Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))))
-    }
-}
-
-impl From<usize> for CheckLimit {
-    fn from(at_once: usize) -> Self {
-        CheckLimit::new(at_once)
-    }
-}
-
 /// A backend to check, and what else is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckSpec {
@@ -183,6 +169,8 @@ impl CheckSpec {
 #[derive(Debug)]
 pub struct HealthChecker {
     prober: Prober,
+    /// How many probers there were before this one.
+    earlier_probers: u64,
     handle: SourceHandle,
     limit: CheckLimit,
     running: HashMap<String, Running>,
@@ -191,6 +179,8 @@ pub struct HealthChecker {
 #[derive(Debug)]
 struct Running {
     wanted: CheckSpec,
+    /// Tells the prober that it is checked with from others.
+    earlier_probers: u64,
     task: JoinHandle<()>,
     last: watch::Receiver<Option<LastResult>>,
 }
@@ -210,14 +200,16 @@ struct LastResult {
 /// A backend that was checked until now.
 pub(crate) struct Past {
     wanted: CheckSpec,
+    earlier_probers: u64,
     last: Option<LastResult>,
 }
 
 impl Past {
     /// What of it holds for the backend as it is wanted now.
-    fn for_now(self, wanted: &CheckSpec) -> Option<LastResult> {
+    fn for_now(self, wanted: &CheckSpec, earlier_probers: u64) -> Option<LastResult> {
         let last = self.last.filter(|_| wanted.has_target_of(&self.wanted))?;
-        let next = if wanted.is_checked_as(&self.wanted) { last.next } else { Instant::now() };
+        let as_before = wanted.is_checked_as(&self.wanted) && self.earlier_probers == earlier_probers;
+        let next = if as_before { last.next } else { Instant::now() };
         Some(LastResult { next, ..last })
     }
 }
@@ -234,7 +226,7 @@ impl Running {
         self.task.abort();
         let _ = (&mut self.task).await;
         let last = self.last.borrow().clone();
-        Past { wanted: self.wanted.clone(), last }
+        Past { wanted: self.wanted.clone(), earlier_probers: self.earlier_probers, last }
     }
 }
 
@@ -242,7 +234,14 @@ impl HealthChecker {
     /// No checks yet; of those to come at most as many as the limit says run at
     /// the same time. A number is a limit of its own.
     pub fn new(prober: Prober, handle: SourceHandle, limit: impl Into<CheckLimit>) -> Self {
-        HealthChecker { prober, handle, limit: limit.into(), running: HashMap::new() }
+        HealthChecker { prober, earlier_probers: 0, handle, limit: limit.into(), running: HashMap::new() }
+    }
+
+    /// Uses this prober from the next [`set`](HealthChecker::set) on, which then
+    /// checks every backend anew; each keeps its last finding till then.
+    pub fn set_prober(&mut self, prober: Prober) {
+        self.prober = prober;
+        self.earlier_probers += 1;
     }
 
     /// Checks these backends from now on. One that is checked already in just
@@ -267,8 +266,11 @@ impl HealthChecker {
     /// Ends what is not wanted in just this way. When this returns, nothing of
     /// it is reported any more; removing it is left to the caller.
     pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, CheckSpec>) -> HashMap<String, Past> {
+        let goes_on = |name: &String, running: &Running| {
+            running.earlier_probers == self.earlier_probers && wanted.get(name) == Some(&running.wanted)
+        };
         let (kept, ended): (HashMap<_, _>, HashMap<_, _>) =
-            self.running.drain().partition(|(name, running)| wanted.get(name) == Some(&running.wanted));
+            std::mem::take(&mut self.running).into_iter().partition(|(name, running)| goes_on(name, running));
         self.running = kept;
         let mut past = HashMap::with_capacity(ended.len());
         for (name, running) in ended {
@@ -284,7 +286,7 @@ impl HealthChecker {
         let wanted: BTreeMap<String, CheckSpec> = wanted.into_iter().collect();
         for (name, wanted) in wanted {
             if !self.running.contains_key(&name) {
-                let last = past.remove(&name).and_then(|past| past.for_now(&wanted));
+                let last = past.remove(&name).and_then(|past| past.for_now(&wanted, self.earlier_probers));
                 let _ = self.handle.upsert_backend(reported(&wanted, last.as_ref()));
                 self.running.insert(name, self.start(wanted, last));
             }
@@ -315,7 +317,8 @@ impl HealthChecker {
             limit: self.limit.clone(),
             wanted: wanted.clone(),
         };
-        Running { wanted, task: tokio::spawn(check.run(last, found)), last: seen }
+        let task = tokio::spawn(check.run(last, found));
+        Running { wanted, earlier_probers: self.earlier_probers, task, last: seen }
     }
 }
 
@@ -333,7 +336,7 @@ impl Check {
             if let Some(last) = &last {
                 sleep_until(last.next).await;
             }
-            let Ok(permit) = Arc::clone(&self.limit.0).acquire_owned().await else { return };
+            let permit = self.limit.acquire().await;
             let now = self.check(last.as_ref()).await;
             drop(permit);
             if !self.handle.upsert_backend(reported(&self.wanted, Some(&now))) {

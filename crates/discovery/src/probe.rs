@@ -87,7 +87,7 @@ pub struct Prober {
 }
 
 /// Settings of a [`Prober`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProberOptions {
     /// Skips the verification of certificates. Off by default; whoever is on
     /// the way to the backend can then read its credentials.

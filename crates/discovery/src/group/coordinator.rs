@@ -15,6 +15,7 @@ use super::members::{Member, Timing};
 use super::plan::Plan;
 use super::resource::Resource;
 use crate::health_checker::{CheckSpec, HealthChecker, Past};
+use crate::probe::Prober;
 use crate::timing::at;
 use vmcp_status::{Condition, DiscoveredBackend, Phase, condition_type, reason};
 use vmcp_status::{SourceHandle, StatusHandle};
@@ -28,10 +29,21 @@ pub(super) struct Kind {
     pub(super) shown: BTreeMap<String, DiscoveredBackend>,
 }
 
+/// How backends are checked, and with what.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) timing: Timing,
+    pub(super) prober: Prober,
+    /// How many probers there were before this one.
+    pub(super) earlier_probers: u64,
+}
+
 pub(super) struct Coordinator {
     pub(super) namespace: String,
     pub(super) group: String,
-    pub(super) timing: Timing,
+    pub(super) settings: watch::Receiver<Settings>,
+    /// Of the prober that the health checkers have.
+    pub(super) earlier_probers: u64,
     pub(super) cluster_state: watch::Receiver<ClusterState>,
     /// The tasks that keep the world up to date; they end with this one.
     pub(super) watchers: JoinSet<std::convert::Infallible>,
@@ -63,9 +75,10 @@ impl Coordinator {
         let end = self.end.clone();
         let mut first_round: Option<BoxFuture<'static, ()>> = None;
         loop {
+            let timing = self.take_settings();
             let plan = {
                 let cluster_state = self.cluster_state.borrow_and_update();
-                Plan::of(&cluster_state, &self.group, &self.timing, Instant::now())
+                Plan::of(&cluster_state, &self.group, &timing, Instant::now())
             };
             let (next, settled) = (plan.next, plan.settled);
             if settled && plan.to_check() == 0 {
@@ -82,6 +95,7 @@ impl Coordinator {
                 biased;
                 () = end.cancelled() => break,
                 changed = self.cluster_state.changed() => if changed.is_err() { break },
+                changed = self.settings.changed() => if changed.is_err() { break },
                 () = at(next) => {}
                 () = async { first_round.as_mut().expect("asked for").await }, if starting && first_round.is_some() => {
                     self.settled.send_replace(true);
@@ -92,6 +106,17 @@ impl Coordinator {
         for kind in self.kinds {
             kind.health_checker.shutdown().await;
         }
+    }
+
+    /// Hands a new prober to the health checkers; returns the timing.
+    fn take_settings(&mut self) -> Timing {
+        let settings = self.settings.borrow_and_update();
+        if std::mem::replace(&mut self.earlier_probers, settings.earlier_probers) != settings.earlier_probers {
+            for kind in &mut self.kinds {
+                kind.health_checker.set_prober(settings.prober.clone());
+            }
+        }
+        settings.timing.clone()
     }
 
     /// Checks and shows these, and nothing else.

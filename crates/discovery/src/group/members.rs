@@ -14,7 +14,7 @@ use vmcp_status::{BackendStatus, DiscoveredBackend};
 pub(super) type Objects = BTreeMap<String, Object>;
 
 /// How backends are checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Timing {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,

@@ -118,7 +118,7 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     set(&mut health_checker, &[wanted("a")]).await;
     health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
-    let all = Arc::clone(&health_checker.limit.0).acquire_many_owned(4).await.expect("open");
+    let all = join_all((0..4).map(|_| health_checker.limit.acquire())).await;
 
     let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
@@ -158,4 +158,24 @@ async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
     health_checker.begin(HashMap::new(), past);
     tokio::time::advance(4 * INTERVAL).await;
     assert_eq!(stored(&handle, "a").await.message, "other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_until_then() {
+    let (mut health_checker, handle) = health_checker(CheckLimit::new(1));
+    health_checker.set([backend("a")]).await;
+    health_checker.first_round().await;
+    let place = health_checker.limit.acquire().await;
+    health_checker.set_prober(prober());
+    health_checker.set([backend("a")]).await;
+    let kept = stored(&handle, "a").await;
+    assert_eq!((kept.message.as_str(), kept.consecutive_failures), (NO_CREDENTIALS, 1));
+    let begin = Instant::now();
+    drop(place);
+    let mut last = health_checker.running["a"].last.clone();
+    last.changed().await.expect("it is checked");
+    assert_eq!((begin.elapsed(), stored(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
+    health_checker.set([backend("a")]).await;
+    tokio::time::advance(INTERVAL / 4).await;
+    assert_eq!(stored(&handle, "a").await.consecutive_failures, 2, "and after that when its time has come");
 }
