@@ -164,8 +164,8 @@ impl CheckSpec {
 /// Dropping it ends the tasks.
 ///
 /// ```no_run
-/// use vmcp_status::discovery::probe::{Prober, ProberOptions};
-/// use vmcp_status::discovery::{CheckedBackend, HealthChecker};
+/// use vmcp_status_discovery::probe::{Prober, ProberOptions};
+/// use vmcp_status_discovery::{CheckedBackend, HealthChecker};
 /// use vmcp_status::{NoOpSink, Reporter};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
