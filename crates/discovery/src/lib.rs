@@ -10,5 +10,6 @@ mod timing;
 
 pub use health_checker::{CheckLimit, CheckedBackend, HealthChecker, TokenSource};
 
-// The crate whose type is in signatures here, in the version that fits them.
+// Crates whose types are in signatures here, in the version that fits them.
+pub use kube;
 pub use url;
