@@ -2,6 +2,7 @@
 //! Asking is apart from judging, which is pure.
 
 mod diagnose;
+mod finding;
 mod locate;
 mod probe;
 
@@ -13,7 +14,8 @@ use chrono::Utc;
 use clap::Args;
 use vmcp_status::{KubernetesSink, connect};
 
-use self::diagnose::{Finding, Verdict, judge};
+use self::diagnose::judge;
+use self::finding::{Finding, Verdict};
 use self::probe::{Target, ask, causes};
 use super::format::plain;
 use super::target::{ClusterArgs, LocationArgs, group_version};

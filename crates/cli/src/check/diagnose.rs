@@ -4,55 +4,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use vmcp_status::StatusLocation;
 
+use super::finding::{Finding, PATCH_STATUS, described, is_forbidden, message};
 use super::locate::{location, operator};
 use super::probe::{Answer, Answers, Rest, Target};
 
-/// How much of a server's words is repeated.
-const MAX_WORDS: usize = 300;
-pub(super) const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
 const GET_STATUS: &str = "get on virtualmcpservers/status";
 const GET_OBJECT: &str = "get on virtualmcpservers";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Ok,
-    /// A reporter may work all the same.
-    Warn,
-    /// It would not.
-    Fail,
-}
-
-/// What became of one question.
-#[derive(Clone, Debug)]
-pub(super) struct Finding {
-    pub(super) verdict: Verdict,
-    pub(super) question: &'static str,
-    pub(super) found: String,
-    /// What to do.
-    pub(super) advice: Option<String>,
-}
-
-impl Finding {
-    pub(super) fn new(verdict: Verdict, question: &'static str, found: impl Into<String>) -> Self {
-        Finding { verdict, question, found: found.into(), advice: None }
-    }
-
-    pub(super) fn ok(question: &'static str, found: impl Into<String>) -> Self {
-        Self::new(Verdict::Ok, question, found)
-    }
-
-    pub(super) fn warn(question: &'static str, found: impl Into<String>) -> Self {
-        Self::new(Verdict::Warn, question, found)
-    }
-
-    pub(super) fn fail(question: &'static str, found: impl Into<String>) -> Self {
-        Self::new(Verdict::Fail, question, found)
-    }
-
-    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
-        Finding { advice: Some(advice.into()), ..self }
-    }
-}
 
 pub(super) fn judge(target: &Target, setting: StatusLocation, answers: &Answers, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![cluster(&answers.version)];
@@ -253,12 +210,6 @@ fn is_held(answer: &Answer) -> Option<bool> {
     }
 }
 
-/// Refused for want of a right. Admission refuses with the same code, after the
-/// rights were found to be enough.
-pub(super) fn is_forbidden(answer: &Answer) -> bool {
-    answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
-}
-
 /// A 404 for the object, not for the whole resource.
 fn is_missing_object(answer: &Answer, target: &Target) -> bool {
     matches!(answer, Answer::Got { code: 404, body, .. } if body["details"]["name"] == *target.name)
@@ -277,27 +228,10 @@ fn versions(discovery: &Answer) -> Vec<&str> {
     versions.into_iter().flatten().filter_map(|version| version["version"].as_str()).collect()
 }
 
-fn message(answer: &Answer) -> &str {
-    match answer {
-        Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
-        Answer::Nothing(why) => why,
-    }
-}
-
-/// An answer in words.
-pub(super) fn described(answer: &Answer) -> String {
-    let words: String = message(answer).chars().take(MAX_WORDS).collect();
-    match answer.code() {
-        Some(code) if words.is_empty() => format!("the server answered {code}"),
-        Some(code) => format!("the server answered {code}: {words}"),
-        None => format!("no answer: {words}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Verdict::{self, Fail, Ok, Warn};
     use super::*;
-    use Verdict::{Fail, Ok, Warn};
     use serde_json::json;
 
     fn target() -> Target {

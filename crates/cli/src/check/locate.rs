@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use vmcp_status::StatusLocation;
 
-use super::diagnose::{Finding, PATCH_STATUS, described, is_forbidden};
+use super::finding::{Finding, PATCH_STATUS, described, is_forbidden};
 use super::probe::{Answer, Rest};
 use crate::homes::{runtime, unfollowed};
 
@@ -93,7 +93,7 @@ pub(super) fn operator(rest: &Rest, now: DateTime<Utc>) -> Option<Finding> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::diagnose::Verdict::{self, Fail, Ok, Warn};
+    use super::super::finding::Verdict::{self, Fail, Ok, Warn};
     use super::*;
 
     fn got(code: u16, body: Value) -> Answer {

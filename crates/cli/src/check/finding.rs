@@ -1,0 +1,71 @@
+//! What became of one question, and how an answer is put into words.
+
+use super::probe::Answer;
+
+/// How much of a server's words is repeated.
+const MAX_WORDS: usize = 300;
+pub(super) const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ok,
+    /// A reporter may work all the same.
+    Warn,
+    /// It would not.
+    Fail,
+}
+
+/// What became of one question.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) verdict: Verdict,
+    pub(super) question: &'static str,
+    pub(super) found: String,
+    /// What to do.
+    pub(super) advice: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(verdict: Verdict, question: &'static str, found: impl Into<String>) -> Self {
+        Finding { verdict, question, found: found.into(), advice: None }
+    }
+
+    pub(super) fn ok(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Ok, question, found)
+    }
+
+    pub(super) fn warn(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Warn, question, found)
+    }
+
+    pub(super) fn fail(question: &'static str, found: impl Into<String>) -> Self {
+        Self::new(Verdict::Fail, question, found)
+    }
+
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
+        Finding { advice: Some(advice.into()), ..self }
+    }
+}
+
+/// An answer in words.
+pub(super) fn described(answer: &Answer) -> String {
+    let words: String = message(answer).chars().take(MAX_WORDS).collect();
+    match answer.code() {
+        Some(code) if words.is_empty() => format!("the server answered {code}"),
+        Some(code) => format!("the server answered {code}: {words}"),
+        None => format!("no answer: {words}"),
+    }
+}
+
+/// Refused for want of a right. Admission refuses with the same code, after the
+/// rights were found to be enough.
+pub(super) fn is_forbidden(answer: &Answer) -> bool {
+    answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
+}
+
+pub(super) fn message(answer: &Answer) -> &str {
+    match answer {
+        Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
+        Answer::Nothing(why) => why,
+    }
+}
