@@ -16,8 +16,8 @@
 use std::time::Duration;
 
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, LeadershipState, Mode, Reporter,
-    StatusHandle, StatusLocation, connect,
+    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesEvents, KubernetesSink, LeadershipState,
+    LeaseElection, Mode, Reporter, StatusHandle, StatusLocation, connect,
 };
 
 #[tokio::main]
@@ -27,12 +27,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     // A client of your own does as well, if it repeats no request by itself.
     let client = connect(None, None).await?;
-    let sink = KubernetesSink::new(client, &namespace, &name)?
+    let sink = KubernetesSink::new(client.clone(), &namespace, &name)?
         // The default: `status.runtime` where the CRD has it, else the top level.
-        .location(StatusLocation::Auto)
-        .with_events(EventOptions::default())
-        .with_election(ElectionOptions { lease_duration: Duration::from_secs(15), ..ElectionOptions::default() })?;
+        .location(StatusLocation::Auto);
+    let events = KubernetesEvents::new(client.clone(), sink.identity(), EventOptions::from_env());
+    let options = ElectionOptions { lease_duration: Duration::from_secs(15), ..ElectionOptions::default() };
+    let election = LeaseElection::start(client, &namespace, &name, options)?;
+    let span = sink.span();
     let (handle, reporter) = Reporter::builder(sink)
+        .leadership(election)
+        .on_stored(events)
+        .span(span)
         .derive_phase(true)
         // Repairs what somebody else overwrote, and notices an object that was
         // deleted and has come back.

@@ -11,6 +11,7 @@ mod crd;
 mod diff;
 #[cfg(feature = "events")]
 mod events;
+mod identity;
 mod lease;
 mod location;
 mod name;
@@ -24,8 +25,9 @@ mod takeover;
 pub use connect::{ConnectError, connect};
 pub use crd::crd;
 #[cfg(feature = "events")]
-pub use events::EventOptions;
-pub use lease::ElectionOptions;
+pub use events::{EventOptions, KubernetesEvents};
+pub use identity::ObjectIdentity;
+pub use lease::{ElectionOptions, LeaseElection};
 pub use location::StatusLocation;
 pub use name::{NameError, check_name};
 pub use sink::KubernetesSink;

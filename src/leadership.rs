@@ -1,5 +1,6 @@
 //! Which of several replicas may write.
 
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,11 +11,10 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeadershipState {
-    /// There is no election: whoever reports writes.
+    /// There is no election: every process that reports writes.
     #[default]
     Alone,
-    /// Not known yet, or not any more: nobody has said who leads. Nothing is
-    /// written.
+    /// It is not known, or not any more, which replica leads. Nothing is written.
     Undecided,
     /// This process leads.
     Leading,
@@ -29,31 +29,63 @@ impl LeadershipState {
     }
 }
 
-/// Whether this process leads, as one who writes sees it. All clones see the
-/// same.
+/// An election in which this process takes part, as a reporter uses it: see
+/// [`ReporterBuilder::leadership`](crate::ReporterBuilder::leadership).
 ///
-/// A sink that has one returns it from
-/// [`Sink::leadership`](crate::Sink::leadership); the reporter then writes only
-/// while it leads.
+/// A bare [`Leadership`] is one too, for a process whose election goes on
+/// elsewhere and is not ended by the reporter.
+pub trait Election: Send + 'static {
+    /// Whether this process leads. The reporter asks once, when it starts.
+    fn leadership(&self) -> Leadership;
+
+    /// Gives the leadership up, so that another replica can lead at once. The
+    /// reporter calls it once, after its last write; the future has what is left
+    /// of the shutdown grace, at least a second, and is dropped then.
+    fn release(self) -> impl Future<Output = ()> + Send + 'static;
+}
+
+impl Election for Leadership {
+    fn leadership(&self) -> Leadership {
+        self.clone()
+    }
+
+    fn release(self) -> impl Future<Output = ()> + Send + 'static {
+        ready(())
+    }
+}
+
+/// Whether this process leads. All clones see the same.
+///
+/// The reporter that was [built with it](crate::ReporterBuilder::leadership)
+/// reads and writes only while it leads, whatever the sink.
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// use vmcp_status::{Leadership, LeadershipState};
+/// use vmcp_status::{Leadership, LeadershipState, NoOpSink, Reporter};
 ///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
 /// // The election holds one end, the reporter the other.
 /// let (election, leadership) = Leadership::new();
+/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).leadership(leadership.clone()).start();
 /// assert_eq!(leadership.leadership_state(), LeadershipState::Undecided);
 /// election.lead_until(tokio::time::Instant::now() + Duration::from_secs(10));
 /// assert!(leadership.leadership_state().may_write());
 /// election.stand_by();
 /// assert!(leadership.time_left().is_zero());
+/// assert_eq!(handle.leadership_state(), LeadershipState::Standby);
+/// # reporter.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<State>);
 
-/// The other end of a [`Leadership`]: for whoever holds the election. Dropping
-/// it freezes the last state, which for a leader ends with its term.
+/// The other end of a [`Leadership`], for the task that takes part in the
+/// election. Dropping it freezes the last state, which for a leader ends with
+/// its term.
 #[derive(Clone, Debug)]
 pub struct LeadershipSender(Arc<watch::Sender<State>>);
 
@@ -104,21 +136,21 @@ impl Leadership {
         self.0.borrow().leadership_state()
     }
 
-    /// For how long this process may write without being told again; nothing if
-    /// it may not.
+    /// For how long this process may write if its term is not extended; zero if
+    /// it may not write.
     pub fn time_left(&self) -> Duration {
         self.0.borrow().time_left()
     }
 
-    /// Waits for another standing than the one seen last. A term that runs out
-    /// is not told: look before each write.
+    /// Waits until the state differs from the one seen last. The end of a term
+    /// does not wake it: look before each write.
     ///
     /// # Cancellation safety
     ///
     /// Nothing is lost.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // Nobody is left to say anything.
+            // The sender is gone, so the state stays as it is.
             std::future::pending::<()>().await;
         }
     }
@@ -140,7 +172,7 @@ impl LeadershipSender {
         self.set(State::Undecided);
     }
 
-    /// This process leads until then, unless it is told again before.
+    /// This process leads until then; a later call extends the term.
     pub fn lead_until(&self, until: Instant) {
         let until_wall = SystemTime::now() + until.saturating_duration_since(Instant::now());
         self.set(State::Leading { until, until_wall });

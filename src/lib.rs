@@ -15,7 +15,13 @@
 //! * **Where to**: a [`Sink`]: [`NoOpSink`], [`FileSink`],
 #![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
 //!   or one of your own; [`from_env`] picks one.
-//! * **Which of several replicas writes**: [`Leadership`], which a sink may have.
+//! * **Which of several replicas writes**: a [`Leadership`], which
+//!   [`ReporterBuilder::leadership`] takes from an [`Election`]
+#![cfg_attr(feature = "kubernetes", doc = "  such as [`LeaseElection`].")]
+#![cfg_attr(not(feature = "kubernetes"), doc = "  of your own.")]
+//! * **Who learns what was stored**: a [`StoredListener`]
+#![cfg_attr(feature = "events", doc = "  such as [`KubernetesEvents`].")]
+#![cfg_attr(not(feature = "events"), doc = "  of your own.")]
 #![cfg_attr(
     feature = "metrics",
     doc = "* **How it goes**: [`StatusMetrics`] for Prometheus, registered with\n  [`StatusHandle::register_metrics`]."
@@ -47,6 +53,7 @@ pub mod http;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod leadership;
+mod listener;
 mod log_throttle;
 mod mailbox;
 mod metrics;
@@ -61,13 +68,15 @@ pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
-#[cfg(feature = "events")]
-pub use kubernetes::EventOptions;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{
-    ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
+    ConnectError, ElectionOptions, KubernetesSink, LeaseElection, NameError, ObjectIdentity, StatusLocation,
+    check_name, connect, crd,
 };
-pub use leadership::{Leadership, LeadershipSender, LeadershipState};
+#[cfg(feature = "events")]
+pub use kubernetes::{EventOptions, KubernetesEvents};
+pub use leadership::{Election, Leadership, LeadershipSender, LeadershipState};
+pub use listener::{StoredChange, StoredListener};
 pub use metrics::Counts;
 #[cfg(feature = "metrics")]
 pub use prometheus::{MetricsOptions, StatusMetrics};

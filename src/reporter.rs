@@ -8,12 +8,13 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
-use crate::actor::{Actor, ActorExit, Channels, Settings, WallClock};
+use crate::actor::{Actor, ActorExit, Candidacy, Channels, Observers, Settings, WallClock};
 use crate::backoff::{BackoffPolicy, LONGEST};
 use crate::handle::{Progress, StatusHandle};
-use crate::leadership::LeadershipState;
+use crate::leadership::{Election, LeadershipState};
+use crate::listener::StoredListener;
 use crate::mailbox::mailbox;
 use crate::metrics::{Counts, Metrics};
 use crate::sink::{AnySink, Location, Sink};
@@ -117,6 +118,9 @@ impl Reporter {
             },
             mailbox_size: 256,
             shutdown: CancellationToken::new(),
+            span: None,
+            candidacy: None,
+            listeners: Vec::new(),
         }
     }
 
@@ -177,6 +181,9 @@ pub struct ReporterBuilder {
     settings: Settings,
     mailbox_size: usize,
     shutdown: CancellationToken,
+    span: Option<Span>,
+    candidacy: Option<Candidacy>,
+    listeners: Vec<Box<dyn StoredListener>>,
 }
 
 impl std::fmt::Debug for ReporterBuilder {
@@ -272,6 +279,57 @@ impl ReporterBuilder {
         self
     }
 
+    /// Writes only while this process leads, of several replicas that report to
+    /// one store; the one that takes over writes what it has seen itself. Works
+    /// with any sink, and nothing of a write is sent after the term.
+    ///
+    /// At the end of the reporter the election is
+    /// [released](Election::release), after the last write. By default there is
+    /// no election and this process writes.
+    ///
+    /// ```no_run
+    /// use vmcp_status::{FileSink, Leadership, Reporter};
+    ///
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Another part of the process takes part in the election.
+    /// let (election, leadership) = Leadership::new();
+    /// let (handle, reporter) = Reporter::builder(FileSink::new("my-vmcp")?).leadership(leadership).start();
+    /// election.stand_by();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn leadership(mut self, election: impl Election) -> Self {
+        let leadership = election.leadership();
+        self.candidacy = Some(Candidacy { leadership, release: Box::new(move || election.release().boxed()) });
+        self
+    }
+
+    /// Tells this listener what each write changes in the store. May be called
+    /// more than once; all listeners learn of each change.
+    pub fn on_stored(mut self, listener: impl StoredListener) -> Self {
+        self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// The span in which the reporter logs. Default: the one in which
+    /// [`start`](Self::start) is called. The sinks of this crate offer one whose
+    /// fields name what is reported to.
+    ///
+    /// ```no_run
+    /// use vmcp_status::{FileSink, Reporter};
+    ///
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sink = FileSink::new("my-vmcp")?;
+    /// let span = sink.span();
+    /// let (handle, reporter) = Reporter::builder(sink).span(span).start();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn span(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
     /// Where time stamps come from; for tests and simulations. Everything else
     /// runs on tokio's clock.
     pub fn wall_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
@@ -280,24 +338,25 @@ impl ReporterBuilder {
         self
     }
 
-    /// Spawns the actor on the current tokio runtime, inside the
-    /// [`span`](Sink::span) of its sink. The runtime needs its time driver.
+    /// Spawns the actor on the current tokio runtime, which needs its time
+    /// driver.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn start(self) -> (StatusHandle, Reporter) {
-        let ReporterBuilder { sink, settings, mailbox_size, shutdown } = self;
+        let ReporterBuilder { sink, settings, mailbox_size, shutdown, span, candidacy, listeners } = self;
         let (updates, mailbox) = mailbox(mailbox_size);
         let (control, controls) = mpsc::unbounded_channel();
         let (progress, watched) = watch::channel(Progress::default());
         let metrics = Arc::new(Metrics::default());
-        let (leadership, span) = (sink.leadership(), sink.span());
+        let leadership = candidacy.as_ref().map(|candidacy| candidacy.leadership.clone());
         let handle =
             StatusHandle::new(updates, control, watched, Arc::clone(&metrics), leadership, settings.shutdown_grace);
-        let channels = Channels { mailbox, control: controls, progress, shutdown: shutdown.clone() };
-        let actor = Box::new(Actor::new(settings, channels, Arc::clone(&metrics), sink));
-        let task = tokio::spawn(actor.run().instrument(span));
+        let channels = Channels { mailbox, control: controls, shutdown: shutdown.clone() };
+        let observers = Observers { progress, metrics: Arc::clone(&metrics), listeners };
+        let actor = Box::new(Actor::new(settings, channels, sink, candidacy, observers));
+        let task = tokio::spawn(actor.run().instrument(span.unwrap_or_else(Span::current)));
         let ended = async move {
             Arc::new(match task.await {
                 Ok(remains) => Outcome::from(remains),

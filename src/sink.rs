@@ -8,10 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tracing::Span;
 
 use crate::error::SinkError;
-use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 pub use dyn_sink::AnySink;
@@ -31,6 +29,9 @@ pub use dyn_sink::AnySink;
 ///   what was read: conditions that are not ours, the order of the lists, the
 ///   times of transitions.
 /// * A status equal to the stored one is not written, times aside.
+/// * With an [election](crate::ReporterBuilder::leadership), a call goes on only
+///   while this process leads: the reporter polls no future of the sink after
+///   its term.
 ///
 /// # Cancellation safety
 ///
@@ -75,31 +76,10 @@ pub trait Sink: Send + 'static {
         None
     }
 
-    /// Which of several replicas writes; `None` (the default) where there is
-    /// only one. Asked once, when the reporter starts.
-    ///
-    /// A sink that has one looks at it right before each request that writes,
-    /// because time may have passed since the reporter looked.
-    fn leadership(&self) -> Option<Leadership> {
-        None
-    }
-
     /// What the reporter should know of the store beside its content. Asked
     /// after each read and each write that has succeeded.
     fn advice(&self) -> Advice {
         Advice::default()
-    }
-
-    /// The span in which the reporter logs; its fields say what is reported to.
-    /// By default the one in which it was started.
-    fn span(&self) -> Span {
-        Span::current()
-    }
-
-    /// Called once, after the last write: the time to hand over to another
-    /// replica. Has what is left of the shutdown grace, at least a second.
-    fn close(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
     }
 }
 

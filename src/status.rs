@@ -29,8 +29,6 @@ pub(crate) use repair::{
     backend as repair_backend, backend_is_sound, condition as repair_condition, is_condition_type,
     message as repair_message, time as repair_time,
 };
-#[cfg(feature = "events")]
-pub(crate) use truncate::is_truncated;
 #[cfg(feature = "kubernetes")]
 pub(crate) use truncate::json_bytes;
 pub(crate) use truncate::{Omitted, truncate};

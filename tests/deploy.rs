@@ -7,7 +7,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesSink, LeadershipState, Reporter, crd,
+    BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesEvents, KubernetesSink, LeadershipState,
+    LeaseElection, Reporter, crd,
 };
 use vmcp_status_testkit::cluster::{RealCluster, until};
 use vmcp_status_testkit::manifests::{folder, kustomized, objects};
@@ -111,11 +112,12 @@ async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_event
     });
     apply(&admin, &vmcp).await;
 
-    let sink = KubernetesSink::new(as_account(&cluster).await, NAMESPACE, ACCOUNT)
-        .and_then(|sink| sink.with_election(ElectionOptions::default()))
-        .expect("the names are names")
-        .with_events(EventOptions::default());
-    let (handle, reporter) = Reporter::builder(sink).derive_phase(true).start();
+    let client = as_account(&cluster).await;
+    let sink = KubernetesSink::new(client.clone(), NAMESPACE, ACCOUNT).expect("the names are names");
+    let events = KubernetesEvents::new(client.clone(), sink.identity(), EventOptions::default());
+    let election = LeaseElection::start(client, NAMESPACE, ACCOUNT, ElectionOptions::default());
+    let election = election.expect("the names are names");
+    let (handle, reporter) = Reporter::builder(sink).leadership(election).on_stored(events).derive_phase(true).start();
     let backend = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
     assert!(handle.upsert_backend(backend));
     until("this replica leads", async || (handle.leadership_state() == LeadershipState::Leading).then_some(())).await;

@@ -72,23 +72,6 @@ fn failing() -> Store {
     store
 }
 
-/// A store that one of several replicas writes to.
-struct Shared(Store, Leadership);
-
-impl Sink for Shared {
-    async fn read(&mut self) -> Result<Option<Status>, SinkError> {
-        self.0.read().await
-    }
-
-    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
-        self.0.write(status).await
-    }
-
-    fn leadership(&self) -> Option<Leadership> {
-        Some(self.1.clone())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn store_that_fails_for_an_hour_fails_neither_liveness_nor_readiness() {
     let store = Store::default();
@@ -131,7 +114,7 @@ async fn ready_is_who_has_stored_a_status_or_found_it_stored() {
 #[tokio::test(start_paused = true)]
 async fn replica_on_standby_is_ready_and_stays_so() {
     let (switch, leadership) = Leadership::new();
-    let (handle, _reporter) = Reporter::builder(Shared(failing(), leadership)).start();
+    let (handle, _reporter) = Reporter::builder(failing()).leadership(leadership).start();
     let router = routed(&handle, Readiness::Stored);
     assert!(handle.set_phase(Phase::Ready, "a"));
     assert_eq!(get(&router, "/readyz").await.short(), (503, "it is not decided yet which replica leads"));

@@ -102,7 +102,8 @@ async fn lines_say_of_which_vmcp_they_speak() {
     let lines = Logged::start();
     let dir = tempfile::tempdir().expect("a directory");
     let sink = vmcp_status::FileSink::in_dir(dir.path(), "mine").expect("a name");
-    let (handle, reporter) = Reporter::builder(sink).start();
+    let span = sink.span();
+    let (handle, reporter) = Reporter::builder(sink).span(span).start();
     assert!(handle.report(said(Phase::Ready, "x")));
     reporter.shutdown().await;
     assert_eq!(lines.with_message("phase changed")[0]["span"]["vmcp"], "mine");

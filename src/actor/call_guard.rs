@@ -1,4 +1,7 @@
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -6,21 +9,26 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Retry, SinkError};
+use crate::leadership::Leadership;
 
 /// What bounds a call of a sink.
 #[derive(Clone, Debug)]
 pub(super) struct CallGuard {
     pub(super) time: Duration,
     pub(super) give_up: CancellationToken,
+    /// The call goes on only while this process leads.
+    pub(super) leadership: Option<Leadership>,
 }
 
 impl CallGuard {
-    /// Calls a sink within these bounds. A panic in it is a failure like
-    /// others: whoever waits for a flush or the shutdown is answered all the
-    /// same.
+    /// Calls a sink within these bounds. A panic in it is a failure like others,
+    /// so that the callers of a flush or a shutdown get their answer.
     pub(super) async fn guard<T>(self, call: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
-        let CallGuard { time, give_up } = self;
-        let call = give_up.run_until_cancelled(AssertUnwindSafe(timeout(time, call)).catch_unwind());
+        let CallGuard { time, give_up, leadership } = self;
+        // Nothing that a replica sends arrives after its term.
+        let time = time.min(leadership.as_ref().map_or(Duration::MAX, Leadership::time_left));
+        let call = timeout(time, while_leading(leadership, call));
+        let call = give_up.run_until_cancelled(AssertUnwindSafe(call).catch_unwind());
         match call.await {
             Some(Ok(Ok(result))) => result,
             Some(Ok(Err(_elapsed))) => {
@@ -33,4 +41,20 @@ impl CallGuard {
             None => Err(SinkError::new(Retry::Transient, "the reporter has ended")),
         }
     }
+}
+
+/// Looks each time before the call could go on: the machine may have slept, or
+/// the process may have been stopped, since the last time.
+async fn while_leading<T>(
+    leadership: Option<Leadership>,
+    call: impl Future<Output = Result<T, SinkError>>,
+) -> Result<T, SinkError> {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        if leadership.as_ref().is_none_or(|leadership| leadership.leadership_state().may_write()) {
+            return call.as_mut().poll(cx);
+        }
+        Poll::Ready(Err(SinkError::new(Retry::Conflict, "the write was given up: this replica does not lead any more")))
+    })
+    .await
 }

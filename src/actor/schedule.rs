@@ -1,17 +1,24 @@
-//! What to do now: a pure state machine. It is told what happened and when; it
-//! never looks at a clock, never waits and touches no store, so that every
-//! rule of pace, retry and shutdown can be tested without a runtime.
+//! What to do now: a pure state machine, which holds every time that the loop
+//! waits for. It takes what happened and when; it never looks at a clock, never
+//! waits and touches no store, so that tests drive every rule of pace, retry and
+//! shutdown without a runtime.
+
+mod flushes;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::flushes::Flushes;
+pub(super) use self::flushes::{FlushAnswer, FlushId};
 use crate::error::Retry;
 use crate::leadership::LeadershipState;
 
 /// Counts changes of the desired state. What is stored at one revision contains all
 /// revisions before it.
-pub(super) type Revision = u64;
+type Revision = u64;
 
 /// The last try before a deadline is made this part of the grace before it, so
 /// that it has time to succeed.
@@ -21,6 +28,12 @@ const LAST_CHANCE_MAX: Duration = Duration::from_secs(1);
 /// What the loop shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Tell the caller of this flush how it ended.
+    Answer(FlushId, FlushAnswer),
+    /// The window for the first round of checks is over: write what is known.
+    EndStart,
+    /// Show the newest status to those who watch the reporter.
+    Publish,
     /// Find out what is stored.
     Read,
     /// Compare the desired state with what is stored; where they differ, write.
@@ -47,6 +60,7 @@ pub(super) struct Schedule {
     /// A write before this would break the pace.
     paced_until: Option<Instant>,
     pause: Option<Pause>,
+    refresh: Option<Refresh>,
     /// When to compare with the store though nothing changed.
     refresh_at: Option<Instant>,
     /// When to read again what a write has left behind, though nothing changed.
@@ -58,6 +72,11 @@ pub(super) struct Schedule {
     held_until: Option<Instant>,
     /// One write is let through all the same: it says that the process starts.
     announcing: bool,
+    /// When to show the newest status to those who watch, and when that was last
+    /// done: once in a write interval.
+    publish_at: Option<Instant>,
+    published_at: Option<Instant>,
+    flushes: Flushes,
     /// A flush or shutdown has asked to skip pace and back-off, once.
     expedite: bool,
     /// The nearest time by which somebody wants everything stored, and the last
@@ -65,6 +84,13 @@ pub(super) struct Schedule {
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
     leadership_state: LeadershipState,
+}
+
+/// The periodic refresh.
+#[derive(Clone, Copy, Debug)]
+struct Refresh {
+    interval: Duration,
+    jitter: fn(Duration) -> Duration,
 }
 
 /// Why the store is compared though nothing changed.
@@ -114,11 +140,15 @@ impl Schedule {
             busy: None,
             paced_until: None,
             pause: None,
+            refresh: None,
             refresh_at: None,
             look_at: None,
             verifying: None,
             held_until: None,
             announcing: false,
+            publish_at: None,
+            published_at: None,
+            flushes: Flushes::default(),
             expedite: false,
             deadline: None,
             stop_at: None,
@@ -126,8 +156,14 @@ impl Schedule {
         }
     }
 
-    /// Holds writes back until [`release`](Self::release), and no longer than
-    /// until this time.
+    /// Compares with the store at this interval, once something was reported;
+    /// each time with this jitter.
+    pub(super) fn refresh_every(&mut self, interval: Duration, jitter: fn(Duration) -> Duration) {
+        self.refresh = Some(Refresh { interval, jitter });
+    }
+
+    /// Holds writes back until [`release`](Self::release); at this time at the
+    /// latest the schedule asks for that.
     pub(super) fn hold(&mut self, until: Instant) {
         self.held_until = Some(until);
     }
@@ -140,7 +176,7 @@ impl Schedule {
     }
 
     /// Whether writes are held back at `now`.
-    pub(super) fn is_held(&self, now: Instant) -> bool {
+    fn is_held(&self, now: Instant) -> bool {
         self.held_until.is_some_and(|until| now < until)
     }
 
@@ -165,8 +201,30 @@ impl Schedule {
         }
     }
 
+    pub(super) fn leadership_state(&self) -> LeadershipState {
+        self.leadership_state
+    }
+
     /// What to do at `now`.
     pub(super) fn decide(&mut self, now: Instant) -> Step {
+        if let Some((flush, answer)) = self.next_answer(now) {
+            return Step::Answer(flush, answer);
+        }
+        if self.held_until.is_some_and(|until| now >= until) {
+            return Step::EndStart;
+        }
+        self.plan_refresh(now);
+        match self.store_step(now) {
+            Step::Wait(_) if self.publish_at.is_some_and(|at| now >= at) => Step::Publish,
+            Step::Wait(until) => {
+                Step::Wait([until, self.publish_at, self.flushes.next_by()].into_iter().flatten().min())
+            }
+            step => step,
+        }
+    }
+
+    /// What to do with the store.
+    fn store_step(&mut self, now: Instant) -> Step {
         if self.stop_at.is_some_and(|at| now >= at) {
             return Step::Stop;
         }
@@ -236,17 +294,25 @@ impl Schedule {
         self.newest += 1;
     }
 
-    pub(super) fn newest(&self) -> Revision {
-        self.newest
+    /// Whether the desired state has ever changed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.newest > 0
     }
 
-    /// Whether everything up to this revision is stored.
-    pub(super) fn is_settled(&self, revision: Revision) -> bool {
-        self.settled >= revision
+    /// The newest status is to be shown, at most once in a write interval.
+    pub(super) fn publish_soon(&mut self, now: Instant) {
+        let paced = self.published_at.map_or(now, |published| published + self.write_interval);
+        self.publish_at.get_or_insert(paced);
+    }
+
+    /// The newest status has been shown.
+    pub(super) fn published(&mut self, now: Instant) {
+        self.publish_at = None;
+        self.published_at = Some(now);
     }
 
     /// Whether the newest revision was refused for good.
-    pub(super) fn is_refused(&self) -> bool {
+    fn is_refused(&self) -> bool {
         self.refused == Some(self.newest) && self.newest != self.settled
     }
 
@@ -260,16 +326,40 @@ impl Schedule {
         self.verifying == Some(Verify::Refresh)
     }
 
-    /// Somebody wants everything stored by this time: skips pace and back-off
-    /// once.
-    pub(super) fn expedite(&mut self, now: Instant, by: Instant) {
-        self.expedite = true;
-        self.set_deadline(now, Some(by));
+    /// A caller waits until everything that was reported is stored, and no
+    /// longer than until `by`; [`Step::Answer`] has the answer. Skips pace and
+    /// back-off once.
+    pub(super) fn flush(&mut self, now: Instant, by: Instant) -> FlushId {
+        let flush = self.flushes.push(self.newest, by);
+        if !self.is_clean() {
+            self.expedite = true;
+            self.update_deadline(now);
+        }
+        flush
     }
 
-    /// The nearest deadline has changed.
-    pub(super) fn set_deadline(&mut self, now: Instant, by: Option<Instant>) {
-        let by = earlier(by, self.stop_at);
+    /// A flush whose wait is over.
+    fn next_answer(&mut self, now: Instant) -> Option<(FlushId, FlushAnswer)> {
+        let (settled, refused) = (self.settled, self.is_refused());
+        let standby = self.leadership_state == LeadershipState::Standby;
+        let answer = self.flushes.take(|flush| {
+            if flush.revision <= settled {
+                Some(FlushAnswer::Stored)
+            } else if refused {
+                Some(FlushAnswer::Refused)
+            } else if standby {
+                Some(FlushAnswer::Standby)
+            } else {
+                (now >= flush.by).then_some(FlushAnswer::TimedOut)
+            }
+        })?;
+        self.update_deadline(now);
+        Some(answer)
+    }
+
+    /// The nearest time by which everything shall be stored may have changed.
+    fn update_deadline(&mut self, now: Instant) {
+        let by = earlier(self.flushes.next_by(), self.stop_at);
         if by != self.deadline.map(|deadline| deadline.at) {
             self.deadline = by.map(|at| {
                 let left = at.saturating_duration_since(now);
@@ -286,7 +376,8 @@ impl Schedule {
             self.stop_at = Some(by);
             // What somebody else overwrote is no longer our business.
             self.verifying = None;
-            self.expedite(now, by);
+            self.expedite = true;
+            self.update_deadline(now);
         }
     }
 
@@ -294,13 +385,14 @@ impl Schedule {
         self.stop_at.is_some()
     }
 
-    /// A refresh is due at this time.
-    pub(super) fn refresh_at(&mut self, at: Instant) {
-        self.refresh_at = Some(at);
-    }
-
-    pub(super) fn has_refresh(&self) -> bool {
-        self.refresh_at.is_some() || self.is_refreshing()
+    fn plan_refresh(&mut self, now: Instant) {
+        if let Some(Refresh { interval, jitter }) = self.refresh
+            && self.has_begun()
+            && self.refresh_at.is_none()
+            && !self.is_refreshing()
+        {
+            self.refresh_at = Some(now + jitter(interval));
+        }
     }
 
     /// A read or a write of the newest revision begins.
@@ -389,349 +481,5 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    fn ms(millis: u64) -> Duration {
-        Duration::from_millis(millis)
-    }
-
-    /// A schedule whose picture and store agree, with its first write at `t0`.
-    fn settled() -> (Schedule, Instant) {
-        let t0 = Instant::now();
-        let mut schedule = Schedule::new(INTERVAL);
-        schedule.changed();
-        assert_eq!(schedule.decide(t0), Step::Read);
-        schedule.begin(t0, false);
-        schedule.read_done();
-        write(&mut schedule, t0);
-        (schedule, t0)
-    }
-
-    fn write(schedule: &mut Schedule, now: Instant) {
-        assert_eq!(schedule.decide(now), Step::Write);
-        schedule.begin(now, true);
-        schedule.write_done();
-    }
-
-    fn fail(schedule: &mut Schedule, now: Instant, retry: Retry, pause: Duration) {
-        let step = schedule.decide(now);
-        assert!(matches!(step, Step::Read | Step::Write), "{step:?}");
-        schedule.begin(now, step == Step::Write);
-        schedule.failed(now, retry, pause);
-    }
-
-    #[test]
-    fn nothing_to_say_waits_for_ever() {
-        let mut fresh = Schedule::new(INTERVAL);
-        assert_eq!(fresh.decide(Instant::now()), Step::Wait(None));
-        let (mut schedule, t0) = settled();
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(None));
-    }
-
-    #[test]
-    fn first_change_after_a_quiet_time_is_written_at_once_and_the_next_waits_for_the_interval() {
-        let (mut schedule, t0) = settled();
-        let quiet = t0 + INTERVAL * 5;
-        schedule.changed();
-        write(&mut schedule, quiet);
-        schedule.changed();
-        assert_eq!(schedule.decide(quiet + ms(1)), Step::Wait(Some(quiet + INTERVAL)));
-        assert_eq!(schedule.decide(quiet + INTERVAL), Step::Write);
-    }
-
-    #[test]
-    fn write_in_flight_waits_without_a_timer() {
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        let later = t0 + INTERVAL;
-        schedule.begin(later, true);
-        schedule.changed();
-        assert_eq!(schedule.decide(later + INTERVAL), Step::Wait(None));
-        schedule.write_done();
-        assert!(!schedule.is_clean(), "what came during the write is still to be written");
-    }
-
-    #[test]
-    fn conflict_reads_again_after_its_pause_whatever_the_pace() {
-        let (mut schedule, t0) = settled();
-        let now = t0 + INTERVAL;
-        schedule.changed();
-        fail(&mut schedule, now, Retry::Conflict, ms(20));
-        assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(20))));
-        assert_eq!(schedule.decide(now + ms(20)), Step::Read);
-        schedule.begin(now + ms(20), false);
-        schedule.read_done();
-        assert_eq!(schedule.decide(now + ms(20)), Step::Write);
-    }
-
-    #[test]
-    fn passing_fault_reads_again_after_back_off_and_pace() {
-        let (mut schedule, t0) = settled();
-        let now = t0 + INTERVAL;
-        schedule.changed();
-        fail(&mut schedule, now, Retry::Transient, ms(300));
-        assert_eq!(schedule.decide(now), Step::Wait(Some(now + INTERVAL)));
-        assert_eq!(schedule.decide(now + INTERVAL), Step::Read, "it is in doubt what is stored");
-    }
-
-    #[test]
-    fn refused_content_is_not_repeated_until_it_changes() {
-        let (mut schedule, t0) = settled();
-        let now = t0 + INTERVAL;
-        schedule.changed();
-        fail(&mut schedule, now, Retry::Refused, Duration::ZERO);
-        schedule.refresh_at(now + INTERVAL);
-        assert!(schedule.is_refused());
-        assert_eq!(schedule.decide(now + INTERVAL * 9), Step::Wait(None));
-        schedule.changed();
-        assert_eq!(schedule.decide(now + INTERVAL * 9), Step::Write);
-    }
-
-    #[test]
-    fn content_that_a_refresh_finds_refused_is_not_repeated_by_the_next() {
-        let (mut schedule, t0) = settled();
-        schedule.refresh_at(t0 + INTERVAL);
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Read);
-        schedule.begin(t0 + INTERVAL, false);
-        schedule.read_done();
-        fail(&mut schedule, t0 + INTERVAL, Retry::Refused, Duration::ZERO);
-        schedule.refresh_at(t0 + INTERVAL * 2);
-        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Wait(None));
-        schedule.changed();
-        assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Write);
-    }
-
-    #[test]
-    fn refresh_reads_and_compares_though_nothing_changed() {
-        let (mut schedule, t0) = settled();
-        let due = t0 + ms(30_000);
-        schedule.refresh_at(due);
-        assert_eq!(schedule.decide(t0), Step::Wait(Some(due)));
-        assert_eq!(schedule.decide(due), Step::Read);
-        schedule.begin(due, false);
-        schedule.read_done();
-        assert!(schedule.is_refreshing());
-        assert_eq!(schedule.decide(due), Step::Write);
-        schedule.verified();
-        assert_eq!(schedule.decide(due), Step::Wait(None));
-    }
-
-    #[test]
-    fn hurry_skips_pace_and_back_off_once() {
-        let (mut schedule, t0) = settled();
-        let by = t0 + ms(5000);
-        schedule.changed();
-        schedule.expedite(t0, by);
-        assert_eq!(schedule.decide(t0), Step::Write, "the pace is skipped");
-        fail(&mut schedule, t0, Retry::Transient, ms(2000));
-        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + ms(2000))), "but only once");
-        schedule.expedite(t0, by);
-        assert_eq!(schedule.decide(t0), Step::Read, "the back-off is skipped");
-    }
-
-    #[test]
-    fn hurry_during_a_write_is_not_used_up_by_that_write() {
-        let (mut schedule, t0) = settled();
-        let now = t0 + INTERVAL;
-        schedule.changed();
-        schedule.begin(now, true);
-        schedule.expedite(now, now + ms(5000));
-        schedule.failed(now, Retry::Transient, ms(2000));
-        assert_eq!(schedule.decide(now), Step::Read);
-    }
-
-    #[test]
-    fn hurry_during_a_hurried_write_is_for_the_next_try() {
-        let (mut schedule, t0) = settled();
-        let by = t0 + ms(5000);
-        schedule.changed();
-        schedule.expedite(t0, by);
-        schedule.begin(t0, true);
-        schedule.changed();
-        schedule.expedite(t0, by);
-        schedule.failed(t0, Retry::Transient, ms(2000));
-        assert_eq!(schedule.decide(t0), Step::Read);
-    }
-
-    #[test]
-    fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        schedule.expedite(t0, t0 + ms(5000));
-        schedule.begin(t0, true);
-        schedule.changed();
-        schedule.write_done();
-        schedule.set_deadline(t0, None);
-        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
-    }
-
-    #[test]
-    fn hurry_covers_the_read_and_its_write() {
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        fail(&mut schedule, t0 + INTERVAL, Retry::Transient, ms(20));
-        let now = t0 + INTERVAL + ms(10);
-        schedule.expedite(now, now + ms(5000));
-        assert_eq!(schedule.decide(now), Step::Read);
-        schedule.begin(now, false);
-        schedule.read_done();
-        assert_eq!(schedule.decide(now), Step::Write, "the pace is skipped too");
-    }
-
-    #[test]
-    fn pause_that_the_store_asked_for_is_kept_until_just_before_the_deadline() {
-        let (mut schedule, t0) = settled();
-        let now = t0 + INTERVAL;
-        schedule.changed();
-        fail(&mut schedule, now, Retry::After(ms(60_000)), ms(60_000));
-        schedule.stop(now, now + ms(5000));
-        assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(4000))));
-        assert_eq!(schedule.decide(now + ms(4000)), Step::Write);
-        fail(&mut schedule, now + ms(4000), Retry::After(ms(60_000)), ms(60_000));
-        assert_eq!(schedule.decide(now + ms(4000)), Step::Wait(Some(now + ms(5000))), "it was the last chance");
-        assert_eq!(schedule.decide(now + ms(5000)), Step::Stop);
-    }
-
-    #[test]
-    fn stop_ends_at_once_when_all_is_stored_or_refused() {
-        let (mut schedule, t0) = settled();
-        schedule.stop(t0, t0 + ms(5000));
-        assert_eq!(schedule.decide(t0), Step::Stop);
-
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        fail(&mut schedule, t0 + INTERVAL, Retry::Refused, Duration::ZERO);
-        schedule.stop(t0 + INTERVAL, t0 + ms(9000));
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Stop);
-    }
-
-    #[test]
-    fn stop_during_a_hanging_write_ends_at_the_deadline() {
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        let now = t0 + INTERVAL;
-        schedule.begin(now, true);
-        schedule.stop(now, now + ms(5000));
-        assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(5000))));
-        assert_eq!(schedule.decide(now + ms(5000)), Step::Stop);
-    }
-
-    /// A schedule that holds writes back for ten intervals, with one change.
-    fn held() -> (Schedule, Instant) {
-        let t0 = Instant::now();
-        let mut schedule = Schedule::new(INTERVAL);
-        schedule.hold(t0 + INTERVAL * 10);
-        schedule.changed();
-        assert_eq!(schedule.decide(t0), Step::Read, "what is stored is found out meanwhile");
-        schedule.begin(t0, false);
-        schedule.read_done();
-        (schedule, t0)
-    }
-
-    #[test]
-    fn hold_writes_nothing_until_it_is_released_or_over() {
-        let (mut schedule, t0) = held();
-        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL * 10)));
-        schedule.changed();
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
-        assert!(schedule.release());
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Write);
-
-        let (mut schedule, t0) = held();
-        assert_eq!(schedule.decide(t0 + INTERVAL * 10), Step::Write);
-    }
-
-    #[test]
-    fn hold_lets_one_announcement_through() {
-        let (mut schedule, t0) = held();
-        schedule.announce();
-        write(&mut schedule, t0);
-        schedule.changed();
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
-    }
-
-    #[test]
-    fn hold_ends_at_once_when_told_to_stop() {
-        let (mut schedule, t0) = held();
-        schedule.stop(t0, t0 + INTERVAL);
-        assert_eq!(schedule.decide(t0), Step::Stop);
-        assert!(!schedule.is_clean(), "what was held back is not stored");
-    }
-
-    #[test]
-    fn look_reads_and_compares_once() {
-        let (mut schedule, t0) = settled();
-        schedule.look_at(t0 + INTERVAL * 10);
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
-        let now = t0 + INTERVAL * 10;
-        assert_eq!(schedule.decide(now), Step::Read);
-        schedule.begin(now, false);
-        schedule.read_done();
-        assert_eq!(schedule.decide(now), Step::Write);
-        assert!(!schedule.is_refreshing(), "times are no difference");
-        schedule.verified();
-        assert_eq!(schedule.decide(now), Step::Wait(None));
-    }
-
-    #[test]
-    fn standby_starts_nothing_and_ends_at_once_when_told_to() {
-        let (mut schedule, t0) = settled();
-        schedule.set_leadership_state(LeadershipState::Standby);
-        schedule.refresh_at(t0);
-        schedule.changed();
-        assert_eq!(schedule.decide(t0 + INTERVAL * 9), Step::Wait(None));
-        schedule.stop(t0, t0 + INTERVAL);
-        assert_eq!(schedule.decide(t0), Step::Stop);
-    }
-
-    #[test]
-    fn undecided_starts_nothing_and_ends_when_its_time_is_over() {
-        let (mut schedule, t0) = settled();
-        schedule.set_leadership_state(LeadershipState::Undecided);
-        schedule.changed();
-        schedule.stop(t0, t0 + INTERVAL);
-        assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL)));
-        assert_eq!(schedule.decide(t0 + INTERVAL), Step::Stop);
-    }
-
-    #[test]
-    fn undecided_ends_at_once_where_nothing_is_to_be_stored() {
-        let nothing_said = Schedule::new(INTERVAL);
-        let (all_stored, _) = settled();
-        let (mut refused, t0) = settled();
-        refused.changed();
-        fail(&mut refused, t0 + INTERVAL, Retry::Refused, INTERVAL);
-        let mut held = Schedule::new(INTERVAL);
-        held.hold(t0 + INTERVAL * 100);
-        held.changed();
-        for mut schedule in [nothing_said, all_stored, refused, held] {
-            schedule.set_leadership_state(LeadershipState::Undecided);
-            let now = t0 + INTERVAL * 2;
-            schedule.stop(now, now + INTERVAL * 5);
-            assert_eq!(schedule.decide(now), Step::Stop, "{schedule:?}");
-        }
-    }
-
-    #[test]
-    fn winner_reads_and_compares_though_nothing_changed_and_whatever_the_pause() {
-        let (mut schedule, t0) = settled();
-        schedule.changed();
-        fail(&mut schedule, t0 + INTERVAL, Retry::Blocked, ms(60_000));
-        schedule.set_leadership_state(LeadershipState::Standby);
-        let now = t0 + INTERVAL * 2;
-        schedule.set_leadership_state(LeadershipState::Leading);
-        assert_eq!(schedule.decide(now), Step::Read);
-        schedule.begin(now, false);
-        schedule.read_done();
-        assert!(schedule.is_refreshing());
-        write(&mut schedule, now);
-        assert_eq!(schedule.decide(now), Step::Wait(None));
     }
 }

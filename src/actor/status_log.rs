@@ -65,8 +65,14 @@ impl Trouble {
     }
 }
 
-pub(super) fn not_closed(error: &SinkError) {
-    warn!(error = error.chain(), "store not closed");
+/// A read or write that ended with the right to write.
+pub(super) fn cut_short(error: &SinkError) {
+    debug!(error = error.chain(), "this replica does not lead");
+}
+
+/// The end of the election or of a listener took longer than it may.
+pub(super) fn not_closed(grace: Duration) {
+    warn!("not all was handed over within {grace:?}: a Lease runs out by itself, and Events may be missing");
 }
 
 impl StatusLog {
@@ -80,11 +86,6 @@ impl StatusLog {
         } else {
             debug!(attempt, ?lasting, next_try_in = ?pause, error, "status not stored");
         }
-    }
-
-    /// A read or write that ended with the right to write.
-    pub(super) fn cut_short(error: &SinkError) {
-        debug!(error = error.chain(), "this replica does not lead");
     }
 
     pub(super) fn stored(&mut self, now: Instant) {

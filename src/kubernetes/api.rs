@@ -1,6 +1,8 @@
 //! What all who ask the API server share: which resource they mean, where an
 //! object is, in what form bodies go and come, and how an object can be read.
 
+use tracing::Span;
+
 /// The group of ToolHive's CRDs.
 pub(super) const GROUP: &str = "toolhive.stacklok.dev";
 /// The version in which they are stored.
@@ -32,10 +34,20 @@ pub(super) struct ObjectPath {
 }
 
 impl ObjectPath {
+    /// The span in which what concerns the object is logged.
+    pub(super) fn span(&self) -> Span {
+        vmcp_span(&self.namespace, &self.name)
+    }
+
     pub(super) fn uri(&self, subresource: &str, query: &str) -> String {
         let ObjectPath { group, version, namespace, name } = self;
         format!("/apis/{group}/{version}/namespaces/{namespace}/{PLURAL}/{name}{subresource}{query}")
     }
+}
+
+/// At the highest level, so that a filter for warnings keeps its fields.
+pub(super) fn vmcp_span(namespace: &str, name: &str) -> Span {
+    tracing::error_span!("vmcp", vmcp = name, namespace)
 }
 
 /// How the object can be read, the cheapest right first.

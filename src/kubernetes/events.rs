@@ -12,7 +12,11 @@ mod limit;
 mod notes;
 mod publisher;
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kube::Client;
 use kube::runtime::events::Reporter;
 use tokio::sync::mpsc;
@@ -21,20 +25,18 @@ use tracing::Instrument as _;
 
 use self::changes::Known;
 use self::publisher::{Batch, Publisher};
-use super::api::{KIND, ObjectPath};
-use super::observed::ObservedObject;
-use crate::error::{Retry, SinkError};
-use crate::leadership::Leadership;
-use crate::status::Status;
+use super::api::FIELD_MANAGER;
+use super::identity::ObjectIdentity;
+use crate::leadership::LeadershipState;
+use crate::listener::{StoredChange, StoredListener};
 
 /// How many writes may wait for their Events to be sent.
 const QUEUE: usize = 64;
 /// The API server refuses a longer name of an instance.
 const MAX_INSTANCE: usize = 128;
-const CONTROLLER: &str = "vmcp-status";
 
 /// How Kubernetes Events are made: see
-/// [`KubernetesSink::with_events`](crate::KubernetesSink::with_events).
+/// [`KubernetesEvents::new`].
 ///
 /// The default names this process `vmcp-status`; replicas want a name each, as
 /// [`from_env`](EventOptions::from_env) gives them.
@@ -48,7 +50,7 @@ impl EventOptions {
     /// this process among its replicas.
     pub fn from_env() -> Self {
         // This asks for the name of the host.
-        let host = Reporter::from(CONTROLLER).instance.unwrap_or_default();
+        let host = Reporter::from(FIELD_MANAGER).instance.unwrap_or_default();
         let pod = std::env::var("POD_NAME").unwrap_or_default();
         EventOptions::default().instance(&host).instance(&pod)
     }
@@ -67,82 +69,85 @@ impl EventOptions {
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { instance: CONTROLLER.into() }
+        EventOptions { instance: FIELD_MANAGER.into() }
     }
 }
 
-/// What the sink holds of it.
-pub(super) struct Events {
+/// Tells as Kubernetes Events what a reporter's writes change: the phase, and
+/// backends that come, go, fail or recover. `kubectl describe` shows them.
+///
+/// A [`StoredListener`], so it works beside any sink. The Events are best
+/// effort, and no write waits for one: repeats are merged into one Event, a
+/// backend that flaps is told of ten times and then once in five minutes, and
+/// what the API server does not take is dropped. Where the role does not allow
+/// them, the log says so once and there are none.
+///
+/// ```no_run
+/// use vmcp_status::{EventOptions, KubernetesEvents, KubernetesSink, Reporter, connect};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = connect(None, None).await?;
+/// let sink = KubernetesSink::new(client.clone(), "my-namespace", "my-vmcp")?;
+/// let events = KubernetesEvents::new(client, sink.identity(), EventOptions::from_env());
+/// let (handle, reporter) = Reporter::builder(sink).on_stored(events).start();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Required rights
+///
+/// `create` and `patch` on `events` of the group `events.k8s.io`.
+pub struct KubernetesEvents {
     client: Client,
     reporter: Reporter,
+    regarding: ObjectIdentity,
     known: Known,
-    /// The write whose outcome is not known.
-    attempt: Option<Attempt>,
+    leads: Arc<AtomicBool>,
     queue: Option<mpsc::Sender<Batch>>,
     /// The publisher, from the first Event on. Dropping ends it.
     tasks: JoinSet<()>,
     dropped: usize,
 }
 
-struct Attempt {
-    regarding: ObjectReference,
-    leadership: Option<Leadership>,
-    before: Option<Status>,
-    after: Status,
-}
-
-impl Events {
-    pub(super) fn new(client: Client, options: EventOptions) -> Self {
-        let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(options.instance) };
-        Events {
+impl KubernetesEvents {
+    /// Events about this object.
+    pub fn new(client: Client, regarding: ObjectIdentity, options: EventOptions) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: Some(options.instance) };
+        KubernetesEvents {
             client,
             reporter,
+            regarding,
             known: Known::default(),
-            attempt: None,
+            leads: Arc::new(AtomicBool::new(true)),
             queue: None,
             tasks: JoinSet::new(),
             dropped: 0,
         }
     }
 
-    /// A write begins. It may end with an answer or without one.
-    pub(super) fn writing(
-        &mut self,
-        object: &ObjectPath,
-        seen: &ObservedObject,
-        status: &Status,
-        leadership: Option<Leadership>,
-    ) {
-        let regarding = regarding(object, seen.uid());
-        self.attempt = Some(Attempt { regarding, leadership, before: seen.reported(), after: status.clone() });
+    fn queue(&mut self) -> &mpsc::Sender<Batch> {
+        let KubernetesEvents { queue, tasks, client, reporter, regarding, leads, .. } = self;
+        queue.get_or_insert_with(|| {
+            let (queue, batches) = mpsc::channel(QUEUE);
+            let publisher = Publisher::new(client.clone(), reporter.clone(), Arc::clone(leads));
+            tasks.spawn(publisher.run(batches).instrument(regarding.span()));
+            queue
+        })
     }
+}
 
-    /// The write has ended with an answer.
-    pub(super) fn wrote(&mut self, error: Option<&SinkError>) {
-        match error.map(SinkError::retry) {
-            None => self.tell(),
-            // Only the next read tells.
-            Some(Retry::Transient) => {}
-            Some(_) => self.attempt = None,
-        }
+impl std::fmt::Debug for KubernetesEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubernetesEvents").field("regarding", &self.regarding).finish_non_exhaustive()
     }
+}
 
-    /// What is stored now. If it is what was written without an answer, then
-    /// that write has succeeded.
-    pub(super) fn read(&mut self, stored: Option<&Status>) {
-        let attempted = self.attempt.as_ref().map(|attempt| &attempt.after);
-        if attempted.zip(stored).is_some_and(|(attempted, stored)| attempted.eq_ignoring_times(stored)) {
-            self.tell();
-        } else {
-            self.attempt = None;
-        }
-    }
-
-    fn tell(&mut self) {
-        let Some(Attempt { regarding, leadership, before, after }) = self.attempt.take() else { return };
-        let changes = self.known.changes(before.as_ref(), &after);
+impl StoredListener for KubernetesEvents {
+    fn stored(&mut self, change: StoredChange<'_>) {
+        let changes = self.known.changes(change);
         let count = changes.len();
-        if count > 0 && self.queue().try_send(Batch { regarding, leadership, changes }).is_err() {
+        let regarding = self.regarding.reference();
+        if count > 0 && self.queue().try_send(Batch { regarding, changes }).is_err() {
             self.dropped += count;
             tracing::debug!(
                 dropped = self.dropped,
@@ -151,32 +156,14 @@ impl Events {
         }
     }
 
-    fn queue(&mut self) -> &mpsc::Sender<Batch> {
-        let Events { queue, tasks, client, reporter, .. } = self;
-        queue.get_or_insert_with(|| {
-            let (queue, batches) = mpsc::channel(QUEUE);
-            let publisher = Publisher::new(client.clone(), reporter.clone());
-            tasks.spawn(publisher.run(batches).in_current_span());
-            queue
-        })
+    fn leadership_changed(&mut self, state: LeadershipState) {
+        self.leads.store(state.may_write(), Ordering::Relaxed);
     }
 
     /// Waits until what is in the queue has been sent.
-    pub(super) async fn close(&mut self) {
+    fn close(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.queue = None;
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-fn regarding(object: &ObjectPath, uid: Option<&str>) -> ObjectReference {
-    let ObjectPath { group, version, namespace, name } = object;
-    ObjectReference {
-        api_version: Some(format!("{group}/{version}")),
-        kind: Some(KIND.into()),
-        namespace: Some(namespace.clone()),
-        name: Some(name.clone()),
-        uid: uid.map(String::from),
-        ..ObjectReference::default()
+        Box::pin(async { while self.tasks.join_next().await.is_some() {} })
     }
 }
 
@@ -186,6 +173,6 @@ mod tests {
 
     #[test]
     fn default_options_are_the_same_wherever_the_process_runs() {
-        assert_eq!(EventOptions::default().instance, CONTROLLER);
+        assert_eq!(EventOptions::default().instance, FIELD_MANAGER);
     }
 }

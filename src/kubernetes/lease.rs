@@ -9,7 +9,6 @@ mod elector;
 mod record;
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -18,13 +17,14 @@ use tokio::select;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
 use self::api::LeaseApi;
 use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
+use super::api::{FIELD_MANAGER, vmcp_span};
 use super::name::{NameError, check_name};
 use crate::backoff::jittered;
-use crate::leadership::{Leadership, LeadershipSender};
+use crate::leadership::{Election, Leadership, LeadershipSender};
 use crate::log_throttle::LogThrottle;
 
 /// How replicas of one vMCP elect the one that writes.
@@ -62,82 +62,99 @@ impl Default for ElectionOptions {
     }
 }
 
-/// One replica's part in an election. Begins when somebody first asks who
-/// leads.
-pub(super) struct Election {
-    client: Client,
-    namespace: String,
-    lease: String,
-    identity: String,
-    timing: ElectionTiming,
-    running: OnceLock<Running>,
-}
-
-struct Running {
+/// The part of this process in the election of the one replica that writes, by
+/// a Lease of `coordination.k8s.io`.
+///
+/// Started by name, handed to the reporter, which writes only while this
+/// process leads, whatever the sink, and [releases](Election::release) the Lease
+/// after its last write, so that another replica leads at once. One that is
+/// dropped without that lets its Lease run out.
+///
+/// Without the rights on Leases, or on a server that has none, there is no
+/// election and every replica writes; the log says so once, and rights that come
+/// later are noticed within about a minute.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use vmcp_status::{ElectionOptions, KubernetesSink, LeaseElection, Reporter, connect};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = connect(None, None).await?;
+/// let options = ElectionOptions { lease_duration: Duration::from_secs(30), ..ElectionOptions::default() };
+/// let election = LeaseElection::start(client.clone(), "my-namespace", "my-vmcp", options)?;
+/// let sink = KubernetesSink::new(client, "my-namespace", "my-vmcp")?;
+/// let (handle, reporter) = Reporter::builder(sink).leadership(election).start();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Required rights
+///
+/// `get`, `create` and `update` on `leases` of `coordination.k8s.io`.
+#[derive(Debug)]
+pub struct LeaseElection {
     leadership: Leadership,
-    leave: CancellationToken,
-    task: JoinHandle<()>,
+    stop: CancellationToken,
+    task: AbortOnDrop,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Election {
-    pub(super) fn new(
-        client: Client,
-        namespace: &str,
-        object: &str,
-        options: ElectionOptions,
-    ) -> Result<Self, NameError> {
-        let lease = options.lease_name.unwrap_or_else(|| format!("vmcp-status-{object}"));
-        Ok(Election {
+impl LeaseElection {
+    /// Takes part in the election among the replicas of this vMCP, from now on,
+    /// in a task of its own. The client must not repeat requests by itself: see
+    /// [`connect`](crate::connect()).
+    ///
+    /// # Errors
+    ///
+    /// When the namespace or the name of the Lease cannot be that of an object.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(client: Client, namespace: &str, vmcp: &str, options: ElectionOptions) -> Result<Self, NameError> {
+        let lease = options.lease_name.unwrap_or_else(|| format!("{FIELD_MANAGER}-{vmcp}"));
+        let lease = check_name("lease name", &lease)?;
+        let identity = unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host));
+        let timing = ElectionTiming::of(options.lease_duration);
+        let api = LeaseApi {
             client,
-            namespace: namespace.to_owned(),
-            lease: check_name("lease name", &lease)?,
-            identity: unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host)),
-            timing: ElectionTiming::of(options.lease_duration),
-            running: OnceLock::new(),
-        })
-    }
-
-    /// Who leads. The first call spawns a task, in this span.
-    pub(super) fn leadership(&self, span: impl FnOnce() -> Span) -> &Leadership {
-        let running = self.running.get_or_init(|| {
-            let (switch, leadership) = Leadership::new();
-            let leave = CancellationToken::new();
-            let api = LeaseApi {
-                client: self.client.clone(),
-                namespace: self.namespace.clone(),
-                name: self.lease.clone(),
-                timeout: self.timing.request,
-            };
-            let Election { lease, identity, timing, .. } = self;
-            let elector = LeaderElector::new(lease.clone(), identity.clone(), *timing, jittered, Instant::now());
-            let election_log =
-                ElectionLog { lease: lease.clone(), identity: identity.clone(), told: Told::Nothing, unknown: None };
-            let task = tokio::spawn(stand(elector, api, switch, election_log, leave.clone()).instrument(span()));
-            Running { leadership, leave, task }
-        });
-        &running.leadership
-    }
-
-    /// Stops to lead, and lets another replica lead at once. Ends when the
-    /// lease is handed over, however long that takes.
-    pub(super) async fn release(&mut self) {
-        if let Some(Running { leave, task, .. }) = self.running.get_mut()
-            && !task.is_finished()
-        {
-            leave.cancel();
-            // Its panic has been printed; the lease runs out by itself.
-            let _ = task.await;
-        }
+            namespace: check_name("namespace", namespace)?,
+            name: lease.clone(),
+            timeout: timing.request,
+        };
+        let (sender, leadership) = Leadership::new();
+        let stop = CancellationToken::new();
+        let elector = LeaderElector::new(lease.clone(), identity.clone(), timing, jittered, Instant::now());
+        let log = ElectionLog { lease, identity, told: Told::Nothing, unknown: None };
+        let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
+        Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
     }
 }
 
-/// What a replica is called where nobody has said it.
+impl Election for LeaseElection {
+    fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Stops to lead, and lets another replica lead at once. Ends when the Lease
+    /// is handed over, however long that takes.
+    async fn release(mut self) {
+        self.stop.cancel();
+        // Its panic has been printed; the Lease runs out by itself.
+        let _ = (&mut self.task.0).await;
+    }
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The name of a replica where the options have none.
 fn host() -> String {
     let variables = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let file = || std::fs::read_to_string("/etc/hostname").ok();
@@ -152,29 +169,30 @@ fn unique(name: String) -> String {
     format!("{name}_{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// Takes part until told to leave.
-async fn stand(
+/// Takes part in the election until `leave` is cancelled and the Lease is handed
+/// over.
+async fn run(
     mut elector: LeaderElector,
     api: LeaseApi,
-    switch: LeadershipSender,
-    mut election_log: ElectionLog,
+    sender: LeadershipSender,
+    mut log: ElectionLog,
     leave: CancellationToken,
 ) {
     let mut error = None;
     loop {
         if leave.is_cancelled() {
             elector.leave(Instant::now());
-            switch.undecided();
+            sender.undecided();
         } else {
             let now = Instant::now();
             let verdict = elector.verdict(now);
             match verdict {
-                LeadershipChange::Alone => switch.stand_alone(),
-                LeadershipChange::Undecided => switch.undecided(),
-                LeadershipChange::Leading(until) => switch.lead_until(until),
-                LeadershipChange::Standby(_) => switch.stand_by(),
+                LeadershipChange::Alone => sender.stand_alone(),
+                LeadershipChange::Undecided => sender.undecided(),
+                LeadershipChange::Leading(until) => sender.lead_until(until),
+                LeadershipChange::Standby(_) => sender.stand_by(),
             }
-            election_log.tell(now, verdict, error.as_deref());
+            log.tell(now, verdict, error.as_deref());
         }
         match elector.next(Instant::now(), Utc::now()) {
             Step::Wait(until) => {

@@ -230,13 +230,6 @@ impl ObservedObject {
             && !self.home.removes(&condition.type_)
     }
 
-    /// What a reporter has stored; `None` where none has yet, though others may
-    /// have put something into the status.
-    #[cfg(feature = "events")]
-    pub(super) fn reported(&self) -> Option<Status> {
-        self.status().filter(|_| self.inherited.is_some() || (self.phase.is_some() && self.backend_count.is_some()))
-    }
-
     /// What tells the object from an earlier one of its name.
     pub(super) fn uid(&self) -> Option<&str> {
         self.uid.as_deref()

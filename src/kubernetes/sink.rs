@@ -3,10 +3,7 @@
 //! Reads once, then sends what differs as one JSON Patch on `/status` that is
 //! conditional on the version last seen.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -21,10 +18,7 @@ use tracing::Span;
 use super::api::{self, JSON, JSON_PATCH, MAX_ANSWER, MERGE_PATCH, METADATA, ObjectPath, PLURAL, ReadStrategy, TABLE};
 use super::budget::Budget;
 use super::diff::Patch;
-#[cfg(feature = "events")]
-use super::events::{self, EventOptions};
-use super::lease::Election;
-use super::lease::ElectionOptions;
+use super::identity::ObjectIdentity;
 use super::location::{self, StatusLocation};
 use super::location::{Home, Locator};
 use super::name::{NameError, check_name};
@@ -33,7 +27,6 @@ use super::response::{ApiResponse, Operation};
 use super::takeover;
 use super::takeover::{Takeover, last_writer};
 use crate::error::{Retry, SinkError};
-use crate::leadership::Leadership;
 use crate::sink::{Advice, Location, Sink, WriteOutcome};
 use crate::status::{SizeLimit, Status, json_bytes};
 
@@ -71,11 +64,6 @@ const QUICK_MISMATCHES: u32 = 3;
 /// | `virtualmcpservers/status` | `get`, `patch` |
 /// | `virtualmcpservers` and `virtualmcpservers/status` | `get` and `patch` |
 ///
-/// With Events, also `create` and `patch` on `events` of the group
-/// `events.k8s.io`; without these rights there are none.
-/// With an [election](Self::with_election) also `get`, `create` and `update` on
-/// `leases` of `coordination.k8s.io`.
-///
 /// # Caveats
 ///
 /// An object that was deleted and has come back is noticed at the next change
@@ -99,9 +87,7 @@ pub struct KubernetesSink {
     runtime_to_remove: bool,
     removed_runtime: bool,
     look_again: Option<Duration>,
-    #[cfg(feature = "events")]
-    events: Option<events::Events>,
-    election: Option<Election>,
+    identity: ObjectIdentity,
 }
 
 impl KubernetesSink {
@@ -139,9 +125,11 @@ impl KubernetesSink {
             namespace: check_name("namespace", namespace)?,
             name: check_name("name", name)?,
         };
+        let identity = ObjectIdentity::of(&object);
         Ok(KubernetesSink {
             client,
             object,
+            identity,
             field_manager: Self::FIELD_MANAGER.into(),
             way: None,
             seen: None,
@@ -154,42 +142,7 @@ impl KubernetesSink {
             runtime_to_remove: false,
             removed_runtime: false,
             look_again: None,
-            #[cfg(feature = "events")]
-            events: None,
-            election: None,
         })
-    }
-
-    /// Writes only while this process leads, of all that share a Lease. Whoever
-    /// takes over writes what it has seen itself.
-    ///
-    /// The election begins when the reporter starts, on its tokio runtime. At
-    /// shutdown the Lease is handed over after the last write; a sink that is
-    /// dropped without that lets it run out. Without the rights on Leases, or
-    /// on a server that has none, there is no election and every replica
-    /// writes; the log says so once, and rights that come later are noticed
-    /// within about a minute.
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    ///
-    /// use vmcp_status::{ElectionOptions, KubernetesSink, Reporter, connect};
-    ///
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let options = ElectionOptions { lease_duration: Duration::from_secs(30), ..ElectionOptions::default() };
-    /// let sink = KubernetesSink::new(connect(None, None).await?, "my-namespace", "my-vmcp")?.with_election(options)?;
-    /// let (handle, reporter) = Reporter::builder(sink).start();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When the Lease's name cannot be that of an object.
-    pub fn with_election(mut self, options: ElectionOptions) -> Result<Self, NameError> {
-        let ObjectPath { namespace, name, .. } = &self.object;
-        self.election = Some(Election::new(self.client.clone(), namespace, name, options)?);
-        Ok(self)
     }
 
     /// Another group or version.
@@ -200,6 +153,7 @@ impl KubernetesSink {
     pub fn group_version(mut self, group: &str, version: &str) -> Result<Self, NameError> {
         self.object.group = check_name("group", group)?;
         self.object.version = check_name("version", version)?;
+        self.identity = ObjectIdentity::of(&self.object);
         Ok(self)
     }
 
@@ -230,28 +184,16 @@ impl KubernetesSink {
         Ok(self)
     }
 
-    /// Tells as Kubernetes Events what its writes change: the phase, and
-    /// backends that come, go, fail or recover. `kubectl describe` shows them.
-    ///
-    /// They are best effort, and no write waits for one: repeats are merged
-    /// into one Event, a backend that flaps is told of ten times and then once
-    /// in five minutes, and what the API server does not take is dropped. Where
-    /// the role does not allow them, that is logged once and there are none.
-    ///
-    /// ```no_run
-    /// use vmcp_status::{EventOptions, KubernetesSink, connect};
-    ///
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let sink = KubernetesSink::new(connect(None, None).await?, "my-namespace", "my-vmcp")?
-    ///     .with_events(EventOptions::default().instance("replica-1"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "events")]
-    #[must_use]
-    pub fn with_events(mut self, options: EventOptions) -> Self {
-        self.events = Some(events::Events::new(self.client.clone(), options));
-        self
+    /// Which object this is; its uid is known once it has been read. For
+    /// [Events](crate::KubernetesEvents::new) about it.
+    pub fn identity(&self) -> ObjectIdentity {
+        self.identity.clone()
+    }
+
+    /// A span whose fields name the object, for
+    /// [`ReporterBuilder::span`](crate::ReporterBuilder::span).
+    pub fn span(&self) -> Span {
+        self.object.span()
     }
 
     async fn send(
@@ -272,29 +214,9 @@ impl KubernetesSink {
             let message = format!("cannot {doing} {}: no answer from the API server, is it reachable?", self.display());
             SinkError::new(Retry::Transient, message).caused_by(error)
         };
-        let sent = match doing {
-            Operation::Read(_) | Operation::Ask => self.client.send(request).await,
-            Operation::Write => self.while_leading(self.client.send(request)).await?,
-        };
-        let (head, body) = sent.map_err(|error| failed(error.into()))?.into_parts();
+        let (head, body) = self.client.send(request).await.map_err(|error| failed(error.into()))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
         Ok(ApiResponse::new(head.status, &head.headers, body))
-    }
-
-    /// Goes on only while this process may write. That is looked at right
-    /// before the request and each time it could go on: the process may have
-    /// been stopped while it connected.
-    async fn while_leading<T>(&self, request: impl Future<Output = T>) -> Result<T, SinkError> {
-        let leadership = self.leadership();
-        let mut request = pin!(request);
-        poll_fn(|cx| {
-            if leadership.as_ref().is_none_or(|leadership| leadership.leadership_state().may_write()) {
-                return request.as_mut().poll(cx).map(Ok);
-            }
-            let message = format!("writing {} given up: this replica does not lead any more", self.display());
-            Poll::Ready(Err(SinkError::new(Retry::Conflict, message)))
-        })
-        .await
     }
 
     async fn read_by(&self, way: ReadStrategy) -> Result<ApiResponse, SinkError> {
@@ -491,10 +413,7 @@ impl Sink for KubernetesSink {
             }
         }
         let status = seen.status();
-        #[cfg(feature = "events")]
-        if let Some(events) = &mut self.events {
-            events.read(status.as_ref());
-        }
+        self.identity.set_uid(seen.uid());
         self.seen = Some(Arc::new(seen));
         Ok(status)
     }
@@ -517,10 +436,6 @@ impl Sink for KubernetesSink {
         let Some((patch, after)) = seen.patch_to(status, &self.pruned, remove) else {
             return Ok(WriteOutcome::Unchanged);
         };
-        #[cfg(feature = "events")]
-        if let (leadership, Some(events)) = (Sink::leadership(self), &mut self.events) {
-            events.writing(&self.object, seen, status, leadership);
-        }
         // Whatever comes of it, only an answer tells what is stored then.
         let version = self.send_patch(&patch, status).await;
         self.seen = match &version {
@@ -528,10 +443,6 @@ impl Sink for KubernetesSink {
             Err(error) if error.retry().leaves_doubt() => None,
             Err(_) => self.seen.take(),
         };
-        #[cfg(feature = "events")]
-        if let Some(events) = &mut self.events {
-            events.wrote(version.as_ref().err());
-        }
         version?;
         self.stored();
         Ok(WriteOutcome::Written)
@@ -550,32 +461,6 @@ impl Sink for KubernetesSink {
             look_again: self.look_again,
             location: Some(Location { unfollowed_since: self.takeover.unfollowed_since(), ..self.locator.location() }),
         }
-    }
-
-    fn leadership(&self) -> Option<Leadership> {
-        self.election.as_ref().map(|election| election.leadership(|| self.span()).clone())
-    }
-
-    fn span(&self) -> Span {
-        let ObjectPath { namespace, name, .. } = &self.object;
-        // At the highest level, so that a filter for warnings keeps its fields.
-        tracing::error_span!("vmcp", vmcp = name, namespace)
-    }
-
-    async fn close(&mut self) {
-        let Self { election, .. } = self;
-        let release = async {
-            if let Some(election) = election {
-                election.release().await;
-            }
-        };
-        #[cfg(feature = "events")]
-        let release = futures::future::join(release, async {
-            if let Some(events) = &mut self.events {
-                events.close().await;
-            }
-        });
-        release.await;
     }
 }
 

@@ -1,9 +1,7 @@
 use futures::future::BoxFuture;
-use tracing::Span;
 
 use super::{Advice, Sink, WriteOutcome};
 use crate::error::SinkError;
-use crate::leadership::Leadership;
 use crate::status::{SizeLimit, Status};
 
 /// [`Sink`] with boxed futures, so that one can be chosen at run time and the
@@ -12,10 +10,7 @@ trait DynSink: Send {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>>;
     fn size_limit(&self) -> Option<SizeLimit>;
-    fn leadership(&self) -> Option<Leadership>;
     fn advice(&self) -> Advice;
-    fn span(&self) -> Span;
-    fn close(&mut self) -> BoxFuture<'_, ()>;
 }
 
 impl<S: Sink> DynSink for S {
@@ -31,20 +26,8 @@ impl<S: Sink> DynSink for S {
         Sink::size_limit(self)
     }
 
-    fn leadership(&self) -> Option<Leadership> {
-        Sink::leadership(self)
-    }
-
     fn advice(&self) -> Advice {
         Sink::advice(self)
-    }
-
-    fn span(&self) -> Span {
-        Sink::span(self)
-    }
-
-    fn close(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(Sink::close(self))
     }
 }
 
@@ -89,19 +72,7 @@ impl Sink for AnySink {
         self.0.size_limit()
     }
 
-    fn leadership(&self) -> Option<Leadership> {
-        self.0.leadership()
-    }
-
     fn advice(&self) -> Advice {
         self.0.advice()
-    }
-
-    fn span(&self) -> Span {
-        self.0.span()
-    }
-
-    async fn close(&mut self) {
-        self.0.close().await;
     }
 }

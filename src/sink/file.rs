@@ -296,6 +296,13 @@ impl FileSink {
             Err(lost) => Err(failed("the attempt was lost").caused_by(lost)),
         }
     }
+
+    /// A span whose field names the vMCP, for
+    /// [`ReporterBuilder::span`](crate::ReporterBuilder::span).
+    pub fn span(&self) -> Span {
+        // At the highest level, so that a filter for warnings keeps its fields.
+        tracing::error_span!("vmcp", vmcp = self.file.name)
+    }
 }
 
 impl Sink for FileSink {
@@ -332,11 +339,6 @@ impl Sink for FileSink {
         };
         self.blocking("write", move |file| file.replace(&state)).await?;
         Ok(WriteOutcome::Written)
-    }
-
-    fn span(&self) -> Span {
-        // At the highest level, so that a filter for warnings keeps its fields.
-        tracing::error_span!("vmcp", vmcp = self.file.name)
     }
 }
 

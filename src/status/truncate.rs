@@ -152,17 +152,9 @@ pub(crate) fn json_bytes(value: &impl serde::Serialize) -> usize {
     count.0
 }
 
-/// How the message of a trimmed status ends.
-const NOTE_END: &str = " backends not listed: too large)";
-
+/// How the message of a truncated status ends.
 fn note(missing: usize, total: usize) -> String {
-    format!(" ({missing} of {total}{NOTE_END}")
-}
-
-/// Whether backends were left out of it.
-#[cfg(feature = "events")]
-pub(crate) fn is_truncated(status: &Status) -> bool {
-    status.message.ends_with(NOTE_END)
+    format!(" ({missing} of {total} backends not listed: too large)")
 }
 
 /// Whether it became shorter.

@@ -15,8 +15,8 @@ use leases::{Cluster, Sent};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    DiscoveredBackend, ElectionOptions, KubernetesSink, LeadershipState, Phase, Reporter, ReporterBuilder, Status,
-    StatusHandle,
+    DiscoveredBackend, ElectionOptions, KubernetesSink, LeadershipState, LeaseElection, Phase, Reporter,
+    ReporterBuilder, Status, StatusHandle,
 };
 
 const NAME: &str = "demo";
@@ -54,7 +54,8 @@ impl Replica {
     fn start_with(cluster: &Cluster, who: &'static str, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> Self {
         let options = ElectionOptions { identity: Some(who.into()), ..ElectionOptions::default() };
         let sink = KubernetesSink::new(cluster.client(who), "default", NAME).expect("good names");
-        let (handle, reporter) = set(Reporter::builder(sink.with_election(options).expect("a good name"))).start();
+        let election = LeaseElection::start(cluster.client(who), "default", NAME, options).expect("good names");
+        let (handle, reporter) = set(Reporter::builder(sink).leadership(election)).start();
         Replica { handle, reporter }
     }
 

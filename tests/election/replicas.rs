@@ -1,7 +1,7 @@
 //! Acquire, renew, hand over, take over.
 
 use http::Method;
-use vmcp_status::FlushError;
+use vmcp_status::{Election as _, FlushError};
 
 use super::*;
 
@@ -117,12 +117,11 @@ async fn leader_that_dies_is_replaced_after_the_lease_duration_and_one_look() {
 async fn reporter_that_is_dropped_without_an_end_lets_its_lease_run_out() {
     let cluster = cluster();
     let options = ElectionOptions::default();
-    let sink = KubernetesSink::new(cluster.client("dropped"), "default", NAME).expect("good names");
-    let sink = sink.with_election(options).expect("a good name");
-    let leadership = vmcp_status::Sink::leadership(&sink).expect("there is an election");
+    let election = LeaseElection::start(cluster.client("dropped"), "default", NAME, options).expect("good names");
+    let leadership = election.leadership();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(leadership.leadership_state(), LeadershipState::Leading);
-    drop(sink);
+    drop(election);
     cluster.clear_sent();
     sleep(DURATION).await;
     assert_eq!(
@@ -277,9 +276,9 @@ async fn server_without_leases_has_no_election() {
 async fn name_that_makes_the_lease_too_long_is_an_error_that_says_so() {
     let cluster = cluster();
     let name = "n".repeat(250);
-    let sink = || KubernetesSink::new(cluster.client("one"), "default", &name).expect("a good name");
-    let error = sink().with_election(ElectionOptions::default()).expect_err("too long").to_string();
+    let start = |options| LeaseElection::start(cluster.client("one"), "default", &name, options);
+    let error = start(ElectionOptions::default()).expect_err("too long").to_string();
     assert!(error.contains("lease name") && error.contains("253"), "{error}");
     let named = ElectionOptions { lease_name: Some("mine".into()), ..ElectionOptions::default() };
-    sink().with_election(named).expect("short enough");
+    start(named).expect("short enough");
 }

@@ -16,8 +16,8 @@ use events_api::{Events, Mood, Sent};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, EventOptions, KubernetesSink, Phase, Reporter, ReporterBuilder, Status,
-    StatusHandle,
+    BackendStatus, DiscoveredBackend, EventOptions, KubernetesEvents, KubernetesSink, Phase, Reporter, ReporterBuilder,
+    Status, StatusHandle,
 };
 
 const NAME: &str = "demo";
@@ -38,10 +38,9 @@ impl Cluster {
         Cluster { api, events: Events::default() }
     }
 
-    fn sink(&self, role: Role) -> KubernetesSink {
-        let client = self.events.client(&self.api, role);
-        let options = EventOptions::default().instance("pod-0");
-        KubernetesSink::new(client, NAMESPACE, NAME).expect("good names").with_events(options)
+    /// One that writes to the object, and makes Events about it.
+    fn builder(&self, role: Role) -> ReporterBuilder {
+        builder(self.events.client(&self.api, role), EventOptions::default().instance("pod-0"))
     }
 
     fn start(&self) -> (StatusHandle, Reporter) {
@@ -49,7 +48,7 @@ impl Cluster {
     }
 
     fn start_with(&self, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> (StatusHandle, Reporter) {
-        set(Reporter::builder(self.sink(Role::Least)).derive_phase(true)).start()
+        set(self.builder(Role::Least).derive_phase(true)).start()
     }
 
     /// One that has stored these backends, all ready, and told so.
@@ -71,6 +70,12 @@ impl Cluster {
     fn status(&self) -> Value {
         self.api.object(NAMESPACE, NAME).map(|object| object["status"].clone()).unwrap_or_default()
     }
+}
+
+fn builder(client: kube::Client, options: EventOptions) -> ReporterBuilder {
+    let sink = KubernetesSink::new(client.clone(), NAMESPACE, NAME).expect("good names");
+    let events = KubernetesEvents::new(client, sink.identity(), options);
+    Reporter::builder(sink).on_stored(events)
 }
 
 fn is(name: impl Into<String>, status: BackendStatus) -> DiscoveredBackend {

@@ -18,8 +18,7 @@ fn events(server: &RealCluster) -> KubeApi<DynamicObject> {
 }
 
 fn reporter(client: kube::Client) -> (StatusHandle, Reporter) {
-    let sink = KubernetesSink::new(client, NAMESPACE, NAME).expect("good names");
-    let builder = Reporter::builder(sink.with_events(EventOptions::default())).derive_phase(true);
+    let builder = builder(client, EventOptions::default()).derive_phase(true);
     builder.write_interval(Duration::from_millis(10)).start()
 }
 

@@ -19,8 +19,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, Sink, SinkError,
-    SizeLimit, Status, StatusHandle, StatusMetrics, WriteOutcome,
+    BackendStatus, DiscoveredBackend, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, SizeLimit, Status,
+    StatusHandle, StatusMetrics,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -54,22 +54,5 @@ fn scraped(handle: &StatusHandle) -> Scrape {
 async fn settle() {
     for _ in 0..50 {
         yield_now().await;
-    }
-}
-
-/// A store that one of several replicas writes to.
-struct Shared(Store, Leadership);
-
-impl Sink for Shared {
-    async fn read(&mut self) -> Result<Option<Status>, SinkError> {
-        self.0.read().await
-    }
-
-    async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
-        self.0.write(status).await
-    }
-
-    fn leadership(&self) -> Option<Leadership> {
-        Some(self.1.clone())
     }
 }

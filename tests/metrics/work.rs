@@ -152,7 +152,7 @@ async fn leader_is_who_may_write_and_standby_has_nothing_pending() {
     let store = Store::default();
     store.state().always = Some(Fate::Fails(Retry::Transient));
     let (switch, leadership) = Leadership::new();
-    let (handle, _reporter) = Reporter::builder(Shared(store, leadership)).start();
+    let (handle, _reporter) = Reporter::builder(store).leadership(leadership).start();
     let registry = registry_of(&handle, MetricsOptions::default());
     let look = || {
         let scrape = scrape(&registry);

@@ -10,8 +10,8 @@ use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::http::Readiness;
 use vmcp_status::{
-    AnySink, ElectionOptions, EventOptions, FileSink, KubernetesSink, Mode, Outcome, Reporter, ReporterBuilder,
-    StateFile, StateFileError, StatusLocation, connect,
+    ElectionOptions, EventOptions, FileSink, KubernetesEvents, KubernetesSink, LeaseElection, Mode, Outcome, Reporter,
+    ReporterBuilder, StateFile, StateFileError, StatusLocation, connect,
 };
 
 use crate::global::{Failure, Global, say};
@@ -202,7 +202,7 @@ impl TargetArgs {
         let target = self.target(configured)?;
         let refresh = self.refresh.unwrap_or(target.refresh());
         let refresh = Some(refresh).filter(|refresh| !refresh.is_zero());
-        let sink = match target {
+        let builder = match target {
             Target::File { .. } if self.leader_elect => {
                 let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
                 return Err(format!("leaders are elected in a cluster only: {advice}").into());
@@ -210,28 +210,32 @@ impl TargetArgs {
             Target::File { name } => {
                 let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
-                AnySink::new(sink)
+                let span = sink.span();
+                Reporter::builder(sink).span(span)
             }
             Target::Kubernetes { name, .. } => {
                 let Cluster { client, namespace, .. } = self.cluster(configured).await?;
-                let (group, version) = group_version(&self.api_version)?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
-                let mut sink = KubernetesSink::new(client, &namespace, &name)?
-                    .group_version(group, version)?
-                    .location(self.location.location());
-                if self.events {
-                    sink = sink.with_events(EventOptions::from_env());
-                }
-                if self.leader_elect {
-                    sink = sink.with_election(self.election())?;
-                }
-                AnySink::new(sink)
+                self.reporter_to(client, &namespace, &name)?
             }
         };
-        Ok(Reporter::builder(sink)
-            .write_interval(self.write_interval)
-            .periodic_interval(refresh)
-            .shutdown_grace(self.shutdown_grace))
+        Ok(builder.write_interval(self.write_interval).periodic_interval(refresh).shutdown_grace(self.shutdown_grace))
+    }
+
+    fn reporter_to(&self, client: Client, namespace: &str, name: &str) -> Result<ReporterBuilder, Failure> {
+        let (group, version) = group_version(&self.api_version)?;
+        let sink = KubernetesSink::new(client.clone(), namespace, name)?
+            .group_version(group, version)?
+            .location(self.location.location());
+        let (identity, span) = (sink.identity(), sink.span());
+        let mut builder = Reporter::builder(sink).span(span);
+        if self.events {
+            builder = builder.on_stored(KubernetesEvents::new(client.clone(), identity, EventOptions::from_env()));
+        }
+        if self.leader_elect {
+            builder = builder.leadership(LeaseElection::start(client, namespace, name, self.election())?);
+        }
+        Ok(builder)
     }
 }
 

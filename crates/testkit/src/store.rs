@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vmcp_status::{Advice, Leadership, Retry, Sink, SinkError, SizeLimit, Status, WriteOutcome};
+use vmcp_status::{Advice, Retry, Sink, SinkError, SizeLimit, Status, WriteOutcome};
 
 /// What happens to one write.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +36,8 @@ pub struct State {
     pub read_fails: Option<Retry>,
     pub latency: Duration,
     pub limit: Option<SizeLimit>,
-    pub leadership: Option<Leadership>,
     /// What it tells beside what is stored. A look is asked for once.
     pub advice: Advice,
-    /// When it was closed, and how many writes had been tried by then.
-    pub closed: Vec<(Instant, usize)>,
-    pub close_hangs: bool,
 }
 
 /// A handle on the store for the test, and the sink for the reporter.
@@ -150,21 +146,5 @@ impl Sink for Store {
         let advice = state.advice.clone();
         state.advice.look_again = None;
         advice
-    }
-
-    fn leadership(&self) -> Option<Leadership> {
-        self.state().leadership.clone()
-    }
-
-    async fn close(&mut self) {
-        let hangs = {
-            let mut state = self.state();
-            let attempts = state.attempts.len();
-            state.closed.push((Instant::now(), attempts));
-            state.close_hangs
-        };
-        if hangs {
-            std::future::pending::<()>().await;
-        }
     }
 }

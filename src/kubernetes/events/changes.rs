@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::notes::{cut, name, one_line};
-use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, is_truncated, reason};
+use crate::listener::StoredChange;
+use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, reason};
 
 /// More backends than this with one reason are one Event.
 const MOST_SINGLE: usize = 5;
@@ -95,7 +96,7 @@ pub(super) struct Known(HashMap<String, BackendStatus>);
 impl Known {
     /// What differs between what was stored and what is. Without anything
     /// stored before: the phase, and the backends in one.
-    pub(super) fn changes(&mut self, before: Option<&Status>, after: &Status) -> Vec<Change> {
+    pub(super) fn changes(&mut self, StoredChange { before, after, complete }: StoredChange<'_>) -> Vec<Change> {
         let mut changes = Vec::new();
         if before.is_none_or(|before| before.phase != after.phase) {
             changes.push(phase(after));
@@ -106,7 +107,7 @@ impl Known {
             changes.extend((!names.is_empty()).then(|| summary(Reason::Added, &names)));
             return changes;
         };
-        let found = self.backend_changes(before, after);
+        let found = self.backend_changes(before, after, complete);
         for reason in Reason::OF_BACKENDS {
             let having = || found.iter().filter(move |(of, _)| *of == reason).map(|(_, backend)| *backend);
             if having().count() > MOST_SINGLE {
@@ -119,16 +120,20 @@ impl Known {
         changes
     }
 
-    fn backend_changes<'a>(&mut self, before: &'a Status, after: &'a Status) -> Vec<(Reason, &'a DiscoveredBackend)> {
-        // Of a list with gaps nobody can say what has come or gone.
-        let comparable = [before, after].into_iter().all(is_complete);
+    /// Of lists with gaps, only what both have can be compared.
+    fn backend_changes<'a>(
+        &mut self,
+        before: &'a Status,
+        after: &'a Status,
+        complete: bool,
+    ) -> Vec<(Reason, &'a DiscoveredBackend)> {
         let mut was: HashMap<&str, &DiscoveredBackend> =
             before.discovered_backends.iter().map(|backend| (&*backend.name, &**backend)).collect();
         let last_known = std::mem::take(&mut self.0);
         let mut found = Vec::new();
         for backend in &after.discovered_backends {
             let old = was.remove(&*backend.name);
-            if old.is_none() && comparable {
+            if old.is_none() && complete {
                 found.push((Reason::Added, &**backend));
             }
             let remembered = || last_known.get(&backend.name).copied();
@@ -137,21 +142,16 @@ impl Known {
             if backend.status == BackendStatus::Unknown && status != BackendStatus::Unknown {
                 self.0.insert(backend.name.clone(), status);
             }
-            if old.is_some() || comparable {
+            if old.is_some() || complete {
                 found.extend(turned(status, backend.status).map(|reason| (reason, &**backend)));
             }
         }
-        if comparable {
+        if complete {
             let gone = before.discovered_backends.iter().filter(|backend| was.contains_key(&*backend.name));
             found.extend(gone.map(|backend| (Reason::Removed, &**backend)));
         }
         found
     }
-}
-
-fn is_complete(status: &Status) -> bool {
-    // A count that no status has: see `ObservedObject::status`.
-    status.backend_count != u32::MAX && !is_truncated(status)
 }
 
 /// What it means when a backend was this and is that.
@@ -232,8 +232,12 @@ mod tests {
         DiscoveredBackend { status, ..DiscoveredBackend::named(name) }
     }
 
+    fn compare(known: &mut Known, before: &Status, after: &Status) -> Vec<Change> {
+        known.changes(StoredChange { before: Some(before), after, complete: true })
+    }
+
     fn changes(before: &Status, after: &Status) -> Vec<Change> {
-        Known::default().changes(Some(before), after)
+        compare(&mut Known::default(), before, after)
     }
 
     /// Of the only backend.
@@ -298,14 +302,14 @@ mod tests {
         ] {
             let mut known = Known::default();
             let [before, between, after] = [was, Unknown, then].map(|status| Status::from_backends([is("a", status)]));
-            assert_eq!(known.changes(Some(&before), &between), []);
-            assert_eq!(known.changes(Some(&between), &between), [], "however often it is written");
-            let told: Vec<_> = known.changes(Some(&between), &after).iter().map(|change| change.reason).collect();
+            assert_eq!(compare(&mut known, &before, &between), []);
+            assert_eq!(compare(&mut known, &between, &between), [], "however often it is written");
+            let told: Vec<_> = compare(&mut known, &between, &after).iter().map(|change| change.reason).collect();
             assert_eq!(told, Vec::from_iter(expected), "{was} to {then}");
             assert!(known.0.is_empty(), "not remembered any longer");
         }
         let mut known = Known(HashMap::from([("gone".into(), Ready)]));
-        known.changes(Some(&Status::default()), &Status::default());
+        compare(&mut known, &Status::default(), &Status::default());
         assert!(known.0.is_empty());
     }
 
@@ -323,23 +327,14 @@ mod tests {
 
     #[test]
     fn list_with_gaps_tells_nothing_of_what_it_lacks() {
-        let log_throttle = |mut status: Status, cut: bool| {
-            if cut {
-                status.message = "2 of 9 routable (7 of 9 backends not listed: too large)".into();
-            } else {
-                status.backend_count = u32::MAX;
-            }
-            status
+        let whole = Status::from_backends([is("a", Ready), is("b", Ready)]);
+        let part = Status::from_backends([is("a", Unavailable), is("c", Unavailable)]);
+        let told = |before, after| {
+            let changes = Known::default().changes(StoredChange { before: Some(before), after, complete: false });
+            changes.into_iter().map(|change| (change.reason, change.subject)).collect::<Vec<_>>()
         };
-        for cut in [true, false] {
-            let whole = Status::from_backends([is("a", Ready), is("b", Ready)]);
-            let part = log_throttle(Status::from_backends([is("a", Unavailable), is("c", Unavailable)]), cut);
-            let told: Vec<_> =
-                changes(&whole, &part).into_iter().map(|change| (change.reason, change.subject)).collect();
-            assert_eq!(told, [(Reason::Failed, Subject::Backend("a".into()))]);
-            let told = changes(&part, &whole);
-            assert_eq!(told.len(), 1, "{told:?}");
-        }
+        assert_eq!(told(&whole, &part), [(Reason::Failed, Subject::Backend("a".into()))]);
+        assert_eq!(told(&part, &whole), [(Reason::Recovered, Subject::Backend("a".into()))]);
     }
 
     fn statuses() -> impl Strategy<Value = Status> {

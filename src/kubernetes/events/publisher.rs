@@ -1,5 +1,7 @@
 //! The task that sends Events, and what it does about refusals.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -13,7 +15,6 @@ use tokio::time::{Instant, timeout};
 use super::changes::{Change, Subject, shown};
 use super::limit::Limit;
 use crate::backoff::at;
-use crate::leadership::Leadership;
 
 /// One request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +25,6 @@ const OFF: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) regarding: ObjectReference,
-    pub(super) leadership: Option<Leadership>,
     pub(super) changes: Vec<Change>,
 }
 
@@ -34,7 +34,8 @@ pub(super) struct Publisher {
     /// Merges repeats.
     recorder: Recorder,
     regarding: ObjectReference,
-    leadership: Option<Leadership>,
+    /// Whether this process is the one that writes.
+    leads: Arc<AtomicBool>,
     limit: Limit,
     off_until: Option<Instant>,
     /// Whether it was said that there are no Events.
@@ -52,13 +53,13 @@ enum RefusalAction {
 }
 
 impl Publisher {
-    pub(super) fn new(client: Client, reporter: Reporter) -> Self {
+    pub(super) fn new(client: Client, reporter: Reporter, leads: Arc<AtomicBool>) -> Self {
         Publisher {
             recorder: Recorder::new(client.clone(), reporter.clone()),
             client,
             reporter,
             regarding: ObjectReference::default(),
-            leadership: None,
+            leads,
             limit: Limit::new(),
             off_until: None,
             said: false,
@@ -81,8 +82,8 @@ impl Publisher {
     }
 
     async fn publish_held(&mut self) {
-        if self.leadership.as_ref().is_some_and(|leadership| !leadership.leadership_state().may_write()) {
-            // How it has gone on is for another replica to tell.
+        if !self.leads.load(Ordering::Relaxed) {
+            // Another replica tells how it has gone on.
             self.limit.forget_held();
         }
         if let Some(change) = self.limit.due(Instant::now()) {
@@ -90,7 +91,7 @@ impl Publisher {
         }
     }
 
-    async fn publish_all(&mut self, Batch { regarding, leadership, changes }: Batch) {
+    async fn publish_all(&mut self, Batch { regarding, changes }: Batch) {
         if self.off_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
@@ -100,7 +101,6 @@ impl Publisher {
             self.limit.forget_held();
         }
         self.regarding = regarding;
-        self.leadership = leadership;
         for change in changes {
             if let Some(change) = self.limit.offer(change, Instant::now()) {
                 self.publish(change).await;
@@ -190,8 +190,7 @@ fn is_terminating(refusal: &Refusal) -> bool {
 mod tests {
     use std::convert::Infallible;
     use std::future::{Ready, ready};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::task::{Context, Poll};
 
     use http::{Request, Response};
@@ -224,21 +223,20 @@ mod tests {
     /// How many Events come of eleven turns, of which the last has to wait.
     async fn told(stays_leader: bool) -> usize {
         let server = Server::default();
-        let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into());
+        let leads = Arc::new(AtomicBool::new(true));
+        let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into(), Arc::clone(&leads));
         let (queue, batches) = mpsc::channel(11);
-        let (switch, leadership) = Leadership::new();
-        switch.lead_until(Instant::now() + OFF * 2);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
             let change = Change { subject: Subject::Backend("a".into()), reason, note: "a".into() };
             let regarding = ObjectReference { namespace: Some("default".into()), ..ObjectReference::default() };
-            let batch = Batch { regarding, leadership: Some(leadership.clone()), changes: vec![change] };
+            let batch = Batch { regarding, changes: vec![change] };
             queue.try_send(batch).expect("room");
         }
         let task = tokio::spawn(publisher.run(batches));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(server.0.load(Ordering::Relaxed), 10, "the eleventh waits");
         if !stays_leader {
-            switch.stand_by();
+            leads.store(false, Ordering::Relaxed);
         }
         sleep(OFF).await;
         task.abort();

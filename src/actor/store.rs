@@ -1,0 +1,103 @@
+//! The sink, what it holds as far as is known, and the call in flight.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::call_guard::CallGuard;
+use crate::error::SinkError;
+use crate::leadership::Leadership;
+use crate::sink::{Advice, AnySink, Sink as _, WriteOutcome};
+use crate::status::{SizeLimit, Status};
+
+pub(super) struct Store {
+    /// Here while no call is in flight; travels with the call.
+    sink: Option<AnySink>,
+    call: Option<BoxFuture<'static, Returned>>,
+    /// Ends the call in flight, so that the sink comes back.
+    give_up: CancellationToken,
+    call_timeout: Duration,
+    /// What the store holds, as last read or written.
+    pub(super) content: Option<Arc<Status>>,
+    pub(super) limit: Option<SizeLimit>,
+    pub(super) advice: Advice,
+}
+
+struct Returned {
+    sink: AnySink,
+    finished: Finished,
+}
+
+/// A call has ended.
+pub(super) struct Finished {
+    pub(super) took: Duration,
+    pub(super) result: Result<Done, SinkError>,
+}
+
+pub(super) enum Done {
+    Read(Option<Status>),
+    Wrote(WriteOutcome, Arc<Status>),
+}
+
+impl Store {
+    pub(super) fn new(sink: AnySink, call_timeout: Duration) -> Self {
+        Store {
+            limit: sink.size_limit(),
+            sink: Some(sink),
+            call: None,
+            give_up: CancellationToken::new(),
+            call_timeout,
+            content: None,
+            advice: Advice::default(),
+        }
+    }
+
+    pub(super) fn read(&mut self, leadership: Option<Leadership>) {
+        let (mut sink, guard) = self.begin(leadership);
+        self.call = Some(Box::pin(async move {
+            let began = Instant::now();
+            let result = guard.guard(sink.read()).await.map(Done::Read);
+            Returned { sink, finished: Finished { took: began.elapsed(), result } }
+        }));
+    }
+
+    pub(super) fn write(&mut self, leadership: Option<Leadership>, status: Arc<Status>) {
+        let (mut sink, guard) = self.begin(leadership);
+        self.call = Some(Box::pin(async move {
+            let began = Instant::now();
+            let result = guard.guard(sink.write(&status)).await;
+            let result = result.map(|outcome| Done::Wrote(outcome, status));
+            Returned { sink, finished: Finished { took: began.elapsed(), result } }
+        }));
+    }
+
+    fn begin(&mut self, leadership: Option<Leadership>) -> (AnySink, CallGuard) {
+        let sink = self.sink.take().expect("the schedule starts nothing while a call is in flight");
+        (sink, CallGuard { time: self.call_timeout, give_up: self.give_up.clone(), leadership })
+    }
+
+    /// Waits for the end of the call in flight, for ever if there is none.
+    ///
+    /// # Cancellation safety
+    ///
+    /// The call goes on at the next wait.
+    pub(super) async fn finished(&mut self) -> Finished {
+        let Some(call) = &mut self.call else { return pending().await };
+        let Returned { sink, finished } = call.await;
+        self.call = None;
+        self.limit = sink.size_limit();
+        self.advice = sink.advice();
+        self.sink = Some(sink);
+        finished
+    }
+
+    /// Ends the call in flight, if there is one; how it ended.
+    pub(super) async fn give_up(&mut self) -> Option<Finished> {
+        self.give_up.cancel();
+        if self.call.is_some() { Some(self.finished().await) } else { None }
+    }
+}

@@ -1,0 +1,66 @@
+//! Which object is meant, for those who speak of it without reading it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+#[cfg(feature = "events")]
+use tracing::Span;
+
+#[cfg(feature = "events")]
+use super::api::vmcp_span;
+use super::api::{KIND, ObjectPath};
+
+/// Which object of a cluster is meant. All clones share the uid, which becomes
+/// known when the object is read.
+///
+/// ```
+/// use vmcp_status::ObjectIdentity;
+///
+/// let pod = ObjectIdentity::new("v1", "Pod", "my-namespace", "my-pod");
+/// pod.set_uid(Some("0f7a3c52-6f0e-4d5b-9f0a-3a1f7a2f9d10"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ObjectIdentity(Arc<Mutex<ObjectReference>>);
+
+impl ObjectIdentity {
+    /// The object of this kind and name; its uid is not known yet.
+    pub fn new(
+        api_version: impl Into<String>,
+        kind: impl Into<String>,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        ObjectIdentity(Arc::new(Mutex::new(ObjectReference {
+            api_version: Some(api_version.into()),
+            kind: Some(kind.into()),
+            namespace: Some(namespace.into()),
+            name: Some(name.into()),
+            ..ObjectReference::default()
+        })))
+    }
+
+    pub(super) fn of(ObjectPath { group, version, namespace, name }: &ObjectPath) -> Self {
+        ObjectIdentity::new(format!("{group}/{version}"), KIND, namespace, name)
+    }
+
+    /// The uid that the server gave the object, which tells it from another one
+    /// of the same name; `None` while it is not known.
+    pub fn set_uid(&self, uid: Option<&str>) {
+        let mut reference = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reference.uid.as_deref() != uid {
+            reference.uid = uid.map(String::from);
+        }
+    }
+
+    /// The span in which what concerns the object is logged.
+    #[cfg(feature = "events")]
+    pub(super) fn span(&self) -> Span {
+        let ObjectReference { namespace, name, .. } = self.reference();
+        vmcp_span(&namespace.unwrap_or_default(), &name.unwrap_or_default())
+    }
+
+    #[cfg(feature = "events")]
+    pub(super) fn reference(&self) -> ObjectReference {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
