@@ -59,7 +59,7 @@ mod update;
 
 pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
-pub use error::{Retry, SinkError};
+pub use error::{Retry, SinkError, error_causes, error_chain};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
 #[cfg(feature = "events")]
 pub use kubernetes::EventOptions;

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval};
+use vmcp_status::error_chain;
 
 use super::super::target::EndSignals;
 use super::output;
 use super::render::{Format, View};
-use super::source::{Fault, Found, Object, Source, chain};
+use super::source::{Fault, Found, Object, Source};
 use super::table::Table;
 use crate::global::Failure;
 
@@ -108,7 +109,7 @@ async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Fo
         // What was found last stays on show.
         Err(error) => {
             found.faults.retain(|fault| fault.name.is_some());
-            found.faults.push(Fault { name: None, why: chain(error.as_ref()) });
+            found.faults.push(Fault { name: None, why: error_chain(error.as_ref()) });
         }
     }
 }
