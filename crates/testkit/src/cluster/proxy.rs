@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{PATIENCE, RealCluster, users};
+use super::{PATIENCE, RealCluster, kubeconfig};
 
 /// What has passed a [`Proxy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ struct Counts {
 impl RealCluster {
     /// Starts a proxy before the API server.
     pub async fn proxy(&self) -> Proxy {
-        let config = users::config_of(&self.kubeconfig("nobody")).await;
+        let config = kubeconfig::config_of(&self.kubeconfig("nobody")).await;
         let tls = config.rustls_client_config().expect("the certificate can be read");
         let shared = Arc::new(Shared {
             server: config.cluster_url,
@@ -124,7 +124,7 @@ impl Proxy {
 
     /// As [`RealCluster::client`], by way of this proxy.
     pub async fn client(&self, cluster: &RealCluster, user: &str) -> kube::Client {
-        users::client_of(&self.kubeconfig(cluster, user)).await
+        kubeconfig::client_of(&self.kubeconfig(cluster, user)).await
     }
 
     /// What has passed since the last look.
