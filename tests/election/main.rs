@@ -11,7 +11,7 @@ mod stopped;
 use std::time::Duration;
 
 use api::Api;
-use leases::{Cluster, Sent};
+use leases::{ElectionCluster, SentRequest};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
@@ -25,17 +25,17 @@ const DURATION: Duration = Duration::from_secs(15);
 /// A look of one on standby, with its jitter.
 const LOOK: Duration = Duration::from_millis(2200);
 
-fn cluster() -> Cluster {
+fn cluster() -> ElectionCluster {
     let api = Api::with_old_crd();
     api.create("default", NAME, json!({"groupRef": {"name": "g"}}));
-    Cluster::of(api)
+    ElectionCluster::of(api)
 }
 
 fn said(message: impl Into<String>) -> Status {
     Status { phase: Phase::Ready, message: message.into(), ..Status::from_backends([DiscoveredBackend::named("a")]) }
 }
 
-fn stored(cluster: &Cluster) -> String {
+fn stored(cluster: &ElectionCluster) -> String {
     let object = cluster.api.object("default", NAME).expect("it is there");
     object["status"]["message"].as_str().unwrap_or_default().to_owned()
 }
@@ -47,11 +47,15 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(cluster: &Cluster, who: &'static str) -> Self {
+    fn start(cluster: &ElectionCluster, who: &'static str) -> Self {
         Replica::start_with(cluster, who, |builder| builder)
     }
 
-    fn start_with(cluster: &Cluster, who: &'static str, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> Self {
+    fn start_with(
+        cluster: &ElectionCluster,
+        who: &'static str,
+        set: impl FnOnce(ReporterBuilder) -> ReporterBuilder,
+    ) -> Self {
         let options = ElectionOptions { identity: Some(who.into()), ..ElectionOptions::default() };
         let sink = KubernetesSink::new(cluster.client(who), "default", NAME).expect("good names");
         let (handle, reporter) = set(Reporter::builder(sink.with_election(options).expect("a good name"))).start();
@@ -67,6 +71,6 @@ impl Replica {
     }
 }
 
-fn status_writes(cluster: &Cluster) -> Vec<Sent> {
-    cluster.sent().into_iter().filter(Sent::writes_status).collect()
+fn status_writes(cluster: &ElectionCluster) -> Vec<SentRequest> {
+    cluster.sent().into_iter().filter(SentRequest::writes_status).collect()
 }

@@ -12,7 +12,7 @@ mod told;
 use std::time::Duration;
 
 use api::{Api, Role};
-use events_api::{Events, Mood, Sent};
+use events_api::{Events, Mood, SentEvent};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use vmcp_status::{
@@ -81,7 +81,7 @@ fn text<'a>(event: &'a Value, member: &str) -> &'a str {
     event[member].as_str().unwrap_or_default()
 }
 
-fn reasons(sent: &[Sent]) -> Vec<&str> {
+fn reasons(sent: &[SentEvent]) -> Vec<&str> {
     sent.iter().map(|sent| text(&sent.event, "reason")).collect()
 }
 

@@ -14,7 +14,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 use vmcp_status::{Status, connect};
 
-use self::render::{Format, View};
+use self::render::{OutputFormat, View};
 use self::source::{Cluster, Columns, Directory, Object, Source};
 use super::target::{self, API_VERSION, ClusterArgs, group_version};
 use crate::global::{Failure, Global};
@@ -67,7 +67,7 @@ pub(crate) struct GetArgs {
     name: Option<String>,
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: OutputFormat,
     /// Print again whenever something changes, until ctrl-C
     #[arg(short, long)]
     watch: bool,
@@ -141,7 +141,7 @@ pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
         unfollowed: None,
         stored: Value::Null,
     };
-    let view = View { format: Format::Table, columns: Columns::Files, headers: true, single: true };
+    let view = View { format: OutputFormat::Table, columns: Columns::Files, headers: true, single: true };
     output::print(view.text(&[object], Utc::now())?).await
 }
 

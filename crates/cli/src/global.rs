@@ -21,7 +21,7 @@ pub(crate) struct Global {
     pub(crate) log_level: Option<String>,
     /// How to log on standard error [default: text on a terminal, else json]
     #[arg(long, global = true, value_name = "FORMAT")]
-    pub(crate) log_format: Option<logging::Format>,
+    pub(crate) log_format: Option<logging::LogFormat>,
 }
 
 /// Prints an error and every cause behind it in one line.

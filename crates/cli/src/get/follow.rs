@@ -12,7 +12,7 @@ use vmcp_status::error_chain;
 
 use super::super::target::EndSignals;
 use super::output;
-use super::render::{Format, View};
+use super::render::{OutputFormat, View};
 use super::source::{Fault, Found, Object, Source};
 use super::table::Table;
 use crate::global::Failure;
@@ -94,7 +94,7 @@ async fn stream(
 /// Whether a change is worth showing. For a person, that something was written
 /// again is none; a program gets to see all.
 fn differs(before: &Object, now: &Object, view: View) -> bool {
-    if matches!(view.format, Format::Json | Format::Yaml) {
+    if matches!(view.format, OutputFormat::Json | OutputFormat::Yaml) {
         return before.stored != now.stored;
     }
     let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
@@ -129,10 +129,10 @@ impl Pages {
     fn next<'a>(&mut self, objects: impl Iterator<Item = &'a Object>) -> Result<String, Failure> {
         let now = Utc::now();
         let separator = match self.view.format {
-            Format::Table | Format::Wide if !self.view.single => return Ok(self.list.lines(objects, now)),
-            Format::Table | Format::Wide => "\n",
-            Format::Yaml => "---\n",
-            Format::Json | Format::Name => "",
+            OutputFormat::Table | OutputFormat::Wide if !self.view.single => return Ok(self.list.lines(objects, now)),
+            OutputFormat::Table | OutputFormat::Wide => "\n",
+            OutputFormat::Yaml => "---\n",
+            OutputFormat::Json | OutputFormat::Name => "",
         };
         let mut text = String::new();
         for object in objects {

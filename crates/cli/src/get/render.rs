@@ -17,7 +17,7 @@ use crate::global::Failure;
 
 /// What `get` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// For a person.
     Table,
     /// With all there is to tell.
@@ -33,7 +33,7 @@ pub(super) enum Format {
 /// How objects are shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
     pub(super) columns: Columns,
     pub(super) headers: bool,
     /// One object with all its parts, not a list of them.
@@ -47,9 +47,9 @@ impl View {
             return objects.iter().map(|object| self.one(object, now)).collect();
         }
         match self.format {
-            Format::Table | Format::Wide => Ok(self.list().lines(objects, now)),
-            Format::Name => objects.iter().map(|object| self.one(object, now)).collect(),
-            Format::Json | Format::Yaml => {
+            OutputFormat::Table | OutputFormat::Wide => Ok(self.list().lines(objects, now)),
+            OutputFormat::Name => objects.iter().map(|object| self.one(object, now)).collect(),
+            OutputFormat::Json | OutputFormat::Yaml => {
                 let items: Vec<_> = objects.iter().map(|object| &object.stored).collect();
                 self.document(&json!({"apiVersion": "v1", "kind": "List", "items": items}))
             }
@@ -59,9 +59,9 @@ impl View {
     /// One object by itself.
     pub(super) fn one(self, object: &Object, now: DateTime<Utc>) -> Result<String, Failure> {
         match self.format {
-            Format::Table | Format::Wide => Ok(self.parts(object, now)),
-            Format::Name => Ok(format!("{}\n", object.name)),
-            Format::Json | Format::Yaml => self.document(&object.stored),
+            OutputFormat::Table | OutputFormat::Wide => Ok(self.parts(object, now)),
+            OutputFormat::Name => Ok(format!("{}\n", object.name)),
+            OutputFormat::Json | OutputFormat::Yaml => self.document(&object.stored),
         }
     }
 
@@ -77,11 +77,11 @@ impl View {
 
     /// Whether it is for a person.
     pub(super) fn is_table(self) -> bool {
-        matches!(self.format, Format::Table | Format::Wide)
+        matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
     }
 
     fn is_wide(self) -> bool {
-        self.format == Format::Wide
+        self.format == OutputFormat::Wide
     }
 
     fn parts(self, object: &Object, now: DateTime<Utc>) -> String {
@@ -97,7 +97,7 @@ impl View {
     }
 
     fn document(self, value: &Value) -> Result<String, Failure> {
-        if self.format == Format::Yaml {
+        if self.format == OutputFormat::Yaml {
             // Escapes control characters itself.
             return Ok(serde_saphyr::to_string(value)?);
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ours::Ours;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use vmcp_status_testkit::cluster::{Definitions, Operator, RealCluster};
+use vmcp_status_testkit::cluster::{Definitions, OperatorProcess, RealCluster};
 
 const NAME: &str = "demo";
 /// The operator answers within this time, or has nothing to answer.
@@ -64,7 +64,7 @@ fn one_down() -> Seen {
 }
 
 /// A cluster as ToolHive makes it, with a vMCP whose pod is ready.
-async fn toolhive() -> (RealCluster, Operator) {
+async fn toolhive() -> (RealCluster, OperatorProcess) {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     let operator = cluster.operator().await;
     cluster.create_managed(NAME).await;

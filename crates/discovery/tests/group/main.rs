@@ -15,7 +15,7 @@ use vmcp_status::{Reporter, StatusHandle};
 use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions};
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
 use vmcp_status_testkit::client::client;
-use vmcp_status_testkit::group::{Cluster, LIMIT, NAMESPACE, Stored, crds};
+use vmcp_status_testkit::group::{GroupCluster, LIMIT, NAMESPACE, Stored, crds};
 use vmcp_status_testkit::mcp::{Behaviour, McpServer};
 use vmcp_status_testkit::store;
 

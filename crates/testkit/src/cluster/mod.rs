@@ -30,8 +30,8 @@ mod toolhive;
 mod users;
 
 pub use audit::{AuditEntry, AuditMark};
-pub use operator::Operator;
-pub use peer::{Answer, Peer};
+pub use operator::OperatorProcess;
+pub use peer::{Peer, PeerAnswer};
 pub use proxy::{Hold, Proxy, Traffic};
 pub use refusal::{Denial, Rejection};
 
