@@ -25,7 +25,8 @@ then the VirtualMCPServers of a cluster, which takes the verbs get, list and (fo
 -w) watch on virtualmcpservers.
 
 Columns:
-  BACKENDS   backends that requests are routed to / all backends
+  BACKENDS   backends that requests are routed to / backends listed; the two
+             apart, as 9900 (5000 listed), where the list was cut for size
   AGE        time since the state was last written; a live writer writes now
              and then though nothing changed
   UPDATED    time since what it says was found (-o wide)

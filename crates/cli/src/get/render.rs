@@ -10,7 +10,7 @@ use vmcp_status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, Phase, condition_type,
 };
 
-use super::super::format::{age, total};
+use super::super::format::{age, counts, short_counts};
 use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 use crate::global::Failure;
@@ -116,7 +116,7 @@ impl View {
 const LIST: &[Column<Object>] = &[
     Column::new("NAME", |object, _| Cell::new(&object.name)),
     Column::new("PHASE", |object, _| phase(object)),
-    Column::new("BACKENDS", |object, _| counts(object)),
+    Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::wide("UPDATED", |object, now| Cell::new(&age(object.status.timestamp, now))),
     Column::wide("WRITER", |object, _| Cell::new(&object.writer)),
@@ -129,7 +129,7 @@ const CLUSTER_LIST: &[Column<Object>] = &[
     Column::new("NAME", |object, _| Cell::new(&object.name)),
     Column::new("PHASE", |object, _| phase(object)),
     Column::new("URL", |object, _| Cell::new(&object.url)),
-    Column::new("BACKENDS", |object, _| counts(object)),
+    Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::new("READY", |object, _| ready(object)),
     Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
@@ -174,20 +174,13 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     if in_cluster {
         lines.push(("URL:", Cell::new(url)));
     }
-    let (total, listed) = (total(status), status.discovered_backends.len());
-    let listed = if listed < total { format!(", {listed} listed") } else { String::new() };
-    let backends = format!("{}/{total} routable{listed}", status.backend_count);
-    lines.push(("Backends:", Cell::new(&backends)));
+    lines.push(("Backends:", Cell::new(&counts(status))));
     lines.push(("Message:", Cell::new(&status.message)));
     lines.push(("Age:", Cell::new(&age(*written, now))));
     if !writer.is_empty() {
         lines.push(("Writer:", Cell::new(writer)));
     }
     block(lines)
-}
-
-fn counts(Object { status, .. }: &Object) -> Cell {
-    Cell::new(&format!("{}/{}", status.backend_count, total(status)))
 }
 
 fn ready(object: &Object) -> Cell {

@@ -102,7 +102,7 @@ fn one_is_shown_with_backends_and_conditions() {
         "\
 Name:       tools
 Phase:      Degraded
-Backends:   1/2 routable
+Backends:   1 routable, 2 listed
 Message:    1 of 2 backends routable, 1 unavailable
 Age:        3m12s
 Writer:     pid 1234, alive
@@ -153,7 +153,7 @@ Name:        tools
 Namespace:   prod
 Phase:       Degraded
 URL:         http://tools/mcp
-Backends:    1/2 routable
+Backends:    1 routable, 2 listed
 Message:     1 of 2 backends routable, 1 unavailable
 Age:         3m12s"
         )
@@ -162,7 +162,7 @@ Age:         3m12s"
 
 #[test]
 fn report_that_the_operator_has_not_copied_is_marked_in_a_list_and_told_of_one() {
-    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 of 3 routable".into() });
+    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 routable, 3 listed".into() });
     let behind = Object { unfollowed, ..in_cluster(object("tools", Status::default()), "prod", "") };
     let text = shown(view(OutputFormat::Table, true), std::slice::from_ref(&behind));
     assert_eq!(
@@ -171,9 +171,9 @@ fn report_that_the_operator_has_not_copied_is_marked_in_a_list_and_told_of_one()
 Name:        tools
 Namespace:   prod
 Phase:       Pending (behind)
-Reported:    4m ago: Degraded, 2 of 3 routable; not taken over by the operator
+Reported:    4m ago: Degraded, 2 routable, 3 listed; not taken over by the operator
 URL:         <none>
-Backends:    0/0 routable
+Backends:    0 routable, 0 listed
 Message:     <none>
 Age:         3m12s
 "
@@ -203,7 +203,7 @@ fn one_that_is_stale_says_why() {
 Name:       a
 Phase:      Pending (stale)
 Stale:      the writer (pid 1234) is gone; this is its last word
-Backends:   0/0 routable
+Backends:   0 routable, 0 listed
 Message:    <none>
 Age:        3m12s
 Writer:     pid 1234, gone
@@ -212,16 +212,20 @@ Writer:     pid 1234, gone
 }
 
 #[test]
-fn backends_left_out_for_size_are_counted() {
-    let backends = ["a", "b"].map(DiscoveredBackend::named);
-    let of = |message: &str| {
-        let status = Status { message: message.into(), backend_count: 3, ..Status::from_backends(backends.clone()) };
-        shown(view(OutputFormat::Table, true), &[object("x", status)]).lines().nth(2).map(str::to_owned)
+fn list_that_was_cut_for_size_counts_what_is_known_and_the_message_says_the_rest() {
+    let listed =
+        ["a", "b"].map(|name| DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named(name) });
+    let shown_of = |routable, message: &str, single| {
+        let status =
+            Status { message: message.into(), backend_count: routable, ..Status::from_backends(listed.clone()) };
+        shown(View { headers: false, ..view(OutputFormat::Table, single) }, &[object("x", status)])
     };
-    let truncated = of("fine (5 of 7 backends not listed: too large)");
-    assert_eq!(truncated.as_deref(), Some("Backends:   3/7 routable, 2 listed"));
-    for other in ["(6 of 7 backends not listed: too large)", "x of y backends not listed: too large)", "all listed"] {
-        assert_eq!(of(other).as_deref(), Some("Backends:   3/2 routable"), "{other}");
+    for message in ["fine (5 of 7 backends not listed: too large)", "in other words", ""] {
+        let text = shown_of(6, message, true);
+        assert_eq!(text.lines().nth(2), Some("Backends:   6 routable, 2 listed"));
+        assert!(text.contains(message), "{text}");
+        assert!(shown_of(6, message, false).starts_with("x   Pending   6 (2 listed)   "));
+        assert!(shown_of(2, message, false).starts_with("x   Pending   2/2   "), "all that are routable are listed");
     }
 }
 
