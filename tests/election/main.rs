@@ -4,9 +4,9 @@
 use vmcp_status_testkit::api;
 use vmcp_status_testkit::leases;
 
-mod logged;
+mod log_lines;
 mod replicas;
-mod stopped;
+mod suspended;
 
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use vmcp_status_testkit::events as events_api;
 use vmcp_status_testkit::logged;
 
 mod faults;
+mod published;
 mod real_server;
-mod told;
 
 use std::time::Duration;
 

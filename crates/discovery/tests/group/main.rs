@@ -1,7 +1,7 @@
 //! The backends of an `MCPGroup`, found and followed on a real API server, with
 //! real MCP servers behind some of them.
 
-mod life;
+mod lifecycle;
 mod outages;
 mod tunnel;
 

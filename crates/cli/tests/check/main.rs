@@ -1,7 +1,7 @@
 //! The doctor: without a cluster, on the double, and with a real API server.
 
 use vmcp_status_testkit::api;
-mod homes;
+mod location;
 use vmcp_status_testkit::served;
 
 use std::path::Path;

@@ -2,18 +2,18 @@
 //! its reporter, which we replace. What users see is what is asserted.
 
 use vmcp_status_testkit::api;
-mod homes;
-mod life;
-mod others;
-mod ours;
+mod lifecycle;
+mod other_writers;
+mod program;
 mod projection;
+mod status_location;
 use vmcp_status_testkit::projection as projection_table;
 mod size;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ours::Ours;
+use program::Ours;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use vmcp_status_testkit::cluster::{Definitions, OperatorProcess, RealCluster};

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::states::{Said, States};
+use super::state_files::{Said, States};
 use vmcp_status_testkit::api::{Api, Pods, Reconciled, Role};
 use vmcp_status_testkit::served::Served;
 

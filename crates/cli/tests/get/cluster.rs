@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vmcp_status_testkit::api::{Api, Role};
 use vmcp_status_testkit::served::Served;
 
-use super::states::{Said, States, Watch, next, said};
+use super::state_files::{Said, States, Watch, next, said};
 use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
 /// Far longer than anything takes.

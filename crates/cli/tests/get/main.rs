@@ -1,15 +1,15 @@
 //! The program `vmcp-status get`, run as others run it.
 
 mod cluster;
-mod homes;
-mod states;
+mod runtime;
+mod state_files;
 
 use std::fs;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use states::{Said, States, next, said, state};
+use state_files::{Said, States, next, said, state};
 
 #[test]
 fn without_a_name_all_are_listed() {
