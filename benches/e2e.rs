@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster::{RealCluster, client};
-use counted::{Traffic, counted};
+use counted::{ClientTraffic, counted};
 use http::Request;
 use kube::Client;
 use rustix::time::{ClockId, clock_gettime};
@@ -162,7 +162,7 @@ async fn measure(server: &RealCluster, backends: usize, changes: usize) -> Line 
     running.shutdown().await;
 
     const COUNTED: usize = 10;
-    let traffic = Traffic::default();
+    let traffic = ClientTraffic::default();
     let client = counted(client(server, "admin").await, traffic.clone());
     let (handle, running) = reporter(client.clone(), OURS);
     report(&handle, forms[0].clone()).await;

@@ -1,9 +1,12 @@
-//! What the failure of a sink means for the next try.
+//! What the failure of a sink means for the next try, and how an error is put
+//! into words.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::time::Duration;
+use std::{io, iter};
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type Source = Box<dyn Error + Send + Sync>;
 
 /// When, and with what, to try again after a failure (law 10).
 ///
@@ -91,15 +94,84 @@ impl SinkError {
         self.retry
     }
 
-    /// The message and every cause behind it, in one line.
+    /// The message and every cause behind it, in one line; see [`error_chain`].
     pub fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            cause = error.source();
+        error_chain(self)
+    }
+}
+
+/// An error, then its cause, the cause of that, and so on.
+///
+/// [`io::Error::source`](Error::source) skips the very error that an
+/// [`io::Error`] wraps, which is where TLS and name resolution hide their
+/// verdict, so this visits wrapped errors too.
+pub fn error_causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |current| {
+        let current: &'a (dyn Error + 'static) = *current;
+        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => current.source(),
         }
-        line
+    })
+}
+
+/// An error and every cause behind it, in one line: for a log, or for a person.
+///
+/// Some errors repeat their cause in their own text, so what the line already
+/// says is not added again.
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+///
+/// let cause = Error::new(ErrorKind::ConnectionReset, "connection reset");
+/// assert_eq!(vmcp_status::error_chain(&cause), "connection reset");
+/// ```
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = String::new();
+    for text in error_causes(error).map(ToString::to_string) {
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("request failed: {0}")]
+    struct Repeating(#[source] SinkError);
+
+    fn refused() -> SinkError {
+        SinkError::new(Retry::Transient, "tcp connect error").caused_by(io::Error::other("connection refused"))
+    }
+
+    #[test]
+    fn chain_of_an_error_without_a_cause_is_its_own_text() {
+        assert_eq!(error_chain(&SinkError::new(Retry::Blocked, "no such object")), "no such object");
+    }
+
+    #[test]
+    fn chain_names_every_cause_up_to_the_innermost() {
+        let error = SinkError::new(Retry::Transient, "cannot write").caused_by(refused());
+        assert_eq!(error_chain(&error), "cannot write: tcp connect error: connection refused");
+    }
+
+    #[test]
+    fn chain_of_an_error_that_repeats_its_cause_names_it_once() {
+        assert_eq!(error_chain(&Repeating(refused())), "request failed: tcp connect error: connection refused");
+    }
+
+    #[test]
+    fn chain_of_an_io_error_names_what_it_wraps_once_and_the_cause_of_that() {
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, refused()));
+        assert_eq!(error_chain(&wrapped), "tcp connect error: connection refused");
+        assert!(error_causes(&wrapped).any(|cause| cause.is::<SinkError>()));
     }
 }

@@ -1,22 +1,24 @@
 //! What callers hold.
 
+mod control;
+mod progress;
 mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::error::Retry;
 use crate::leadership::{Leadership, LeadershipState};
 use crate::mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{Location, WriteOutcome};
-use crate::status::{Condition, DiscoveredBackend, Omitted, Phase, Status};
+use crate::status::{Condition, DiscoveredBackend, Phase, Status};
 use crate::update::Update;
 
+pub(crate) use self::control::Control;
+pub use self::control::FlushError;
+pub use self::progress::{Attempt, AttemptError, Progress};
 pub(crate) use self::view::View;
 
 /// Reports to one reporter. Clone it into every task that has something to
@@ -54,103 +56,6 @@ struct Inner {
     updates: mailbox::Sender,
     view: View,
     flush_timeout: Duration,
-}
-
-/// What reaches the actor beside updates, on a channel of its own: a full
-/// mailbox does not hold it back.
-pub(crate) enum Control {
-    Flush { by: Instant, reply: oneshot::Sender<Result<(), FlushError>> },
-    FirstRoundDone,
-    Current { reply: oneshot::Sender<Arc<Status>> },
-}
-
-/// What has been reported, what is stored, and how the last read or write went.
-///
-/// ```
-/// use vmcp_status::{NoOpSink, Phase, Reporter};
-///
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-/// # runtime.block_on(async {
-/// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).start();
-/// let mut progress = handle.watch();
-/// assert!(handle.set_phase(Phase::Failed, "no backend answers"));
-/// while progress.changed().await.is_ok() {
-///     let progress = progress.borrow_and_update();
-///     match progress.last.as_ref().map(|attempt| &attempt.result) {
-///         Some(Err(error)) => eprintln!("not stored yet, {:?}: {}", error.retry, error.message),
-///         Some(Ok(_)) => break,
-///         None => {}
-///     }
-/// }
-/// # drop(reporter);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Progress {
-    /// What has been reported, as it would be stored, at most one write
-    /// interval old, times of checks aside; `None` until something has been.
-    pub current: Option<Arc<Status>>,
-    /// What is stored as far as is known; `None` until it has been read or
-    /// written.
-    pub stored: Option<Arc<Status>>,
-    /// Whether something reported is not stored yet.
-    pub pending: bool,
-    /// When the oldest change came that is not stored yet.
-    pub pending_since: Option<Instant>,
-    /// How the last read or write went.
-    pub last: Option<Attempt>,
-    /// Where in its store the status lives, for a store that has a choice.
-    pub location: Option<Location>,
-    /// What is missing from `current` for size.
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
-    pub(crate) omitted: Option<Omitted>,
-}
-
-/// How one read or write of the store went.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// When it ended.
-    pub at: DateTime<Utc>,
-    /// What it did, or why it failed. A read that was all that was needed
-    /// counts as [`WriteOutcome::Unchanged`].
-    pub result: Result<WriteOutcome, AttemptError>,
-}
-
-/// Why a read or write failed.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-#[non_exhaustive]
-pub struct AttemptError {
-    /// When it is tried again.
-    pub retry: Retry,
-    /// What failed, on what, and what to do.
-    pub message: String,
-}
-
-/// Why not everything reported is known to be stored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FlushError {
-    /// Time ran out. The reporter goes on trying.
-    #[error("not stored in time{}; it is still being tried", last.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
-    TimedOut {
-        /// Why the last try failed, if one did.
-        last: Option<String>,
-    },
-    /// The store will not take this content; it is tried again when the
-    /// content changes.
-    #[error("refused by the store: {0}")]
-    Refused(String),
-    /// Another replica leads, and stores what it sees itself.
-    #[error("another replica leads: it stores what it sees itself")]
-    Standby,
-    /// The reporter has ended.
-    #[error("the reporter has ended; what it stored is in the outcome of its shutdown")]
-    Closed,
 }
 
 impl StatusHandle {

@@ -66,7 +66,7 @@ mod update;
 
 pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
-pub use error::{Retry, SinkError};
+pub use error::{Retry, SinkError, error_causes, error_chain};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{

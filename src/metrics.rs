@@ -189,7 +189,7 @@ pub struct Counts {
     pub conflicts: u64,
     /// Reads and writes that failed otherwise.
     pub failures: u64,
-    /// Faults of reported statuses that were mended.
+    /// Faults of reported statuses that were repaired.
     pub repaired: u64,
     /// Writes that had to leave out backends for size.
     pub truncated: u64,

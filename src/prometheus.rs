@@ -55,7 +55,7 @@ impl MetricsOptions {
 /// | `vmcp_status_reads_total` | counter | reads tried |
 /// | `vmcp_status_conflicts_total` | counter | reads and writes that met a conflict |
 /// | `vmcp_status_failures_total` | counter | reads and writes that failed otherwise |
-/// | `vmcp_status_repairs_total` | counter | faults of reported statuses that were mended |
+/// | `vmcp_status_repairs_total` | counter | faults of reported statuses that were repaired |
 /// | `vmcp_status_trims_total` | counter | writes that had to leave out backends for size |
 /// | `vmcp_status_write_duration_seconds` | histogram | how long writes took, failed ones included |
 /// | `vmcp_status_mailbox_depth` | gauge | updates that wait; a full mailbox merges what comes, and does not grow |
@@ -171,7 +171,7 @@ fn encode_work(families: &mut Families<'_, '_>) -> fmt::Result {
     families.counter("reads", "Reads tried.", |look| one(look.counts.reads))?;
     families.counter("conflicts", "Reads and writes that met a conflict.", |look| one(look.counts.conflicts))?;
     families.counter("failures", "Reads and writes that failed otherwise.", |look| one(look.counts.failures))?;
-    families.counter("repairs", "Faults of reported statuses that were mended.", |look| one(look.counts.repaired))?;
+    families.counter("repairs", "Faults of reported statuses that were repaired.", |look| one(look.counts.repaired))?;
     families.counter("trims", "Writes that had to leave out backends for size.", |look| one(look.counts.truncated))?;
     families.durations("write_duration", "How long writes took, failed ones included.")
 }

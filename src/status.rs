@@ -6,6 +6,7 @@
 mod backend;
 mod condition;
 mod derive;
+mod fault;
 mod merge;
 mod phase;
 mod repair;
@@ -20,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use backend::{BackendStatus, CircuitBreakerState, DiscoveredBackend};
 pub use condition::{Condition, ConditionStatus, condition_type, reason};
 pub use derive::{Derived, derive};
+pub use fault::{Fault, Faults};
 pub use phase::Phase;
-pub use repair::{Fault, Faults};
 pub use truncate::SizeLimit;
 
 pub(crate) use merge::{OwnedTypes, merge};

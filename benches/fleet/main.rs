@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sim::{Design, Ledger, Limits, Timeline};
+use sim::{Capacity, Design, Ledger, Timeline};
 use tokio::time::Instant;
 
 const DESIGNS: [Design; 5] = [
@@ -50,14 +50,14 @@ struct Options {
     sizes: Vec<usize>,
     /// The length of the quiet time, if it is not to follow from the size.
     quiet: Option<Duration>,
-    limits: Limits,
+    capacity: Capacity,
     svg: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options =
-            Options { designs: &DESIGNS, sizes: Vec::new(), quiet: None, limits: Limits::default(), svg: None };
+            Options { designs: &DESIGNS, sizes: Vec::new(), quiet: None, capacity: Capacity::default(), svg: None };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
             let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
@@ -71,8 +71,8 @@ impl Options {
                 "--ours" => options.designs = &DESIGNS[..1],
                 "--size" => options.sizes.push(number(value()?)?),
                 "--quiet" => options.quiet = Some(Duration::from_secs(number(value()?)? as u64)),
-                "--writes" => options.limits.writes_per_second = number(value()?)? as f64,
-                "--reads" => options.limits.reads_per_second = number(value()?)? as f64,
+                "--writes" => options.capacity.writes_per_second = number(value()?)? as f64,
+                "--reads" => options.capacity.reads_per_second = number(value()?)? as f64,
                 "--svg" => options.svg = Some(value()?.into()),
                 _ => return Err(format!("{argument} is not known; benches/fleet.rs says what is")),
             }
@@ -105,9 +105,9 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let runs = run_all(&options);
     eprintln!("simulated in {} s", begin.elapsed().as_secs());
-    table::print(&runs, &options.limits);
+    table::print(&runs, &options.capacity);
     memory::print(&options.sizes);
-    let broken = table::print_promises(&runs, &options.limits);
+    let broken = table::print_promises(&runs, &options.capacity);
     if let Some(path) = &options.svg {
         let size = options.sizes.iter().copied().filter(|size| *size <= 1000).max().unwrap_or(options.sizes[0]);
         if let Err(error) = std::fs::write(path, picture::draw(&runs, size)) {
@@ -128,7 +128,7 @@ fn run_all(options: &Options) -> Vec<Run> {
     let work = || {
         while let Some((size, design)) = next() {
             let timeline = options.timeline(size);
-            let ledger = sim::run(design, size, options.limits, timeline);
+            let ledger = sim::run(design, size, options.capacity, timeline);
             eprintln!("simulated {size} servers, {}", table::name(design));
             runs.lock().expect("no worker panics here").push(Run { design, size, timeline, ledger });
         }

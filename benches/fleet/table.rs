@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Run;
-use crate::sim::{BACKENDS, Design, Limits, Load, Staleness};
+use crate::sim::{BACKENDS, Capacity, Design, Load, Staleness};
 
 /// Nobody stays stale for longer once the outage is over.
 const STALE_AT_MOST: Duration = Duration::from_secs(60);
@@ -69,8 +69,8 @@ impl Run {
     }
 }
 
-pub fn print(runs: &[Run], limits: &Limits) {
-    print_assumptions(limits);
+pub fn print(runs: &[Run], capacity: &Capacity) {
+    print_assumptions(capacity);
     print_ratios(runs);
     print_part("All start at once: the first five minutes", runs, Run::start);
     let quiet: Vec<String> = sizes(runs).map(|run| format!("{} for {}", length(run), run.size)).collect();
@@ -87,17 +87,17 @@ fn sizes(runs: &[Run]) -> impl Iterator<Item = &Run> {
     runs.iter().filter(|run| run.design == runs[0].design)
 }
 
-fn print_assumptions(limits: &Limits) {
-    let Limits { writes_per_second, reads_per_second, write_time, read_time, .. } = limits;
+fn print_assumptions(capacity: &Capacity) {
+    let Capacity { writes_per_second, reads_per_second, write_time, read_time, .. } = capacity;
     println!("Assumed of the API server: {writes_per_second} writes and {reads_per_second} reads a second;");
     println!("an idle one answers in {} and {};", time(*write_time), time(*read_time));
-    println!("what comes faster waits, up to {}, and is refused with 429 and", time(limits.longest_wait));
+    println!("what comes faster waits, up to {}, and is refused with 429 and", time(capacity.longest_wait));
     println!(
         "Retry-After: {} beyond; its operator writes to each object every {},",
-        time(limits.retry_after),
-        time(limits.operator)
+        time(capacity.retry_after),
+        time(capacity.operator)
     );
-    println!("out of the same capacity; in the outage {:.0} % of the attempts get no answer", limits.silent * 100.0);
+    println!("out of the same capacity; in the outage {:.0} % of the attempts get no answer", capacity.silent * 100.0);
     println!("within the client's 10 s, the others are refused at once.");
     println!("Assumed of the fleet: {BACKENDS} backends each, checked every 30 s; a minute into the");
     println!("outage one of everybody's backends changes, in the same moment.");
@@ -177,14 +177,16 @@ fn print_part(title: &str, runs: &[Run], part: impl Fn(&Run) -> Seen) {
 
 /// Says for each fleet of ours whether it holds to what is promised after an
 /// outage; answers whether one does not.
-pub fn print_promises(runs: &[Run], limits: &Limits) -> bool {
+pub fn print_promises(runs: &[Run], capacity: &Capacity) -> bool {
     println!("\nPromised after an outage: nobody is stale for more than {};", time(STALE_AT_MOST));
     println!("the busiest second has at most {PEAK_AT_MOST} times the writes that the server bears;");
     println!("the busiest {BURST} seconds have at most {:.0} % of the first minute's requests", BURST_AT_MOST * 100.0);
     let mut broken = false;
     for run in runs.iter().filter(|run| matches!(run.design, Design::Reporter { .. })) {
-        let verdict = match broken_promise(run, limits) {
-            _ if hopeless(run, limits) => "not asked: the server cannot take one write of each in half a minute".into(),
+        let verdict = match broken_promise(run, capacity) {
+            _ if hopeless(run, capacity) => {
+                "not asked: the server cannot take one write of each in half a minute".into()
+            }
             None => "kept".into(),
             Some(why) => {
                 broken = true;
@@ -198,18 +200,18 @@ pub fn print_promises(runs: &[Run], limits: &Limits) -> bool {
 
 /// Whether the server could not take a write of each member in half a minute,
 /// even if they came one after the other.
-fn hopeless(run: &Run, limits: &Limits) -> bool {
-    let free = limits.writes_per_second - run.size as f64 / limits.operator.as_secs_f64();
+fn hopeless(run: &Run, capacity: &Capacity) -> bool {
+    let free = capacity.writes_per_second - run.size as f64 / capacity.operator.as_secs_f64();
     run.size as f64 / free.max(1.0) > 30.0
 }
 
-fn broken_promise(run: &Run, limits: &Limits) -> Option<String> {
+fn broken_promise(run: &Run, capacity: &Capacity) -> Option<String> {
     let stale = run.ledger.staleness_after_outage();
     let peak = f64::from(run.recovery().load.peak_requests);
     let burst = run.ledger.burst(run.timeline.back, BURST);
     if stale.never > 0 || stale.max > STALE_AT_MOST {
         Some(format!("{} never stored, the longest after {}", stale.never, time(stale.max)))
-    } else if peak > PEAK_AT_MOST * limits.writes_per_second {
+    } else if peak > PEAK_AT_MOST * capacity.writes_per_second {
         Some(format!("{peak} requests in one second"))
     } else if burst > BURST_AT_MOST {
         Some(format!("{:.0} % of the requests in {BURST} seconds", burst * 100.0))

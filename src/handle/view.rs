@@ -1,8 +1,11 @@
+//! What can be seen of a reporter.
+
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Control, Progress};
+use super::control::Control;
+use super::progress::Progress;
 use crate::leadership::{Leadership, LeadershipState};
 use crate::mailbox;
 use crate::metrics::Metrics;

@@ -1,7 +1,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::repair::{self, Faults};
+use super::fault::Faults;
+use super::repair;
 use super::wire::{null_is_default, time};
 
 /// One backend as the gateway sees it: an item of `status.discoveredBackends`.
@@ -110,7 +111,7 @@ impl DiscoveredBackend {
     ///
     /// # Errors
     ///
-    /// Lists every fault. The reporter would mend the backend or leave it out.
+    /// Lists every fault. The reporter would repair the backend or leave it out.
     pub fn validate(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         repair::backend(&mut self.clone(), &mut faults);

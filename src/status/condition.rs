@@ -1,7 +1,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::repair::{self, Faults};
+use super::fault::Faults;
+use super::repair;
 use super::wire::{null_is_default, time};
 
 /// The rules of `metav1.Condition`, as the CRD has them.
@@ -67,7 +68,7 @@ impl Condition {
     }
 
     /// As [`new`](Condition::new), for words that are known to be right or
-    /// that the reporter is to mend.
+    /// for the reporter to repair.
     pub fn unchecked(
         type_: impl Into<String>,
         status: ConditionStatus,
@@ -88,7 +89,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// Lists every fault. The reporter would mend the condition or leave it out.
+    /// Lists every fault. The reporter would repair the condition or leave it out.
     pub fn validate(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         repair::condition(&mut self.clone(), &mut faults);

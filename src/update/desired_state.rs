@@ -94,7 +94,7 @@ impl DesiredState {
         self.start == Start::Held
     }
 
-    /// Applies one update. What a store would refuse is mended or left out.
+    /// Applies one update. What a store would refuse is repaired or left out.
     pub(crate) fn apply(&mut self, update: Update, now: DateTime<Utc>, faults: &mut Faults) -> Change {
         self.touched(now);
         match update {

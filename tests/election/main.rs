@@ -4,14 +4,14 @@
 use vmcp_status_testkit::api;
 use vmcp_status_testkit::leases;
 
-mod logged;
+mod log_lines;
 mod replicas;
-mod stopped;
+mod suspended;
 
 use std::time::Duration;
 
 use api::Api;
-use leases::{Cluster, Sent};
+use leases::{ElectionCluster, SentRequest};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
@@ -25,17 +25,17 @@ const DURATION: Duration = Duration::from_secs(15);
 /// A look of one on standby, with its jitter.
 const LOOK: Duration = Duration::from_millis(2200);
 
-fn cluster() -> Cluster {
+fn cluster() -> ElectionCluster {
     let api = Api::with_old_crd();
     api.create("default", NAME, json!({"groupRef": {"name": "g"}}));
-    Cluster::of(api)
+    ElectionCluster::of(api)
 }
 
 fn said(message: impl Into<String>) -> Status {
     Status { phase: Phase::Ready, message: message.into(), ..Status::from_backends([DiscoveredBackend::named("a")]) }
 }
 
-fn stored(cluster: &Cluster) -> String {
+fn stored(cluster: &ElectionCluster) -> String {
     let object = cluster.api.object("default", NAME).expect("it is there");
     object["status"]["message"].as_str().unwrap_or_default().to_owned()
 }
@@ -47,11 +47,15 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(cluster: &Cluster, who: &'static str) -> Self {
+    fn start(cluster: &ElectionCluster, who: &'static str) -> Self {
         Replica::start_with(cluster, who, |builder| builder)
     }
 
-    fn start_with(cluster: &Cluster, who: &'static str, set: impl FnOnce(ReporterBuilder) -> ReporterBuilder) -> Self {
+    fn start_with(
+        cluster: &ElectionCluster,
+        who: &'static str,
+        set: impl FnOnce(ReporterBuilder) -> ReporterBuilder,
+    ) -> Self {
         let options = ElectionOptions { identity: Some(who.into()), ..ElectionOptions::default() };
         let sink = KubernetesSink::new(cluster.client(who), "default", NAME).expect("good names");
         let election = LeaseElection::start(cluster.client(who), "default", NAME, options).expect("good names");
@@ -68,6 +72,6 @@ impl Replica {
     }
 }
 
-fn status_writes(cluster: &Cluster) -> Vec<Sent> {
-    cluster.sent().into_iter().filter(Sent::writes_status).collect()
+fn status_writes(cluster: &ElectionCluster) -> Vec<SentRequest> {
+    cluster.sent().into_iter().filter(SentRequest::writes_status).collect()
 }

@@ -73,7 +73,7 @@ async fn leader_that_shuts_down_stores_its_last_word_first_and_the_next_writes_i
     assert!(outcome.is_complete() && outcome.leadership_state == LeadershipState::Leading, "{outcome:?}");
     let ended = Instant::now();
     assert_eq!(stored(&cluster), "last");
-    let of_old: Vec<Sent> = cluster.sent().into_iter().filter(|sent| sent.who == "old").collect();
+    let of_old: Vec<SentRequest> = cluster.sent().into_iter().filter(|sent| sent.who == "old").collect();
     let [.., write, release] = &of_old[..] else { panic!("{of_old:?}") };
     assert!(write.stored_status() && release.method == Method::PUT && release.is_of_lease(), "{of_old:?}");
     let spec = &release.body["spec"];
@@ -185,7 +185,7 @@ async fn replicas_that_disagree_and_come_and_go_are_never_two_writers_at_once() 
         }
         assert!(replicas.iter().filter(|one| one.handle.leadership_state() == LeadershipState::Leading).count() <= 1);
     }
-    let writes: Vec<Sent> = status_writes(&cluster).into_iter().filter(Sent::stored_status).collect();
+    let writes: Vec<SentRequest> = status_writes(&cluster).into_iter().filter(SentRequest::stored_status).collect();
     let turns = writes.windows(2).filter(|pair| pair[0].who != pair[1].who).count();
     let transitions = cluster.lease(LEASE)["spec"]["leaseTransitions"].as_u64().expect("a number");
     println!("{} writes, {turns} turns, {transitions} transitions", writes.len());

@@ -6,13 +6,13 @@ use vmcp_status_testkit::events as events_api;
 use vmcp_status_testkit::logged;
 
 mod faults;
+mod published;
 mod real_server;
-mod told;
 
 use std::time::Duration;
 
 use api::{Api, Role};
-use events_api::{Events, Mood, Sent};
+use events_api::{Events, Mood, SentEvent};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use vmcp_status::{
@@ -86,7 +86,7 @@ fn text<'a>(event: &'a Value, member: &str) -> &'a str {
     event[member].as_str().unwrap_or_default()
 }
 
-fn reasons(sent: &[Sent]) -> Vec<&str> {
+fn reasons(sent: &[SentEvent]) -> Vec<&str> {
     sent.iter().map(|sent| text(&sent.event, "reason")).collect()
 }
 

@@ -6,8 +6,8 @@ use vmcp_status_testkit::client as cluster;
 
 mod contract;
 mod faults;
-mod homes;
 mod outages;
+mod status_location;
 
 use std::time::Duration;
 

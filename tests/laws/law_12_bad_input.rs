@@ -27,7 +27,7 @@ async fn one_bad_backend_never_keeps_the_others_from_being_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_input_in_a_full_mailbox_is_mended_and_counted_too() {
+async fn bad_input_in_a_full_mailbox_is_repaired_and_counted_too() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.mailbox_size(1));
     assert!(handle.upsert_backend(ready("first")));

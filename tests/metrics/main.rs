@@ -5,9 +5,9 @@
 use vmcp_status_testkit::openmetrics;
 use vmcp_status_testkit::store;
 
+mod reporter;
 mod status;
-mod sums;
-mod work;
+mod update_accounting;
 
 use std::time::Duration;
 

@@ -12,11 +12,11 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use chrono::Utc;
 use clap::Args;
-use vmcp_status::{KubernetesSink, connect};
+use vmcp_status::{KubernetesSink, connect, error_chain};
 
 use self::diagnose::judge;
 use self::finding::{Finding, Verdict};
-use self::probe::{Target, ask, causes};
+use self::probe::{Target, ask};
 use super::format::plain;
 use super::target::{ClusterArgs, LocationArgs, group_version};
 use crate::get;
@@ -66,7 +66,7 @@ async fn findings(args: &CheckArgs) -> Result<Vec<Finding>, Failure> {
     let client = match connect(args.cluster.kubeconfig.as_deref(), args.cluster.context.as_deref()).await {
         Ok(client) => client,
         // What this error says ends with what to do.
-        Err(error) => return Ok(vec![Finding::fail("cluster", causes(&error))]),
+        Err(error) => return Ok(vec![Finding::fail("cluster", error_chain(&error))]),
     };
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();

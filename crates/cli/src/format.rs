@@ -55,18 +55,24 @@ fn two(large: i64, unit: &str, small: i64, smaller_unit: &str) -> String {
     if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{smaller_unit}") }
 }
 
-/// How many backends there are: those listed, and those that were left out for
-/// size, of which the end of the message tells.
-pub(crate) fn total(status: &Status) -> usize {
-    let listed = status.discovered_backends.len();
-    let left_out = || {
-        let (_, counts) = status.message.strip_suffix(" backends not listed: too large)")?.rsplit_once('(')?;
-        let (missing, total) = counts.split_once(" of ")?;
-        let (missing, total): (usize, usize) = (missing.parse().ok()?, total.parse().ok()?);
-        // Else somebody else's words only look like it.
-        (missing.checked_add(listed) == Some(total)).then_some(total)
-    };
-    left_out().unwrap_or(listed)
+/// How many backends are routable, and how many are listed.
+///
+/// A list that was cut for size counts all that are routable and does not say
+/// how many it lacks; the message does, in words for a person.
+pub(crate) fn counts(status: &Status) -> String {
+    format!("{} routable, {} listed", status.backend_count, status.discovered_backends.len())
+}
+
+/// The same for a column. Where the list lacks routable backends, a ratio would
+/// mislead, so the two numbers stand apart.
+pub(crate) fn short_counts(status: &Status) -> String {
+    let (routable, backends) = (status.backend_count, &status.discovered_backends);
+    let listed_routable = backends.iter().filter(|backend| backend.is_routable()).count();
+    if usize::try_from(routable).is_ok_and(|routable| routable > listed_routable) {
+        format!("{routable} ({} listed)", backends.len())
+    } else {
+        format!("{routable}/{}", backends.len())
+    }
 }
 
 #[cfg(test)]

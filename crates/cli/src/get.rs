@@ -14,7 +14,7 @@ use clap::{ArgGroup, Args};
 use serde_json::Value;
 use vmcp_status::{Status, connect};
 
-use self::render::{Format, View};
+use self::render::{OutputFormat, View};
 use self::source::{Cluster, Columns, Directory, Object, Source};
 use super::target::{self, API_VERSION, ClusterArgs, group_version};
 use crate::global::{Failure, Global};
@@ -25,7 +25,8 @@ then the VirtualMCPServers of a cluster, which takes the verbs get, list and (fo
 -w) watch on virtualmcpservers.
 
 Columns:
-  BACKENDS   backends that requests are routed to / all backends
+  BACKENDS   backends that requests are routed to / backends listed; the two
+             apart, as 9900 (5000 listed), where the list was cut for size
   AGE        time since the state was last written; a live writer writes now
              and then though nothing changed
   UPDATED    time since what it says was found (-o wide)
@@ -67,7 +68,7 @@ pub(crate) struct GetArgs {
     name: Option<String>,
     /// What to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    output: Format,
+    output: OutputFormat,
     /// Print again whenever something changes, until ctrl-C
     #[arg(short, long)]
     watch: bool,
@@ -141,7 +142,7 @@ pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
         unfollowed: None,
         stored: Value::Null,
     };
-    let view = View { format: Format::Table, columns: Columns::Files, headers: true, single: true };
+    let view = View { format: OutputFormat::Table, columns: Columns::Files, headers: true, single: true };
     output::print(view.text(&[object], Utc::now())?).await
 }
 

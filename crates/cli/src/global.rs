@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vmcp_status::error_chain;
 
 use crate::{format, logging};
 
@@ -20,19 +21,12 @@ pub(crate) struct Global {
     pub(crate) log_level: Option<String>,
     /// How to log on standard error [default: text on a terminal, else json]
     #[arg(long, global = true, value_name = "FORMAT")]
-    pub(crate) log_format: Option<logging::Format>,
+    pub(crate) log_format: Option<logging::LogFormat>,
 }
 
 /// Prints an error and every cause behind it in one line.
-pub(crate) fn print_error(error: &dyn std::error::Error) {
-    let mut line = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    say(&line);
+pub(crate) fn print_error(error: &(dyn std::error::Error + 'static)) {
+    say(&format!("error: {}", error_chain(error)));
 }
 
 /// Prints a line on standard error. What it quotes may be foreign.

@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use vmcp_status::Status;
 
-use super::format::{age, total};
+use super::format::{age, counts};
 
 /// A reconcile of the operator takes less, even on a busy cluster.
 const RECONCILE: TimeDelta = TimeDelta::seconds(5);
@@ -21,7 +21,7 @@ const RECONCILE: TimeDelta = TimeDelta::seconds(5);
 pub(crate) struct Unfollowed {
     /// When it was written; `None` where nothing in the object tells.
     pub(crate) since: Option<DateTime<Utc>>,
-    /// What it says, such as `Degraded, 2 of 3 routable`; empty where it cannot
+    /// What it says, such as `Degraded, 2 routable, 3 listed`; empty where it cannot
     /// be read.
     pub(crate) summary: String,
 }
@@ -94,7 +94,7 @@ fn time(value: &Value) -> Option<DateTime<Utc>> {
 }
 
 fn summary(status: &Status) -> String {
-    format!("{}, {} of {} routable", status.phase, status.backend_count, total(status))
+    format!("{}, {}", status.phase, counts(status))
 }
 
 #[cfg(test)]
@@ -166,7 +166,10 @@ mod tests {
         ];
         for other in others {
             let found = unfollowed(&object(&json!({"discoveredBackends": other}), &reported()));
-            assert_eq!(found.map(|found| found.report(now())).as_deref(), Some("4m ago: Degraded, 2 of 3 routable"));
+            assert_eq!(
+                found.map(|found| found.report(now())).as_deref(),
+                Some("4m ago: Degraded, 2 routable, 3 listed")
+            );
         }
     }
 
@@ -199,10 +202,10 @@ mod tests {
     fn report_says_what_can_be_told() {
         let mut runtime = json!({"discoveredBackends": [{"name": "a", "status": "ready"}]});
         let report = |runtime: &Value| unfollowed(&object(&json!({}), runtime)).map(|found| found.report(now()));
-        assert_eq!(report(&runtime).as_deref(), Some("at an unknown time: Pending, 0 of 1 routable"));
+        assert_eq!(report(&runtime).as_deref(), Some("at an unknown time: Pending, 0 routable, 1 listed"));
         runtime["backendCount"] = json!(3);
         runtime["message"] = json!("fine (4 of 5 backends not listed: too large)");
-        assert_eq!(report(&runtime).as_deref(), Some("at an unknown time: Pending, 3 of 5 routable"));
+        assert_eq!(report(&runtime).as_deref(), Some("at an unknown time: Pending, 3 routable, 1 listed"));
         runtime["conditions"] = json!(7);
         assert_eq!(report(&runtime).as_deref(), Some("at an unknown time"));
     }

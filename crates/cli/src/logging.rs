@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum LogFormat {
     /// For a person.
     Text,
     /// One JSON object a line.
@@ -23,21 +23,21 @@ const DEFAULT: &str = "info";
 /// they are silent whatever filter is asked for.
 const REVEALING: [&str; 2] = ["kube_client", "kube_runtime"];
 
-pub(crate) fn init(level: Option<&str>, format: Option<Format>) {
+pub(crate) fn init(level: Option<&str>, format: Option<LogFormat>) {
     let filter = level.unwrap_or(DEFAULT);
     let (filter, complaint) = match EnvFilter::try_new(filter) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let terminal = stderr().is_terminal();
-    let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let reveals = |target: &str| REVEALING.contains(&target.split("::").next().unwrap_or_default());
     let filter = filter.and(filter_fn(move |metadata| !reveals(metadata.target())));
     let layer = fmt::layer().with_writer(stderr);
     let layer = match format {
-        Format::Text => layer.with_ansi(colour).with_target(false).boxed(),
-        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => layer.with_ansi(colour).with_target(false).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     registry().with(layer.with_filter(filter)).init();
     if let Some(error) = complaint {

@@ -114,7 +114,7 @@ impl LocationArgs {
 }
 
 /// A place in a cluster.
-pub(crate) struct Cluster {
+pub(crate) struct ClusterContext {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     /// The object that is reported to, if the status goes there.
@@ -124,39 +124,39 @@ pub(crate) struct Cluster {
 
 /// Where a status goes.
 #[derive(Debug)]
-enum Target {
+enum Destination {
     File { name: String },
     Kubernetes { namespace: Option<String>, name: String },
 }
 
-impl Target {
+impl Destination {
     /// How often to refresh by default. In a cluster each refresh is a read and,
     /// since times have moved, a write: at 30 s these would be a hundred times
     /// what changes cost.
     fn refresh(&self) -> Duration {
         Duration::from_secs(match self {
-            Target::File { .. } => 30,
-            Target::Kubernetes { .. } => 300,
+            Destination::File { .. } => 30,
+            Destination::Kubernetes { .. } => 300,
         })
     }
 }
 
 impl TargetArgs {
     /// What arguments, configuration and environment say together.
-    fn target(&self, configured: Option<&str>) -> Result<Target, Failure> {
+    fn destination(&self, configured: Option<&str>) -> Result<Destination, Failure> {
         if let Some(name) = &self.kubernetes {
             let namespace = self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE"));
-            return Ok(Target::Kubernetes { namespace, name: name.clone() });
+            return Ok(Destination::Kubernetes { namespace, name: name.clone() });
         }
         if let Some(name) = &self.name {
-            return Ok(Target::File { name: name.clone() });
+            return Ok(Destination::File { name: name.clone() });
         }
         match (variable("VMCP_NAME"), variable("VMCP_NAMESPACE")) {
-            (Some(name), Some(namespace)) => Ok(Target::Kubernetes { namespace: Some(namespace), name }),
+            (Some(name), Some(namespace)) => Ok(Destination::Kubernetes { namespace: Some(namespace), name }),
             (None, Some(_)) => Err(Mode::from_env().expect_err("half of it is not set").into()),
             (name, None) => {
                 let name = configured.map(String::from).or(name).unwrap_or_else(|| DEFAULT_NAME.into());
-                Ok(Target::File { name })
+                Ok(Destination::File { name })
             }
         }
     }
@@ -168,53 +168,53 @@ impl TargetArgs {
 
     /// The name of the vMCP.
     pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
-        let (Target::File { name } | Target::Kubernetes { name, .. }) = self.target(configured)?;
+        let (Destination::File { name } | Destination::Kubernetes { name, .. }) = self.destination(configured)?;
         Ok(name)
     }
 
     /// When a process that reports there is ready.
     pub(crate) fn readiness(&self, configured: Option<&str>) -> Result<Readiness, Failure> {
-        Ok(match self.target(configured)? {
-            Target::File { .. } => Readiness::Always,
-            Target::Kubernetes { .. } => Readiness::Stored,
+        Ok(match self.destination(configured)? {
+            Destination::File { .. } => Readiness::Always,
+            Destination::Kubernetes { .. } => Readiness::Stored,
         })
     }
 
     /// Whether the status goes to a cluster.
     pub(crate) fn is_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
-        Ok(matches!(self.target(configured)?, Target::Kubernetes { .. }))
+        Ok(matches!(self.destination(configured)?, Destination::Kubernetes { .. }))
     }
 
     /// The cluster, wherever the status goes.
-    pub(crate) async fn cluster(&self, configured: Option<&str>) -> Result<Cluster, Failure> {
-        let (namespace, object) = match self.target(configured)? {
-            Target::Kubernetes { namespace, name } => (namespace, Some(name)),
-            Target::File { .. } => (self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE")), None),
+    pub(crate) async fn cluster(&self, configured: Option<&str>) -> Result<ClusterContext, Failure> {
+        let (namespace, object) = match self.destination(configured)? {
+            Destination::Kubernetes { namespace, name } => (namespace, Some(name)),
+            Destination::File { .. } => (self.namespace.clone().or_else(|| variable("VMCP_NAMESPACE")), None),
         };
         let client = connect(self.cluster.kubeconfig.as_deref(), self.cluster.context.as_deref()).await?;
         let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok(Cluster { client, namespace, object, api_version: self.api_version.clone() })
+        Ok(ClusterContext { client, namespace, object, api_version: self.api_version.clone() })
     }
 
     /// A reporter to the store that arguments, configuration and environment
     /// name.
     pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
-        let target = self.target(configured)?;
-        let refresh = self.refresh.unwrap_or(target.refresh());
+        let destination = self.destination(configured)?;
+        let refresh = self.refresh.unwrap_or(destination.refresh());
         let refresh = Some(refresh).filter(|refresh| !refresh.is_zero());
-        let builder = match target {
-            Target::File { .. } if self.leader_elect => {
+        let builder = match destination {
+            Destination::File { .. } if self.leader_elect => {
                 let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
                 return Err(format!("leaders are elected in a cluster only: {advice}").into());
             }
-            Target::File { name } => {
+            Destination::File { name } => {
                 let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
                 let span = sink.span();
                 Reporter::builder(sink).span(span)
             }
-            Target::Kubernetes { name, .. } => {
-                let Cluster { client, namespace, .. } = self.cluster(configured).await?;
+            Destination::Kubernetes { name, .. } => {
+                let ClusterContext { client, namespace, .. } = self.cluster(configured).await?;
                 tracing::debug!(namespace, name, "reporting to Kubernetes");
                 self.reporter_to(client, &namespace, &name)?
             }

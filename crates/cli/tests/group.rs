@@ -8,11 +8,11 @@ use vmcp_status::StateFile;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use vmcp_status_testkit::group::{Cluster, NAMESPACE, eventually};
+use vmcp_status_testkit::group::{GroupCluster, NAMESPACE, eventually};
 use vmcp_status_testkit::mcp::{Behaviour, McpServer};
 
 /// The program without anything that this process was given.
-fn program(cluster: &Cluster, user: &str, args: &[&str]) -> Command {
+fn program(cluster: &GroupCluster, user: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vmcp-status"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.arg("run").args(args).arg("--kubeconfig").arg(cluster.server.kubeconfig(user));
@@ -27,7 +27,7 @@ fn ended(child: Child) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_follows_the_group_that_its_object_names() {
-    let cluster = Cluster::start("program").await;
+    let cluster = GroupCluster::start("program").await;
     let files = McpServer::start(Behaviour::Modern).await;
     let mine = json!({"name": "g"});
     cluster.create("MCPGroup", "g", json!({}), Value::Null).await;
@@ -53,7 +53,7 @@ async fn run_follows_the_group_that_its_object_names() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_once_shows_a_group_beside_the_backends_of_a_file() {
-    let cluster = Cluster::start("once").await;
+    let cluster = GroupCluster::start("once").await;
     let files = McpServer::start(Behaviour::Modern).await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     cluster.create("MCPServer", "files", json!({}), json!({"phase": "Ready", "url": files.url()})).await;
@@ -74,7 +74,7 @@ async fn run_once_shows_a_group_beside_the_backends_of_a_file() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn run_says_what_it_may_not_do_once() {
-    let cluster = Cluster::start("rights").await;
+    let cluster = GroupCluster::start("rights").await;
     let output = program(&cluster, "least", &["--kubernetes", "rights", "-n", NAMESPACE]).output().expect("it runs");
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
@@ -110,7 +110,7 @@ async fn run_says_what_it_may_not_do_once() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn hang_up_applies_trust_and_timing_to_the_backends_of_the_group() {
-    let cluster = Cluster::start("reload").await;
+    let cluster = GroupCluster::start("reload").await;
     let files = McpServer::start_tls(Behaviour::Modern).await;
     let dir = tempfile::tempdir().expect("a directory");
     let (config, ca) = (dir.path().join("vmcp.yaml"), dir.path().join("ca.pem"));

@@ -7,19 +7,17 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, stream};
+use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Method, Request, Response};
-use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::BoxError;
+use tower::{BoxError, ServiceExt as _, service_fn};
 
-use crate::api::{self, AnswerBody, Api, Role};
+use crate::api::{AnswerBody, Api, Role};
 
 const BASE: &str = "/apis/events.k8s.io/v1/namespaces/";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -41,7 +39,7 @@ pub enum Mood {
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SentEvent {
     pub verb: &'static str,
     pub event: Value,
     /// None while there is no answer.
@@ -50,17 +48,17 @@ pub struct Sent {
 }
 
 #[derive(Clone, Default)]
-pub struct Events(Arc<Mutex<State>>);
+pub struct Events(Arc<Mutex<EventState>>);
 
 #[derive(Default)]
-struct State {
+struct EventState {
     mood: Mood,
     stored: BTreeMap<String, Value>,
-    sent: Vec<Sent>,
+    sent: Vec<SentEvent>,
 }
 
 impl Events {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EventState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,7 +74,7 @@ impl Events {
         stored
     }
 
-    pub fn sent(&self) -> Vec<Sent> {
+    pub fn sent(&self) -> Vec<SentEvent> {
         self.state().sent.clone()
     }
 
@@ -91,42 +89,24 @@ impl Events {
 
     /// A client of both: Events here, all else at the double.
     pub fn client(&self, api: &Api, role: Role) -> kube::Client {
-        kube::Client::new(Service { events: self.clone(), others: api.service(role) }, "default")
-    }
-}
-
-#[derive(Clone)]
-struct Service {
-    events: Events,
-    others: api::Service,
-}
-
-impl tower::Service<Request<Body>> for Service {
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
+        let (events, others) = (self.clone(), api.service(role));
+        let service = service_fn(move |request: Request<Body>| {
+            if request.uri().path().starts_with("/apis/events.k8s.io") {
+                events.clone().serve(request).boxed()
+            } else {
+                others.clone().oneshot(request).boxed()
+            }
+        });
+        kube::Client::new(service, "default")
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path().starts_with("/apis/events.k8s.io") {
-            self.events.clone().serve(request).boxed()
-        } else {
-            tower::Service::call(&mut self.others, request)
-        }
-    }
-}
-
-impl Events {
     async fn serve(self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let (head, body) = request.into_parts();
         let body: Value = serde_json::from_slice(&body.collect_bytes().await?)?;
         let verb = if head.method == Method::POST { "create" } else { "patch" };
         let entry = {
             let mut state = self.state();
-            state.sent.push(Sent { verb, event: body.clone(), code: None, at: Instant::now() });
+            state.sent.push(SentEvent { verb, event: body.clone(), code: None, at: Instant::now() });
             state.sent.len() - 1
         };
         if matches!(self.state().mood, Mood::Hangs) {
@@ -141,12 +121,12 @@ impl Events {
             Value::String(text) => text,
             answer => answer.to_string(),
         };
-        let frames = stream::iter([Ok(Frame::data(text.into()))]).boxed();
-        Ok(Response::builder().status(code).body(StreamBody::new(frames))?)
+        let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+        Ok(Response::builder().status(code).body(body)?)
     }
 }
 
-impl State {
+impl EventState {
     fn answer(&mut self, method: &Method, path: &str, content_type: Option<&str>, body: Value) -> (u16, Value) {
         let (namespace, name) = match path.strip_prefix(BASE).and_then(|path| path.split_once("/events")) {
             Some((namespace, name)) => (namespace.to_owned(), name.trim_start_matches('/').to_owned()),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use gateway::{BACKENDS, backends};
 pub use ledger::{Ledger, Load, Staleness};
-pub use server::{ApiServer, Limits};
+pub use server::{ApiServer, Capacity};
 
 /// How a fleet tells the API server what it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +68,15 @@ struct Clock {
 
 /// Runs one fleet from its start to after the outage, on a paused clock of its
 /// own.
-pub fn run(design: Design, size: usize, limits: Limits, timeline: Timeline) -> Ledger {
+pub fn run(design: Design, size: usize, capacity: Capacity, timeline: Timeline) -> Ledger {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime without I/O").block_on(live(design, size, limits, timeline))
+    runtime.expect("a runtime without I/O").block_on(live(design, size, capacity, timeline))
 }
 
-async fn live(design: Design, size: usize, limits: Limits, timeline: Timeline) -> Ledger {
+async fn live(design: Design, size: usize, capacity: Capacity, timeline: Timeline) -> Ledger {
     let begin = Instant::now();
     let clock = Clock { begin, outage: begin + timeline.outage, back: begin + timeline.back };
-    let server = ApiServer::new(limits, size, begin);
+    let server = ApiServer::new(capacity, size, begin);
     for id in 0..size {
         match design {
             Design::Reporter { refresh } => drop(tokio::spawn(gateway::report(server.clone(), id, refresh, clock))),

@@ -32,19 +32,19 @@ pub async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
 }
 
 /// A server with the kinds of a group, and one vMCP.
-pub struct Cluster {
+pub struct GroupCluster {
     pub server: RealCluster,
     pub admin: Client,
     vmcp: &'static str,
 }
 
-impl Cluster {
+impl GroupCluster {
     pub async fn start(vmcp: &'static str) -> Self {
         let server = cluster::start().await;
         let admin = client(&server, "admin").await;
         crds::apply(&admin, crds::GROUP, &crds::KINDS.map(|(kind, _)| kind)).await;
         server.create(vmcp).await;
-        let cluster = Cluster { server, admin, vmcp };
+        let cluster = GroupCluster { server, admin, vmcp };
         // What an earlier test has left, where the server outlives them.
         for (kind, _) in crds::KINDS {
             let all = (DeleteParams::default(), ListParams::default());

@@ -5,27 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use tower::{BoxError, Service as _};
+use tower::{BoxError, ServiceExt as _, service_fn};
 
-use crate::api::{Api, Role, Service};
+use crate::api::{AnswerBody, Api, ApiService, Role};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 
 /// One request, in the order of arrival.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SentRequest {
     pub who: &'static str,
     pub method: Method,
     pub path: String,
@@ -35,7 +31,7 @@ pub struct Sent {
     pub code: Option<u16>,
 }
 
-impl Sent {
+impl SentRequest {
     pub fn is_of_lease(&self) -> bool {
         self.path.starts_with(LEASES)
     }
@@ -52,10 +48,10 @@ impl Sent {
 }
 
 #[derive(Default)]
-struct State {
+struct LeaseState {
     leases: BTreeMap<String, Value>,
     version: u64,
-    sent: Vec<Sent>,
+    sent: Vec<SentRequest>,
     /// Whose requests get nowhere.
     cut_off: BTreeSet<&'static str>,
     /// How long it takes to connect.
@@ -67,20 +63,20 @@ struct State {
 
 /// The double of the API server, and Leases. All clones are the same cluster.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct ElectionCluster {
     pub api: Api,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<LeaseState>>,
 }
 
-impl Cluster {
+impl ElectionCluster {
     pub fn of(api: Api) -> Self {
-        Cluster { api, state: Arc::default() }
+        ElectionCluster { api, state: Arc::default() }
     }
 
     /// What this replica reaches the cluster by.
     pub fn client(&self, who: &'static str) -> kube::Client {
-        let service = Replica { who, cluster: self.clone(), api: self.api.service(Role::Least) };
-        kube::Client::new(service, "default")
+        let replica = Replica { who, cluster: self.clone(), api: self.api.service(Role::Least) };
+        kube::Client::new(service_fn(move |request| replica.clone().serve(request)), "default")
     }
 
     pub fn lease(&self, name: &str) -> Value {
@@ -97,7 +93,7 @@ impl Cluster {
         self.state().store(name, json!({"metadata": {"name": name}, "spec": spec}));
     }
 
-    pub fn sent(&self) -> Vec<Sent> {
+    pub fn sent(&self) -> Vec<SentRequest> {
         self.state().sent.clone()
     }
 
@@ -128,12 +124,12 @@ impl Cluster {
         self.state().not_served = !served;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LeaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LeaseState {
     fn store(&mut self, name: &str, mut lease: Value) -> Value {
         self.version += 1;
         lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -188,31 +184,16 @@ fn failure(code: u16, reason: &str, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code})
 }
 
-type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
-
+/// One replica's way to the cluster.
 #[derive(Clone)]
 struct Replica {
     who: &'static str,
-    cluster: Cluster,
-    api: Service,
-}
-
-impl tower::Service<Request<Body>> for Replica {
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.clone().serve(request).boxed()
-    }
+    cluster: ElectionCluster,
+    api: ApiService,
 }
 
 impl Replica {
-    async fn serve(mut self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+    async fn serve(self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let connecting = self.cluster.state().connecting;
         if !connecting.is_zero() {
             sleep(connecting).await;
@@ -223,7 +204,7 @@ impl Replica {
         let path = head.uri.path().to_owned();
         let number = {
             let mut state = self.cluster.state();
-            let sent = Sent {
+            let sent = SentRequest {
                 who: self.who,
                 method: head.method.clone(),
                 path: path.clone(),
@@ -244,7 +225,7 @@ impl Replica {
             Response::builder().status(StatusCode::from_u16(code)?).body(body)?
         } else {
             let request = Request::from_parts(head, Body::from(body));
-            self.api.call(request).await?.map(|body| body.boxed_unsync())
+            self.api.oneshot(request).await?
         };
         if let Some(sent) = self.cluster.state().sent.get_mut(number) {
             sent.code = Some(response.status().as_u16());

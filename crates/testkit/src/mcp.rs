@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use answers::{Answer, Unending, json_answer, json_error, redirect, respond, text, with_header};
+use answers::{McpResponse, Unending, json_answer, json_error, redirect, respond, text, with_header};
 pub use echo::Echo;
 use old::OldServer;
 use sdk::{SdkServer, sdk_server};
@@ -127,7 +127,7 @@ pub enum Refusal {
 /// A server on loopback. Dropped, it stops.
 pub struct McpServer {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<McpState>,
     tls: Option<Tls>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -147,7 +147,7 @@ impl McpServer {
     async fn start_as(behaviour: Behaviour, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
         let address = listener.local_addr().expect("local address");
-        let state = Arc::new(State::new(behaviour));
+        let state = Arc::new(McpState::new(behaviour));
         let mut server = Self { address, state, tls, accepting: None };
         server.accept_from(listener);
         server
@@ -272,7 +272,7 @@ struct Seen {
     authorization: Option<String>,
 }
 
-struct State {
+struct McpState {
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
     /// Sessions of the handwritten servers.
@@ -288,7 +288,7 @@ struct State {
     legacy_sessions: Arc<LocalSessionManager>,
 }
 
-impl State {
+impl McpState {
     fn new(behaviour: Behaviour) -> Self {
         let modern = ProtocolVersion::KNOWN_VERSIONS;
         let legacy = ProtocolVersion::known_up_to(&ProtocolVersion::V_2025_11_25);
@@ -319,7 +319,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<McpState>) {
     // Aborted with the task that holds it, and so are the connections.
     let mut connections = JoinSet::new();
     loop {
@@ -344,7 +344,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
     }
 }
 
-async fn serve<S>(mut stream: S, state: Arc<State>)
+async fn serve<S>(mut stream: S, state: Arc<McpState>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -374,7 +374,7 @@ where
     }
 }
 
-async fn answer(state: &State, request: Request<Incoming>) -> Answer {
+async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
         return text(StatusCode::BAD_REQUEST, "");
@@ -470,7 +470,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Answer {
     }
 }
 
-fn note(state: &State, request: &Request<Full<Bytes>>, message: &Value) {
+fn note(state: &McpState, request: &Request<Full<Bytes>>, message: &Value) {
     let what = match message["method"].as_str() {
         Some(method) => format!("{} {method}", request.method()),
         None => request.method().to_string(),
@@ -482,7 +482,7 @@ fn note(state: &State, request: &Request<Full<Bytes>>, message: &Value) {
     state.changes.send_replace(());
 }
 
-async fn wait_for_release(state: &State) {
+async fn wait_for_release(state: &McpState) {
     let permit = state.held.acquire().await;
     permit.expect("never closed").forget();
 }

@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use http_body_util::BodyExt as _;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use serde_json::json;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tower::{BoxError, ServiceExt as _};
 
-use crate::api::{Api, Role, Service};
+use crate::api::{AnswerBody, Api, ApiService, Role};
 
 /// Serves until it is dropped.
 pub struct Served {
@@ -56,7 +56,7 @@ impl Drop for Served {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, service: Service) {
+async fn accept(listener: std::net::TcpListener, service: ApiService) {
     let listener = TcpListener::from_std(listener).expect("a socket");
     while let Ok((connection, _)) = listener.accept().await {
         let service = service_fn({
@@ -68,10 +68,7 @@ async fn accept(listener: std::net::TcpListener, service: Service) {
     }
 }
 
-async fn pass_on(
-    service: Service,
-    request: Request<Incoming>,
-) -> Result<hyper::Response<crate::api::AnswerBody>, BoxError> {
+async fn pass_on(service: ApiService, request: Request<Incoming>) -> Result<Response<AnswerBody>, BoxError> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     service.oneshot(Request::from_parts(head, Body::from(body.to_vec()))).await

@@ -22,7 +22,7 @@ pub enum Fate {
 }
 
 #[derive(Default)]
-pub struct State {
+pub struct StoreState {
     pub stored: Option<Status>,
     /// When each write began, and what it carried.
     pub attempts: Vec<(Instant, Status)>,
@@ -42,10 +42,10 @@ pub struct State {
 
 /// A handle on the store for the test, and the sink for the reporter.
 #[derive(Clone, Default)]
-pub struct Store(Arc<Mutex<State>>);
+pub struct Store(Arc<Mutex<StoreState>>);
 
 impl Store {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, StoreState> {
         self.0.lock().expect("no test panics while it holds the state")
     }
 

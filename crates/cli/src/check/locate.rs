@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(verdict, Ok);
         let (verdict, words) = found(json!([]), "2026-11-24T09:56:00Z");
         assert_eq!(verdict, Warn);
-        assert_eq!(words, "reported 4m ago: Ready, 1 of 1 routable; not taken over by the operator");
+        assert_eq!(words, "reported 4m ago: Ready, 1 routable, 1 listed; not taken over by the operator");
         let (verdict, words) = found(json!([]), "2026-11-24T09:59:58Z");
         assert_eq!((verdict, words.contains("reported 2s ago")), (Ok, true), "{words}");
         assert!(operator(&rest(json!({}), kept()), now).is_none(), "there is nothing to follow");

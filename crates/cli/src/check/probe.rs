@@ -1,7 +1,6 @@
 //! Asks the API server, without ever writing: what changes nothing is a read,
 //! and everything else is a dry run.
 
-use std::error::Error;
 use std::time::Duration;
 
 use http::Request;
@@ -11,6 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use vmcp_status::error_chain;
 
 /// How long one answer may take: who asks is a person.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -150,8 +150,8 @@ async fn patch(client: &Client, uri: &str, accept: &str, (kind, patch): (&str, V
 async fn send(client: &Client, request: http::Result<Request<Body>>) -> Answer {
     let request = request.expect("checked names make a valid request");
     let answer = async {
-        let (head, body) = client.send(request).await.map_err(|error| causes(&error))?.into_parts();
-        let body = body.collect().await.map_err(|error| causes(&error))?.to_bytes();
+        let (head, body) = client.send(request).await.map_err(|error| error_chain(&error))?.into_parts();
+        let body = body.collect().await.map_err(|error| error_chain(&error))?.to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or_default();
         Ok(Answer::Got { code: head.status.as_u16(), warnings: warnings(&head.headers), body })
     };
@@ -164,21 +164,6 @@ async fn send(client: &Client, request: http::Result<Request<Body>>) -> Answer {
 
 fn warnings(headers: &HeaderMap) -> Vec<String> {
     headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from)).collect()
-}
-
-/// An error with what is behind it, each once: some repeat their cause.
-pub(super) fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

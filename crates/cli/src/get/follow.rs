@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval};
+use vmcp_status::error_chain;
 
 use super::super::target::EndSignals;
 use super::output;
-use super::render::{Format, View};
-use super::source::{Fault, Found, Object, Source, chain};
+use super::render::{OutputFormat, View};
+use super::source::{Fault, Found, Object, Source};
 use super::table::Table;
 use crate::global::Failure;
 
@@ -93,7 +94,7 @@ async fn stream(
 /// Whether a change is worth showing. For a person, that something was written
 /// again is none; a program gets to see all.
 fn differs(before: &Object, now: &Object, view: View) -> bool {
-    if matches!(view.format, Format::Json | Format::Yaml) {
+    if matches!(view.format, OutputFormat::Json | OutputFormat::Yaml) {
         return before.stored != now.stored;
     }
     let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
@@ -108,7 +109,7 @@ async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Fo
         // What was found last stays on show.
         Err(error) => {
             found.faults.retain(|fault| fault.name.is_some());
-            found.faults.push(Fault { name: None, why: chain(error.as_ref()) });
+            found.faults.push(Fault { name: None, why: error_chain(error.as_ref()) });
         }
     }
 }
@@ -128,10 +129,10 @@ impl Pages {
     fn next<'a>(&mut self, objects: impl Iterator<Item = &'a Object>) -> Result<String, Failure> {
         let now = Utc::now();
         let separator = match self.view.format {
-            Format::Table | Format::Wide if !self.view.single => return Ok(self.list.lines(objects, now)),
-            Format::Table | Format::Wide => "\n",
-            Format::Yaml => "---\n",
-            Format::Json | Format::Name => "",
+            OutputFormat::Table | OutputFormat::Wide if !self.view.single => return Ok(self.list.lines(objects, now)),
+            OutputFormat::Table | OutputFormat::Wide => "\n",
+            OutputFormat::Yaml => "---\n",
+            OutputFormat::Json | OutputFormat::Name => "",
         };
         let mut text = String::new();
         for object in objects {

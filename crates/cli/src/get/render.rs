@@ -10,14 +10,14 @@ use vmcp_status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, Phase, condition_type,
 };
 
-use super::super::format::{age, total};
+use super::super::format::{age, counts, short_counts};
 use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 use crate::global::Failure;
 
 /// What `get` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// For a person.
     Table,
     /// With all there is to tell.
@@ -33,7 +33,7 @@ pub(super) enum Format {
 /// How objects are shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
     pub(super) columns: Columns,
     pub(super) headers: bool,
     /// One object with all its parts, not a list of them.
@@ -47,9 +47,9 @@ impl View {
             return objects.iter().map(|object| self.one(object, now)).collect();
         }
         match self.format {
-            Format::Table | Format::Wide => Ok(self.list().lines(objects, now)),
-            Format::Name => objects.iter().map(|object| self.one(object, now)).collect(),
-            Format::Json | Format::Yaml => {
+            OutputFormat::Table | OutputFormat::Wide => Ok(self.list().lines(objects, now)),
+            OutputFormat::Name => objects.iter().map(|object| self.one(object, now)).collect(),
+            OutputFormat::Json | OutputFormat::Yaml => {
                 let items: Vec<_> = objects.iter().map(|object| &object.stored).collect();
                 self.document(&json!({"apiVersion": "v1", "kind": "List", "items": items}))
             }
@@ -59,9 +59,9 @@ impl View {
     /// One object by itself.
     pub(super) fn one(self, object: &Object, now: DateTime<Utc>) -> Result<String, Failure> {
         match self.format {
-            Format::Table | Format::Wide => Ok(self.parts(object, now)),
-            Format::Name => Ok(format!("{}\n", object.name)),
-            Format::Json | Format::Yaml => self.document(&object.stored),
+            OutputFormat::Table | OutputFormat::Wide => Ok(self.parts(object, now)),
+            OutputFormat::Name => Ok(format!("{}\n", object.name)),
+            OutputFormat::Json | OutputFormat::Yaml => self.document(&object.stored),
         }
     }
 
@@ -77,11 +77,11 @@ impl View {
 
     /// Whether it is for a person.
     pub(super) fn is_table(self) -> bool {
-        matches!(self.format, Format::Table | Format::Wide)
+        matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
     }
 
     fn is_wide(self) -> bool {
-        self.format == Format::Wide
+        self.format == OutputFormat::Wide
     }
 
     fn parts(self, object: &Object, now: DateTime<Utc>) -> String {
@@ -97,7 +97,7 @@ impl View {
     }
 
     fn document(self, value: &Value) -> Result<String, Failure> {
-        if self.format == Format::Yaml {
+        if self.format == OutputFormat::Yaml {
             // Escapes control characters itself.
             return Ok(serde_saphyr::to_string(value)?);
         }
@@ -116,7 +116,7 @@ impl View {
 const LIST: &[Column<Object>] = &[
     Column::new("NAME", |object, _| Cell::new(&object.name)),
     Column::new("PHASE", |object, _| phase(object)),
-    Column::new("BACKENDS", |object, _| counts(object)),
+    Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::wide("UPDATED", |object, now| Cell::new(&age(object.status.timestamp, now))),
     Column::wide("WRITER", |object, _| Cell::new(&object.writer)),
@@ -129,7 +129,7 @@ const CLUSTER_LIST: &[Column<Object>] = &[
     Column::new("NAME", |object, _| Cell::new(&object.name)),
     Column::new("PHASE", |object, _| phase(object)),
     Column::new("URL", |object, _| Cell::new(&object.url)),
-    Column::new("BACKENDS", |object, _| counts(object)),
+    Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::new("READY", |object, _| ready(object)),
     Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
@@ -174,20 +174,13 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     if in_cluster {
         lines.push(("URL:", Cell::new(url)));
     }
-    let (total, listed) = (total(status), status.discovered_backends.len());
-    let listed = if listed < total { format!(", {listed} listed") } else { String::new() };
-    let backends = format!("{}/{total} routable{listed}", status.backend_count);
-    lines.push(("Backends:", Cell::new(&backends)));
+    lines.push(("Backends:", Cell::new(&counts(status))));
     lines.push(("Message:", Cell::new(&status.message)));
     lines.push(("Age:", Cell::new(&age(*written, now))));
     if !writer.is_empty() {
         lines.push(("Writer:", Cell::new(writer)));
     }
     block(lines)
-}
-
-fn counts(Object { status, .. }: &Object) -> Cell {
-    Cell::new(&format!("{}/{}", status.backend_count, total(status)))
 }
 
 fn ready(object: &Object) -> Cell {

@@ -92,9 +92,3 @@ pub(super) trait Source {
     /// the last time. May be dropped and called again.
     async fn changed(&mut self);
 }
-
-/// An error with all its causes in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    causes.join(": ")
-}

@@ -14,7 +14,7 @@ use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions, group_of};
 use vmcp_status_discovery::probe::Prober;
 
 use super::super::config::Config;
-use super::super::target::{Cluster, TargetArgs, group_version};
+use super::super::target::{ClusterContext, TargetArgs, group_version};
 use crate::global::Failure;
 
 /// A server that takes longer to answer does not answer.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A group of a cluster.
 pub(super) struct Group {
-    cluster: Cluster,
+    cluster: ClusterContext,
     name: String,
 }
 
@@ -55,7 +55,7 @@ impl Group {
         limit: CheckLimit,
         handle: &StatusHandle,
     ) -> Result<GroupDiscovery, Failure> {
-        let Group { cluster: Cluster { client, namespace, api_version, .. }, name } = self;
+        let Group { cluster: ClusterContext { client, namespace, api_version, .. }, name } = self;
         let (api_group, api_version) = group_version(&api_version)?;
         let options = GroupOptions {
             interval: config.interval,
@@ -71,7 +71,7 @@ impl Group {
 }
 
 /// The group that the spec of this object names.
-async fn named_by(cluster: &Cluster, object: &str) -> Result<String, Failure> {
+async fn named_by(cluster: &ClusterContext, object: &str) -> Result<String, Failure> {
     let (group, version) = group_version(&cluster.api_version)?;
     let kind = GroupVersionKind::gvk(group, version, "VirtualMCPServer");
     let resource = ApiResource::from_gvk_with_plural(&kind, "virtualmcpservers");

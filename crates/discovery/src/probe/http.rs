@@ -10,9 +10,10 @@ use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessa
 use rmcp::transport::common::http_header::{EVENT_STREAM_MIME_TYPE, JSON_MIME_TYPE};
 use tokio::time::Instant;
 use url::Url;
+use vmcp_status::error_causes;
 
 use super::Target;
-use super::reason::{Reason, causes};
+use super::reason::Reason;
 use super::sse::EventSplitter;
 
 /// How long to wait for the end of an event stream whose answer is known
@@ -269,7 +270,7 @@ fn is_same(answered: &RequestId, asked: &RequestId) -> bool {
 fn broken(error: &reqwest::Error) -> Fault {
     let reason = Reason::from_transport(error);
     // The first link of the chain names the address, which may hold secrets.
-    let causes = causes(error).skip(1).map(ToString::to_string);
+    let causes = error_causes(error).skip(1).map(ToString::to_string);
     tracing::debug!(%reason, causes = ?Vec::from_iter(causes), "health check request failed");
     Fault::Failed(reason)
 }

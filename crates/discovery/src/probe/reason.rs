@@ -1,11 +1,11 @@
 //! What a check can find, as a short list of fixed words, and how an error of
 //! the connection becomes one of them.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
-use std::iter;
 use std::time::Duration;
+
+use vmcp_status::error_causes;
 
 use super::Health;
 
@@ -99,7 +99,7 @@ impl Reason {
 
     /// Names the failure of a request that got no (whole) answer.
     pub(super) fn from_transport(error: &reqwest::Error) -> Self {
-        causes(error)
+        error_causes(error)
             .find_map(|cause| {
                 if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
                     return Some(match tls {
@@ -118,21 +118,6 @@ impl Reason {
     }
 }
 
-/// The error and all that caused it.
-///
-/// `io::Error::source` skips the very error it wraps, which is where TLS hides
-/// its verdict, so wrapped errors are visited too.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error), |current| {
-        let current: &'a (dyn Error + 'static) = *current;
-        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => current.source(),
-        }
-    })
-}
-
 /// A host name has no address. A type of its own, because the connector's own
 /// error for this cannot be told from the others.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +132,7 @@ mod tests {
     fn cause_wrapped_in_io_errors_is_found() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        assert!(causes(&wrapped).any(|cause| cause.is::<rustls::Error>()));
+        assert!(error_causes(&wrapped).any(|cause| cause.is::<rustls::Error>()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The backends of an `MCPGroup`, found and followed on a real API server, with
 //! real MCP servers behind some of them.
 
-mod life;
+mod lifecycle;
 mod outages;
 mod tunnel;
 
@@ -15,7 +15,7 @@ use vmcp_status::{Reporter, StatusHandle};
 use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions};
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
 use vmcp_status_testkit::client::client;
-use vmcp_status_testkit::group::{Cluster, LIMIT, NAMESPACE, Stored, crds};
+use vmcp_status_testkit::group::{GroupCluster, LIMIT, NAMESPACE, Stored, crds};
 use vmcp_status_testkit::mcp::{Behaviour, McpServer};
 use vmcp_status_testkit::store;
 

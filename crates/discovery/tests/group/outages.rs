@@ -41,7 +41,7 @@ async fn until(store: &store::Store, wanted: impl Fn(&Status) -> bool) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn server_that_is_killed_is_said_its_last_backends_stay_and_it_resumes() {
-    let mut cluster = Cluster::start("killed").await;
+    let mut cluster = GroupCluster::start("killed").await;
     let files = McpServer::start(Behaviour::Modern).await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     cluster.create("MCPServer", "files", json!({}), json!({"phase": "Ready", "url": files.url()})).await;
@@ -70,7 +70,7 @@ async fn server_that_is_killed_is_said_its_last_backends_stay_and_it_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn watch_that_breaks_resumes_without_a_flap() {
-    let cluster = Cluster::start("breaks").await;
+    let cluster = GroupCluster::start("breaks").await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     cluster.create("MCPServer", "a", json!({}), Value::Null).await;
     let tunnel = Tunnel::start(&cluster.server.kubeconfig("dynamic")).await;
@@ -95,7 +95,7 @@ async fn watch_that_breaks_resumes_without_a_flap() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn kind_that_is_missing_or_forbidden_is_left_out_until_it_is_there() {
-    let cluster = Cluster::start("missing").await;
+    let cluster = GroupCluster::start("missing").await;
     // A group of its own, of which the cluster knows one kind only.
     let group = "old.stacklok.test";
     crds::apply(&cluster.admin, group, &["MCPServer"]).await;
@@ -134,7 +134,7 @@ async fn kind_that_is_missing_or_forbidden_is_left_out_until_it_is_there() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn without_any_right_nothing_is_discovered_and_that_is_said() {
-    let cluster = Cluster::start("rightless").await;
+    let cluster = GroupCluster::start("rightless").await;
     let (store, _handle, _reporter, discovery) = watched(client(&cluster.server, "nobody").await, seldom()).await;
     until(&store, has_failed).await;
     let status = store.stored();

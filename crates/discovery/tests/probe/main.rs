@@ -1,9 +1,9 @@
 //! The probe against servers of every kind, over real sockets.
 
-mod bad;
-mod changes;
+mod changing_servers;
 mod credentials;
-mod good;
+mod faulty_servers;
+mod healthy_servers;
 mod limit;
 use vmcp_status_testkit::mcp;
 mod sessions;

@@ -53,20 +53,20 @@ use self::{
     answer::Answer,
     fault::Faults,
     log::Log,
-    store::{Key, Store},
+    store::{Key, ObjectStore},
 };
 pub use self::{
     fault::{Fault, Injection},
     log::Request,
     operator::{Following, Group, Operator, PendingWrite, Pods, Reconciled},
     rbac::Role,
-    service::{AnswerBody, Service},
+    service::{AnswerBody, ApiService},
 };
 
 /// An API server in memory. Cheap to clone; all clones are the same server.
 #[derive(Clone)]
 pub struct Api {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ApiState>>,
     changed: Arc<Notify>,
 }
 
@@ -83,10 +83,10 @@ pub struct Limits {
     pub operations: usize,
 }
 
-struct State {
+struct ApiState {
     /// The definition of the resource, none while there is none.
     crd: Option<Value>,
-    store: Store,
+    store: ObjectStore,
     limits: Limits,
     token: Option<String>,
     /// A webhook that is asked about each write, and may have side effects.
@@ -100,9 +100,9 @@ impl Api {
     /// `v1beta1` and `v1alpha1`, as today's ToolHive defines them (with
     /// `status.runtime`), and has no object yet.
     pub fn new() -> Self {
-        let state = State {
+        let state = ApiState {
             crd: Some(crd::definition()),
-            store: Store::new(),
+            store: ObjectStore::new(),
             limits: Limits::default(),
             token: None,
             webhook: None,
@@ -148,8 +148,8 @@ impl Api {
     }
 
     /// What is under such a client, for callers that put layers around it.
-    pub fn service(&self, role: Role) -> Service {
-        Service { api: self.clone(), role }
+    pub fn service(&self, role: Role) -> ApiService {
+        service::service(self.clone(), role)
     }
 
     /// Makes an object, as an administrator would, and returns it.
@@ -234,7 +234,7 @@ impl Api {
     }
 
     /// Does something with the state, at once for everybody else.
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ApiState) -> T) -> T {
         // A failed assertion of a test inside of `edit` is no reason to hide it
         // behind a second panic.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,7 +258,7 @@ impl Default for Api {
     }
 }
 
-impl State {
+impl ApiState {
     /// The version of the definition with this name, if it is served.
     fn served(&self, name: &str) -> Option<Value> {
         let versions = discovery::served_versions(self.crd.as_ref());

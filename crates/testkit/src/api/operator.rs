@@ -24,7 +24,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use self::projection::Reconcile;
 use super::{
-    Api, State, crd, key,
+    Api, ApiState, crd, key,
     options::FieldValidation,
     patch::Patch,
     store::{self, Key},
@@ -93,10 +93,10 @@ pub enum Reconciled {
 pub struct PendingWrite {
     api: Api,
     key: Key,
-    body: Body,
+    body: WriteBody,
 }
 
-enum Body {
+enum WriteBody {
     MergePatch(Value),
     Put(Value),
 }
@@ -150,7 +150,7 @@ impl Operator {
                 Release::Today => {
                     let before = go::status(&object["status"]);
                     let after = Reconcile { object, pods, group, now }.status(before.clone());
-                    difference(&before, &after).map(|status| Body::MergePatch(json!({ "status": status })))
+                    difference(&before, &after).map(|status| WriteBody::MergePatch(json!({ "status": status })))
                 }
                 Release::BeforeRuntime => {
                     let mut before = go::status(&object["status"]);
@@ -158,7 +158,7 @@ impl Operator {
                     let mut wanted = Value::clone(object);
                     wanted["status"] = Reconcile { object, pods, group, now }.status(before).into();
                     // Putting back what is there is no write.
-                    (wanted != **object).then_some(Body::Put(wanted))
+                    (wanted != **object).then_some(WriteBody::Put(wanted))
                 }
             }
         })?;
@@ -222,15 +222,15 @@ impl PendingWrite {
 
     /// The write goes the way of every status update, with all its checks;
     /// only the log of requests does not have it, for that is of the clients'.
-    fn send_to(self, state: &mut State) -> Result<String, u16> {
+    fn send_to(self, state: &mut ApiState) -> Result<String, u16> {
         let version = state.served(crd::STORAGE_VERSION).unwrap_or_default();
         let text;
         let change = match self.body {
-            Body::MergePatch(patch) => {
+            WriteBody::MergePatch(patch) => {
                 text = patch.to_string().into_bytes();
                 Change::Patch(Patch::Merge(&text))
             }
-            Body::Put(object) => Change::Put(object),
+            WriteBody::Put(object) => Change::Put(object),
         };
         let update = Update {
             key: self.key,

@@ -7,7 +7,7 @@ use http::{header, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
-    Api, State,
+    Api, ApiState,
     accept::Form,
     answer::{self, Answer, Content},
     crd::{self, GROUP, KIND, PLURAL},
@@ -148,7 +148,7 @@ impl Call<'_> {
     }
 
     /// The object as the version and the form asked for show it.
-    fn show(&self, state: &State, object: &Arc<Value>, form: Form, version: &Value) -> Result<Answer, Answer> {
+    fn show(&self, state: &ApiState, object: &Arc<Value>, form: Form, version: &Value) -> Result<Answer, Answer> {
         let mut object = Value::clone(object);
         object["apiVersion"] = json!(api_version(version["name"].as_str().unwrap_or_default()));
         Ok(Answer::json(200, form.of(object, version, &self.info, state.store.now())?))

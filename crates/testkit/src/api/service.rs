@@ -1,20 +1,16 @@
 //! The wire: takes HTTP requests from a client, lets faults happen to them,
 //! keeps a record, and sends the answers back.
 
-use std::{
-    future::pending,
-    io,
-    task::{Context, Poll},
-};
+use std::{future::pending, io};
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use futures::{StreamExt, stream, stream::BoxStream};
 use http::{Request, Response, header, request::Parts};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
 use serde_json::Value;
-use tower::BoxError;
+use tower::{BoxError, service_fn, util::BoxCloneService};
 
 use super::{
     Api, Role,
@@ -25,61 +21,45 @@ use super::{
 };
 
 /// The server as one client reaches it.
-#[derive(Clone)]
-pub struct Service {
-    pub(super) api: Api,
-    pub(super) role: Role,
+pub type ApiService = BoxCloneService<Request<Body>, Response<AnswerBody>, BoxError>;
+
+pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The server as a client with the rights of `role` reaches it.
+pub fn service(api: Api, role: Role) -> ApiService {
+    BoxCloneService::new(service_fn(move |request| serve(api.clone(), role, request)))
 }
 
-pub type AnswerBody = StreamBody<BoxStream<'static, Result<Frame<Bytes>, BoxError>>>;
+async fn serve(api: Api, role: Role, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    let entry = api.with(|state| state.log.request(&head, &body));
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let fault = api.with(|state| state.faults.next(head.method.as_str(), path));
 
-impl tower::Service<Request<Body>> for Service {
-    type Response = Response<AnswerBody>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
+    match &fault {
+        Some(Fault::Latency(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Hang) => pending().await,
+        Some(Fault::ResetBefore) => return Err(reset()),
+        Some(Fault::Meanwhile(act)) => act(&api),
+        _ => {}
+    }
+    let answer = fault.as_ref().and_then(Fault::answer);
+    let answer = answer.unwrap_or_else(|| server::answer(&api, role, &head, &body));
+    let mut broken = false;
+    match &fault {
+        Some(Fault::HangAfterCommit) => pending().await,
+        Some(Fault::ResetAfterCommit) => return Err(reset()),
+        Some(Fault::ResetAmidAnswer) => broken = true,
+        Some(Fault::DeleteThenPass) => in_the_way(&api, &head, false),
+        Some(Fault::RecreateThenPass) => in_the_way(&api, &head, true),
+        _ => {}
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.clone().serve(request).boxed()
-    }
-}
-
-impl Service {
-    async fn serve(self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
-        let Service { api, role } = self;
-        let (head, body) = request.into_parts();
-        let body = body.collect_bytes().await?;
-        let entry = api.with(|state| state.log.request(&head, &body));
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let fault = api.with(|state| state.faults.next(head.method.as_str(), path));
-
-        match &fault {
-            Some(Fault::Latency(time)) => tokio::time::sleep(*time).await,
-            Some(Fault::Hang) => pending().await,
-            Some(Fault::ResetBefore) => return Err(reset()),
-            Some(Fault::Meanwhile(act)) => act(&api),
-            _ => {}
-        }
-        let answer = fault.as_ref().and_then(Fault::answer);
-        let answer = answer.unwrap_or_else(|| server::answer(&api, role, &head, &body));
-        let mut broken = false;
-        match &fault {
-            Some(Fault::HangAfterCommit) => pending().await,
-            Some(Fault::ResetAfterCommit) => return Err(reset()),
-            Some(Fault::ResetAmidAnswer) => broken = true,
-            Some(Fault::DeleteThenPass) => in_the_way(&api, &head, false),
-            Some(Fault::RecreateThenPass) => in_the_way(&api, &head, true),
-            _ => {}
-        }
-
-        let code = answer.code;
-        let (response, length) = send(answer, &head, broken)?;
-        api.with(|state| state.log.answer(entry, code, length));
-        Ok(response)
-    }
+    let code = answer.code;
+    let (response, length) = send(answer, &head, broken)?;
+    api.with(|state| state.log.answer(entry, code, length));
+    Ok(response)
 }
 
 /// Deletes the object that the request names, and perhaps makes another one.
@@ -108,7 +88,7 @@ fn send(answer: Answer, head: &Parts, broken: bool) -> Result<(Response<AnswerBo
         Content::Text(text) => whole(text.into_bytes(), broken),
         Content::Events(lines) => (lines.map(|line| Ok(Frame::data(line.into()))).boxed(), 0),
     };
-    Ok((response.body(StreamBody::new(frames))?, length))
+    Ok((response.body(StreamBody::new(frames).boxed_unsync())?, length))
 }
 
 /// As the real server does, a `Status` is indented for whom asked for a table

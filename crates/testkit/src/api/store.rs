@@ -21,9 +21,9 @@ const HISTORY: usize = 100;
 /// Where an object stands: namespace and name.
 pub type Key = (String, String);
 
-pub struct Store {
+pub struct ObjectStore {
     objects: BTreeMap<Key, Arc<Value>>,
-    history: VecDeque<Event>,
+    history: VecDeque<WatchEvent>,
     /// Changes up to this version are forgotten.
     compacted: u64,
     version: u64,
@@ -34,16 +34,16 @@ pub struct Store {
 }
 
 #[derive(Clone)]
-pub struct Event {
+pub struct WatchEvent {
     pub kind: &'static str,
     pub version: u64,
     pub key: Key,
     pub object: Arc<Value>,
 }
 
-impl Store {
+impl ObjectStore {
     pub fn new() -> Self {
-        Store {
+        ObjectStore {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             compacted: 1,
@@ -114,7 +114,7 @@ impl Store {
 
     /// The first change after `version`. An error says that changes after it
     /// are forgotten already.
-    pub fn event_after(&self, version: u64) -> Result<Option<&Event>, u64> {
+    pub fn event_after(&self, version: u64) -> Result<Option<&WatchEvent>, u64> {
         if version < self.compacted {
             return Err(self.compacted);
         }
@@ -137,7 +137,7 @@ impl Store {
     }
 
     fn remember(&mut self, kind: &'static str, key: Key, object: Arc<Value>) {
-        self.history.push_back(Event { kind, version: self.version, key, object });
+        self.history.push_back(WatchEvent { kind, version: self.version, key, object });
         if self.history.len() > HISTORY {
             self.compacted = self.history.pop_front().map_or(self.compacted, |event| event.version);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, error::Category, json};
 
 use super::{
-    State,
+    ApiState,
     answer::{self, Answer},
     crd::{GROUP, KIND, PLURAL},
     options::FieldValidation,
@@ -33,7 +33,7 @@ pub enum Change<'a> {
 
 impl Update<'_> {
     /// The object afterwards, and the fields to warn of.
-    pub fn run(&self, state: &mut State) -> Result<(Arc<Value>, Vec<String>), Answer> {
+    pub fn run(&self, state: &mut ApiState) -> Result<(Arc<Value>, Vec<String>), Answer> {
         let name = &self.key.1;
         let old = state.store.get(&self.key).cloned().ok_or_else(|| answer::not_found(GROUP, PLURAL, name))?;
         let mut wanted = match &self.change {

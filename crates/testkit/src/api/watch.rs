@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     Api,
     request_info::{RequestInfo, Resource},
-    store::{Key, Store, api_version},
+    store::{Key, ObjectStore, api_version},
 };
 
 struct Watch {
@@ -45,7 +45,7 @@ impl Selection {
     }
 
     /// The objects there are now.
-    pub fn of(&self, store: &Store) -> Vec<Value> {
+    pub fn of(&self, store: &ObjectStore) -> Vec<Value> {
         store.objects().filter(|(key, _)| self.has(key)).map(|(_, object)| self.shown(object)).collect()
     }
 
@@ -99,7 +99,7 @@ impl Watch {
     }
 
     /// Reads on by one change; says whether there was one.
-    fn read(&mut self, store: &Store) -> bool {
+    fn read(&mut self, store: &ObjectStore) -> bool {
         match store.event_after(self.seen) {
             Ok(None) => return false,
             Ok(Some(event)) => {

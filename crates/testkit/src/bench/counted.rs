@@ -10,9 +10,9 @@ use tower::BoxError;
 
 /// Requests, and bytes of bodies up and down.
 #[derive(Clone, Default)]
-pub struct Traffic(Arc<[AtomicUsize; 3]>);
+pub struct ClientTraffic(Arc<[AtomicUsize; 3]>);
 
-impl Traffic {
+impl ClientTraffic {
     fn add(&self, what: usize, count: usize) {
         self.0[what].fetch_add(count, Ordering::Relaxed);
     }
@@ -24,7 +24,7 @@ impl Traffic {
 }
 
 /// Requests go on through `client`.
-pub fn counted(client: kube::Client, traffic: Traffic) -> kube::Client {
+pub fn counted(client: kube::Client, traffic: ClientTraffic) -> kube::Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (client, traffic) = (client.clone(), traffic.clone());
         async move {

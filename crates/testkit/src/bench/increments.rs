@@ -17,13 +17,11 @@ use super::states::backend;
 /// How many backends the increments are about.
 pub const BACKENDS: usize = 100;
 
-type Backend = Arc<DiscoveredBackend>;
-
 /// What the tasks send: each goes through all backends again and again, and each
 /// increment changes one.
 pub struct Increments {
     runtime: Runtime,
-    forms: Vec<[Backend; 2]>,
+    forms: Vec<[Arc<DiscoveredBackend>; 2]>,
 }
 
 impl Increments {
@@ -34,7 +32,7 @@ impl Increments {
     }
 
     /// What a task sends as its `i`th increment.
-    fn of(forms: &[[Backend; 2]], i: u64) -> Backend {
+    fn of(forms: &[[Arc<DiscoveredBackend>; 2]], i: u64) -> Arc<DiscoveredBackend> {
         let i = usize::try_from(i).expect("fits");
         Arc::clone(&forms[i % BACKENDS][i / BACKENDS % 2])
     }
@@ -44,7 +42,7 @@ impl Increments {
         &self,
         tasks: u64,
         count: u64,
-        send: impl Fn(Box<dyn Iterator<Item = Backend> + Send>) -> F,
+        send: impl Fn(Box<dyn Iterator<Item = Arc<DiscoveredBackend>> + Send>) -> F,
     ) {
         let share = |task| count / tasks + u64::from(task < count % tasks);
         let started = (0..tasks).map(|task| {
@@ -79,7 +77,7 @@ impl Increments {
     /// sources, no pace and no store, and its senders wait when it is full.
     pub fn through_a_channel(&self, tasks: u64, count: u64) -> Duration {
         self.runtime.block_on(async {
-            let (sender, mut receiver) = mpsc::channel::<Backend>(256);
+            let (sender, mut receiver) = mpsc::channel::<Arc<DiscoveredBackend>>(256);
             let start = Instant::now();
             let collected = tokio::spawn(async move {
                 let (mut state, mut batch) = (HashMap::new(), Vec::new());

@@ -50,7 +50,7 @@ impl AuditEntry {
 /// An event of `audit.k8s.io/v1`, as far as it is of use here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct AuditEvent {
     #[serde(rename = "auditID")]
     id: String,
     verb: String,
@@ -85,8 +85,8 @@ struct ResponseStatus {
     code: u16,
 }
 
-impl From<Event> for AuditEntry {
-    fn from(event: Event) -> Self {
+impl From<AuditEvent> for AuditEntry {
+    fn from(event: AuditEvent) -> Self {
         AuditEntry {
             verb: event.verb,
             uri: event.uri,
@@ -141,7 +141,7 @@ impl RealCluster {
         let mut order = BTreeMap::new();
         let mut entries: Vec<AuditEntry> = Vec::new();
         for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let event: Event = serde_json::from_slice(line).expect("each line is an event");
+            let event: AuditEvent = serde_json::from_slice(line).expect("each line is an event");
             let next = entries.len();
             let at = *order.entry(event.id.clone()).or_insert(next);
             match entries.get_mut(at) {

@@ -17,6 +17,7 @@
 //! Whatever goes wrong here ends the test with a panic that says what to do.
 
 mod audit;
+mod kubeconfig;
 mod objects;
 mod operator;
 mod peer;
@@ -29,8 +30,8 @@ mod toolhive;
 mod users;
 
 pub use audit::{AuditEntry, AuditMark};
-pub use operator::Operator;
-pub use peer::{Answer, Peer};
+pub use operator::OperatorProcess;
+pub use peer::{Peer, PeerAnswer};
 pub use proxy::{Hold, Proxy, Traffic};
 pub use refusal::{Denial, Rejection};
 
@@ -94,7 +95,7 @@ impl RealCluster {
             Source::Cluster(_) => None,
         };
         users::write_admin(&source, control_plane.as_ref(), dir.path());
-        let admin = users::client_of(&dir.path().join("admin.kubeconfig")).await;
+        let admin = kubeconfig::client_of(&dir.path().join("admin.kubeconfig")).await;
         let cluster = RealCluster { source, control_plane, admin, rights: Mutex::default(), dir };
         let definitions = match definitions {
             Definitions::Given(definitions) => definitions,

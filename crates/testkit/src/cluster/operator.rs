@@ -19,7 +19,7 @@ const MARKER: &str = "testkit-marker";
 
 /// ToolHive's operator, as a process of its own. It is killed when this is
 /// dropped; its log is printed if the test has failed.
-pub struct Operator {
+pub struct OperatorProcess {
     kubeconfig: PathBuf,
     dir: PathBuf,
     process: Option<Process>,
@@ -29,14 +29,14 @@ impl RealCluster {
     /// Starts ToolHive's operator and waits until it reconciles. The cluster has
     /// to serve [`Definitions::ToolHive`](super::Definitions::ToolHive), or it
     /// ends at once.
-    pub async fn operator(&self) -> Operator {
+    pub async fn operator(&self) -> OperatorProcess {
         let all = json!([
             {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
             {"verbs": ["*"], "nonResourceURLs": ["*"]},
         ]);
         self.add_user(USER, all).await;
         let kubeconfig = self.kubeconfig(USER);
-        let mut operator = Operator { kubeconfig, dir: self.dir().to_owned(), process: None };
+        let mut operator = OperatorProcess { kubeconfig, dir: self.dir().to_owned(), process: None };
         operator.start().await;
         operator
     }
@@ -76,7 +76,7 @@ impl RealCluster {
     }
 }
 
-impl Operator {
+impl OperatorProcess {
     /// Starts it and waits until it reconciles vMCPs.
     pub async fn start(&mut self) {
         assert!(self.process.is_none(), "the operator runs already");

@@ -26,7 +26,7 @@ pub struct Peer {
 /// What the peer's reporter returned to its caller.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
-pub struct Answer {
+pub struct PeerAnswer {
     /// Whether the report was stored.
     pub ok: bool,
     /// Why not; empty if it was.
@@ -68,7 +68,7 @@ impl RealCluster {
 
 impl Peer {
     /// Reports a status, and waits for what its reporter returns.
-    pub async fn report(&mut self, status: &Value) -> Answer {
+    pub async fn report(&mut self, status: &Value) -> PeerAnswer {
         let line = format!("{}\n", json!({"status": status}));
         self.input.write_all(line.as_bytes()).await.expect("toolhive-reporter reads");
         let answer = timeout(PATIENCE, self.output.next_line()).await.expect("toolhive-reporter answers in time");

@@ -24,8 +24,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tower::BoxError;
 
-use super::{PATIENCE, RealCluster, users};
+use super::{PATIENCE, RealCluster, kubeconfig};
 
 /// What has passed a [`Proxy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,8 +62,7 @@ pub struct Hold {
 }
 
 type Which = Box<dyn Fn(&Parts) -> bool + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+type ProxyBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
 struct Gate {
     which: Which,
@@ -90,7 +90,7 @@ struct Counts {
 impl RealCluster {
     /// Starts a proxy before the API server.
     pub async fn proxy(&self) -> Proxy {
-        let config = users::config_of(&self.kubeconfig("nobody")).await;
+        let config = kubeconfig::config_of(&self.kubeconfig("nobody")).await;
         let tls = config.rustls_client_config().expect("the certificate can be read");
         let shared = Arc::new(Shared {
             server: config.cluster_url,
@@ -124,7 +124,7 @@ impl Proxy {
 
     /// As [`RealCluster::client`], by way of this proxy.
     pub async fn client(&self, cluster: &RealCluster, user: &str) -> kube::Client {
-        users::client_of(&self.kubeconfig(cluster, user)).await
+        kubeconfig::client_of(&self.kubeconfig(cluster, user)).await
     }
 
     /// What has passed since the last look.
@@ -174,7 +174,7 @@ impl Shared {
         while closed.changed().await.is_ok() {}
     }
 
-    async fn connect(&self) -> Result<SendRequest<Body>, Error> {
+    async fn connect(&self) -> Result<SendRequest<ProxyBody>, BoxError> {
         let host = self.server.host().expect("a server has a host");
         let stream = TcpStream::connect((host, self.server.port_u16().unwrap_or(443))).await?;
         stream.set_nodelay(true)?;
@@ -187,8 +187,8 @@ impl Shared {
     async fn pass_on(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        server: &Mutex<Option<SendRequest<Body>>>,
-    ) -> Result<Response<Body>, Error> {
+        server: &Mutex<Option<SendRequest<ProxyBody>>>,
+    ) -> Result<Response<ProxyBody>, BoxError> {
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
         self.pass_gates(&head).await;
@@ -205,7 +205,7 @@ impl Shared {
         Ok(Response::from_parts(head, self.counting(body, |counts| &counts.body_down)))
     }
 
-    fn counting(self: &Arc<Self>, body: Incoming, count: fn(&Counts) -> &AtomicU64) -> Body {
+    fn counting(self: &Arc<Self>, body: Incoming, count: fn(&Counts) -> &AtomicU64) -> ProxyBody {
         let shared = Arc::clone(self);
         let counted = body.map_frame(move |frame| {
             let bytes = frame.data_ref().map_or(0, Bytes::len);

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::users::config_of;
+use super::kubeconfig::config_of;
 use super::{NAMESPACE, RealCluster, TOOLHIVE_GROUP, until};
 
 /// The account that keeps a level of priority busy.

@@ -7,8 +7,8 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
+use super::kubeconfig::{ADMIN_TOKEN, admin_client};
 use super::process::{Process, free_port};
-use super::users::{ADMIN_TOKEN, admin_client};
 
 /// One line for each request that the server has answered.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use vmcp_status::{Phase, Status};
 
 use super::gateway::Checks;
-use super::server::{ApiServer, Refusal};
+use super::server::{ApiServer, RequestError};
 use super::{Clock, between, random};
 
 const TICK: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ async fn get_and_put(server: &ApiServer, id: usize, status: &Status) {
         };
         match tried.await {
             Ok(_) => return,
-            Err(Refusal::Conflict) => sleep(CONFLICT_PAUSE).await,
+            Err(RequestError::Conflict) => sleep(CONFLICT_PAUSE).await,
             Err(_) => break,
         }
     }
@@ -55,16 +55,16 @@ async fn get_and_put(server: &ApiServer, id: usize, status: &Status) {
 }
 
 /// One request, repeated while the server asks for patience.
-async fn patiently<T, F>(request: impl Fn() -> F) -> Result<T, Refusal>
+async fn patiently<T, F>(request: impl Fn() -> F) -> Result<T, RequestError>
 where
-    F: Future<Output = Result<T, Refusal>>,
+    F: Future<Output = Result<T, RequestError>>,
 {
     for _ in 0..REFUSAL_TRIES {
         match timeout(TIMEOUT, request()).await {
-            Err(_) => return Err(Refusal::Broken),
-            Ok(Err(Refusal::TooMany(pause))) => sleep(pause).await,
+            Err(_) => return Err(RequestError::Broken),
+            Ok(Err(RequestError::TooMany(pause))) => sleep(pause).await,
             Ok(answer) => return answer,
         }
     }
-    Err(Refusal::Broken)
+    Err(RequestError::Broken)
 }

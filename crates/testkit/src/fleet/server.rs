@@ -13,7 +13,7 @@ use super::random;
 
 /// What the API server bears. All of it is assumed.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Capacity {
     pub writes_per_second: f64,
     pub reads_per_second: f64,
     /// Time that an answer takes when nothing waits.
@@ -30,9 +30,9 @@ pub struct Limits {
     pub silent: f64,
 }
 
-impl Default for Limits {
+impl Default for Capacity {
     fn default() -> Self {
-        Limits {
+        Capacity {
             writes_per_second: 400.0,
             reads_per_second: 3000.0,
             write_time: Duration::from_millis(10),
@@ -47,7 +47,7 @@ impl Default for Limits {
 
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RequestError {
     /// 409: written by somebody else in between.
     Conflict,
     /// 429 with `Retry-After`.
@@ -58,31 +58,31 @@ pub enum Refusal {
 
 /// A handle on the one server of a run.
 #[derive(Clone)]
-pub struct ApiServer(Arc<Mutex<State>>);
+pub struct ApiServer(Arc<Mutex<ServerState>>);
 
-struct State {
-    limits: Limits,
+struct ServerState {
+    capacity: Capacity,
     reads: Lane,
     writes: Lane,
     down: bool,
-    objects: Vec<Object>,
+    objects: Vec<StoredObject>,
     random: fastrand::Rng,
     ledger: Ledger,
 }
 
-struct Object {
+struct StoredObject {
     version: u64,
     status: Option<Status>,
-    operator: Operator,
+    operator: OtherWriter,
 }
 
 /// Somebody else who writes to the object now and then.
-struct Operator {
+struct OtherWriter {
     next: Instant,
     random: fastrand::Rng,
 }
 
-impl Operator {
+impl OtherWriter {
     /// How often it has written by now.
     fn writes(&mut self, now: Instant, mean: Duration) -> u64 {
         let mut writes = 0;
@@ -123,28 +123,28 @@ enum Kind {
 }
 
 /// What becomes of a request.
-enum Fate {
+enum Admission {
     /// Served by then.
     Served(Instant),
-    Refused(Refusal),
+    Refused(RequestError),
     /// No answer, ever.
     Silence,
 }
 
 impl ApiServer {
     /// With this many objects, which the operator has made.
-    pub fn new(limits: Limits, objects: usize, now: Instant) -> Self {
+    pub fn new(capacity: Capacity, objects: usize, now: Instant) -> Self {
         // What the operator writes is not left for the others.
-        let operator = objects as f64 / limits.operator.as_secs_f64();
-        let writes_per_second = (limits.writes_per_second - operator).max(1.0);
+        let operator = objects as f64 / capacity.operator.as_secs_f64();
+        let writes_per_second = (capacity.writes_per_second - operator).max(1.0);
         let object = |id| {
-            let mut operator = Operator { next: now, random: random(id, 1) };
-            operator.writes(now, limits.operator);
-            Object { version: 1, status: None, operator }
+            let mut operator = OtherWriter { next: now, random: random(id, 1) };
+            operator.writes(now, capacity.operator);
+            StoredObject { version: 1, status: None, operator }
         };
-        ApiServer(Arc::new(Mutex::new(State {
-            limits,
-            reads: Lane::new(limits.reads_per_second, now),
+        ApiServer(Arc::new(Mutex::new(ServerState {
+            capacity,
+            reads: Lane::new(capacity.reads_per_second, now),
             writes: Lane::new(writes_per_second, now),
             down: false,
             objects: (0..objects).map(object).collect(),
@@ -153,7 +153,7 @@ impl ApiServer {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ServerState> {
         self.0.lock().expect("nothing panics while it holds the state")
     }
 
@@ -162,7 +162,7 @@ impl ApiServer {
     /// # Errors
     ///
     /// When the server refuses or cannot be reached; never with a conflict.
-    pub async fn read(&self, id: usize) -> Result<(u64, Option<Status>), Refusal> {
+    pub async fn read(&self, id: usize) -> Result<(u64, Option<Status>), RequestError> {
         self.serve(Kind::Read).await?;
         let mut state = self.state();
         let object = state.object(id);
@@ -175,13 +175,13 @@ impl ApiServer {
     /// # Errors
     ///
     /// When it has another version, the server refuses or cannot be reached.
-    pub async fn write(&self, id: usize, version: u64, status: &Status) -> Result<u64, Refusal> {
+    pub async fn write(&self, id: usize, version: u64, status: &Status) -> Result<u64, RequestError> {
         self.serve(Kind::Write).await?;
         let mut state = self.state();
         let object = state.object(id);
         if object.version != version {
             state.ledger.now().conflicts += 1;
-            return Err(Refusal::Conflict);
+            return Err(RequestError::Conflict);
         }
         object.version += 1;
         object.status = Some(status.clone());
@@ -190,18 +190,18 @@ impl ApiServer {
     }
 
     /// A request on its way through the server.
-    async fn serve(&self, kind: Kind) -> Result<(), Refusal> {
+    async fn serve(&self, kind: Kind) -> Result<(), RequestError> {
         let fate = self.state().arrive(kind);
         match fate {
-            Fate::Served(at) => {
+            Admission::Served(at) => {
                 sleep_until(at).await;
-                if self.state().down { Err(Refusal::Broken) } else { Ok(()) }
+                if self.state().down { Err(RequestError::Broken) } else { Ok(()) }
             }
-            Fate::Refused(refusal) => {
+            Admission::Refused(refusal) => {
                 sleep(Duration::from_millis(1)).await;
                 Err(refusal)
             }
-            Fate::Silence => std::future::pending().await,
+            Admission::Silence => std::future::pending().await,
         }
     }
 
@@ -236,37 +236,41 @@ impl ApiServer {
     }
 }
 
-impl State {
-    fn arrive(&mut self, kind: Kind) -> Fate {
+impl ServerState {
+    fn arrive(&mut self, kind: Kind) -> Admission {
         let now = Instant::now();
-        let limits = self.limits;
+        let capacity = self.capacity;
         let second = self.ledger.now();
         let (lane, time) = match kind {
             Kind::Read => {
                 second.reads += 1;
-                (&mut self.reads, limits.read_time)
+                (&mut self.reads, capacity.read_time)
             }
             Kind::Write => {
                 second.writes += 1;
-                (&mut self.writes, limits.write_time)
+                (&mut self.writes, capacity.write_time)
             }
         };
         if self.down {
             second.broken += 1;
-            return if self.random.f64() < limits.silent { Fate::Silence } else { Fate::Refused(Refusal::Broken) };
+            return if self.random.f64() < capacity.silent {
+                Admission::Silence
+            } else {
+                Admission::Refused(RequestError::Broken)
+            };
         }
-        match lane.admit(now, limits.longest_wait) {
-            Some(served) => Fate::Served(served + time),
+        match lane.admit(now, capacity.longest_wait) {
+            Some(served) => Admission::Served(served + time),
             None => {
                 second.too_many += 1;
-                Fate::Refused(Refusal::TooMany(limits.retry_after))
+                Admission::Refused(RequestError::TooMany(capacity.retry_after))
             }
         }
     }
 
     /// The object as it is by now.
-    fn object(&mut self, id: usize) -> &mut Object {
-        let (now, mean) = (Instant::now(), self.limits.operator);
+    fn object(&mut self, id: usize) -> &mut StoredObject {
+        let (now, mean) = (Instant::now(), self.capacity.operator);
         let object = &mut self.objects[id];
         object.version += object.operator.writes(now, mean);
         object

@@ -4,7 +4,7 @@
 
 use vmcp_status::{Retry, Sink, SinkError, Status, WriteOutcome};
 
-use super::server::{ApiServer, Refusal};
+use super::server::{ApiServer, RequestError};
 
 pub struct ModelSink {
     server: ApiServer,
@@ -32,10 +32,10 @@ impl Sink for ModelSink {
     }
 }
 
-fn error(refusal: Refusal) -> SinkError {
+fn error(refusal: RequestError) -> SinkError {
     match refusal {
-        Refusal::Conflict => SinkError::new(Retry::Conflict, "409"),
-        Refusal::TooMany(pause) => SinkError::new(Retry::After(pause), "429"),
-        Refusal::Broken => SinkError::new(Retry::Transient, "connection refused"),
+        RequestError::Conflict => SinkError::new(Retry::Conflict, "409"),
+        RequestError::TooMany(pause) => SinkError::new(Retry::After(pause), "429"),
+        RequestError::Broken => SinkError::new(Retry::Transient, "connection refused"),
     }
 }

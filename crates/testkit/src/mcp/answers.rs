@@ -12,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub(super) type McpResponse = Response<BoxBody<Bytes, Infallible>>;
 
 pub(super) fn json_result(id: &Value, result: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "result": result})
@@ -23,7 +23,7 @@ pub(super) fn json_error(id: &Value, code: i32, data: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "error": error})
 }
 
-pub(super) fn respond<B>(status: StatusCode, content_type: Option<&str>, body: B) -> Answer
+pub(super) fn respond<B>(status: StatusCode, content_type: Option<&str>, body: B) -> McpResponse
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
 {
@@ -34,21 +34,21 @@ where
     response.body(BoxBody::new(body)).expect("a response")
 }
 
-pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
+pub(super) fn text(status: StatusCode, text: &'static str) -> McpResponse {
     respond(status, Some("text/plain"), Full::from(text))
 }
 
-pub(super) fn json_answer(status: StatusCode, value: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, value: &Value) -> McpResponse {
     let body = Full::from(value.to_string());
     respond(status, Some("application/json"), body)
 }
 
-pub(super) fn redirect(address: &str) -> Answer {
+pub(super) fn redirect(address: &str) -> McpResponse {
     let answer = respond(StatusCode::TEMPORARY_REDIRECT, None, Full::default());
     with_header(answer, LOCATION.as_str(), address)
 }
 
-pub(super) fn with_header(mut answer: Answer, name: &'static str, value: &str) -> Answer {
+pub(super) fn with_header(mut answer: McpResponse, name: &'static str, value: &str) -> McpResponse {
     let value = value.parse().expect("a header value");
     answer.headers_mut().insert(name, value);
     answer

@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::answers::{Answer, json_answer, redirect, respond, with_header};
+use super::answers::{McpResponse, json_answer, redirect, respond, with_header};
 
 /// Where a server repeats what it was sent; in two headers it always does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Echo {
 }
 
 impl Echo {
-    pub(super) fn answer(&self, request: &Request<Full<Bytes>>, message: &Value) -> Answer {
+    pub(super) fn answer(&self, request: &Request<Full<Bytes>>, message: &Value) -> McpResponse {
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let heard = format!("{} {}", request.uri(), authorization.unwrap_or_default());
         let answer = match self {

@@ -8,8 +8,8 @@ use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::answers::{Answer, json_answer, json_error, json_result, respond, text, with_header};
-use super::{Refusal, State, lock};
+use super::answers::{McpResponse, json_answer, json_error, json_result, respond, text, with_header};
+use super::{McpState, Refusal, lock};
 
 const SESSION_ID: &str = "mcp-session-id";
 
@@ -27,7 +27,12 @@ impl Default for OldServer {
 }
 
 impl OldServer {
-    pub(super) async fn answer(&self, state: &State, request: &Request<Full<Bytes>>, message: &Value) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        state: &McpState,
+        request: &Request<Full<Bytes>>,
+        message: &Value,
+    ) -> McpResponse {
         match (request.method().as_str(), message["method"].as_str()) {
             ("POST", Some("initialize")) => self.initialize(state, &message["id"]),
             ("POST", Some("ping")) if self.knows(state, request) => {
@@ -48,7 +53,7 @@ impl OldServer {
         }
     }
 
-    fn initialize(&self, state: &State, id: &Value) -> Answer {
+    fn initialize(&self, state: &McpState, id: &Value) -> McpResponse {
         let initialized = json!({
             "protocolVersion": self.revision,
             "capabilities": {},
@@ -64,11 +69,11 @@ impl OldServer {
         with_header(answer, SESSION_ID, &session)
     }
 
-    fn knows(&self, state: &State, request: &Request<Full<Bytes>>) -> bool {
+    fn knows(&self, state: &McpState, request: &Request<Full<Bytes>>) -> bool {
         !self.has_sessions || lock(&state.sessions).contains(&session_of(request))
     }
 
-    async fn refuse(&self, id: &Value) -> Answer {
+    async fn refuse(&self, id: &Value) -> McpResponse {
         match self.refusal {
             Refusal::BadRequest => text(StatusCode::BAD_REQUEST, "secret-text"),
             Refusal::NotFound => text(StatusCode::NOT_FOUND, "secret-text"),

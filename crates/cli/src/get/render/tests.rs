@@ -13,7 +13,7 @@ fn ago(seconds: i64) -> Option<DateTime<Utc>> {
     now().checked_sub_signed(TimeDelta::seconds(seconds))
 }
 
-fn view(format: Format, single: bool) -> View {
+fn view(format: OutputFormat, single: bool) -> View {
     View { format, columns: Columns::Files, headers: true, single }
 }
 
@@ -76,7 +76,7 @@ fn a_list_has_a_row_for_each() {
     let idle = Object { written: None, writer: String::new(), ..object("idle", Status::default()) };
     let objects = [gone(object("notes", Status::derived_from::<DiscoveredBackend>([]))), weather(), idle];
     assert_eq!(
-        shown(view(Format::Table, false), &objects),
+        shown(view(OutputFormat::Table, false), &objects),
         "\
 NAME    PHASE           BACKENDS   AGE      MESSAGE
 notes   Ready (stale)   0/0        3m12s    Ready, no backends configured
@@ -85,7 +85,7 @@ idle    Pending         0/0        <none>   <none>
 "
     );
     assert_eq!(
-        shown(view(Format::Wide, false), &objects),
+        shown(view(OutputFormat::Wide, false), &objects),
         "\
 NAME    PHASE           BACKENDS   AGE      UPDATED   WRITER            MESSAGE
 notes   Ready (stale)   0/0        3m12s    <none>    pid 1234, gone    Ready, no backends configured
@@ -98,11 +98,11 @@ idle    Pending         0/0        <none>   <none>    <none>            <none>
 #[test]
 fn one_is_shown_with_backends_and_conditions() {
     assert_eq!(
-        shown(view(Format::Table, true), &[weather()]),
+        shown(view(OutputFormat::Table, true), &[weather()]),
         "\
 Name:       tools
 Phase:      Degraded
-Backends:   1/2 routable
+Backends:   1 routable, 2 listed
 Message:    1 of 2 backends routable, 1 unavailable
 Age:        3m12s
 Writer:     pid 1234, alive
@@ -129,7 +129,7 @@ fn a_list_of_a_cluster_has_the_columns_of_kubectl() {
         in_cluster(object("bare", Status::default()), "lab", ""),
         in_cluster(weather(), "prod", "http://tools.prod:4483/mcp"),
     ];
-    let all = |columns| shown(View { columns, ..view(Format::Table, false) }, &objects);
+    let all = |columns| shown(View { columns, ..view(OutputFormat::Table, false) }, &objects);
     assert_eq!(
         all(Columns::AllNamespaces),
         "\
@@ -144,7 +144,7 @@ prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   T
 
 #[test]
 fn one_of_a_cluster_has_namespace_and_url_and_no_writer() {
-    let text = shown(view(Format::Table, true), &[in_cluster(weather(), "prod", "http://tools/mcp")]);
+    let text = shown(view(OutputFormat::Table, true), &[in_cluster(weather(), "prod", "http://tools/mcp")]);
     assert_eq!(
         text.split("\n\n").next(),
         Some(
@@ -153,7 +153,7 @@ Name:        tools
 Namespace:   prod
 Phase:       Degraded
 URL:         http://tools/mcp
-Backends:    1/2 routable
+Backends:    1 routable, 2 listed
 Message:     1 of 2 backends routable, 1 unavailable
 Age:         3m12s"
         )
@@ -162,29 +162,29 @@ Age:         3m12s"
 
 #[test]
 fn report_that_the_operator_has_not_copied_is_marked_in_a_list_and_told_of_one() {
-    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 of 3 routable".into() });
+    let unfollowed = Some(Unfollowed { since: ago(240), summary: "Degraded, 2 routable, 3 listed".into() });
     let behind = Object { unfollowed, ..in_cluster(object("tools", Status::default()), "prod", "") };
-    let text = shown(view(Format::Table, true), std::slice::from_ref(&behind));
+    let text = shown(view(OutputFormat::Table, true), std::slice::from_ref(&behind));
     assert_eq!(
         text,
         "\
 Name:        tools
 Namespace:   prod
 Phase:       Pending (behind)
-Reported:    4m ago: Degraded, 2 of 3 routable; not taken over by the operator
+Reported:    4m ago: Degraded, 2 routable, 3 listed; not taken over by the operator
 URL:         <none>
-Backends:    0/0 routable
+Backends:    0 routable, 0 listed
 Message:     <none>
 Age:         3m12s
 "
     );
-    let list = View { columns: Columns::Namespace, ..view(Format::Table, false) };
+    let list = View { columns: Columns::Namespace, ..view(OutputFormat::Table, false) };
     assert!(shown(list, &[behind]).contains("\ntools   Pending (behind)   <none>   0/0"));
 }
 
 #[test]
 fn wide_shows_all_of_a_backend() {
-    let text = shown(view(Format::Wide, true), &[weather()]);
+    let text = shown(view(OutputFormat::Wide, true), &[weather()]);
     let table = text.split("\n\n").nth(1).expect("there are backends");
     assert_eq!(
         table,
@@ -198,12 +198,12 @@ db        unavailable   <none>   120m         http://db:1/mcp           <none>  
 #[test]
 fn one_that_is_stale_says_why() {
     assert_eq!(
-        shown(view(Format::Table, true), &[gone(object("a", Status::default()))]),
+        shown(view(OutputFormat::Table, true), &[gone(object("a", Status::default()))]),
         "\
 Name:       a
 Phase:      Pending (stale)
 Stale:      the writer (pid 1234) is gone; this is its last word
-Backends:   0/0 routable
+Backends:   0 routable, 0 listed
 Message:    <none>
 Age:        3m12s
 Writer:     pid 1234, gone
@@ -212,22 +212,26 @@ Writer:     pid 1234, gone
 }
 
 #[test]
-fn backends_left_out_for_size_are_counted() {
-    let backends = ["a", "b"].map(DiscoveredBackend::named);
-    let of = |message: &str| {
-        let status = Status { message: message.into(), backend_count: 3, ..Status::from_backends(backends.clone()) };
-        shown(view(Format::Table, true), &[object("x", status)]).lines().nth(2).map(str::to_owned)
+fn list_that_was_cut_for_size_counts_what_is_known_and_the_message_says_the_rest() {
+    let listed =
+        ["a", "b"].map(|name| DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named(name) });
+    let shown_of = |routable, message: &str, single| {
+        let status =
+            Status { message: message.into(), backend_count: routable, ..Status::from_backends(listed.clone()) };
+        shown(View { headers: false, ..view(OutputFormat::Table, single) }, &[object("x", status)])
     };
-    let truncated = of("fine (5 of 7 backends not listed: too large)");
-    assert_eq!(truncated.as_deref(), Some("Backends:   3/7 routable, 2 listed"));
-    for other in ["(6 of 7 backends not listed: too large)", "x of y backends not listed: too large)", "all listed"] {
-        assert_eq!(of(other).as_deref(), Some("Backends:   3/2 routable"), "{other}");
+    for message in ["fine (5 of 7 backends not listed: too large)", "in other words", ""] {
+        let text = shown_of(6, message, true);
+        assert_eq!(text.lines().nth(2), Some("Backends:   6 routable, 2 listed"));
+        assert!(text.contains(message), "{text}");
+        assert!(shown_of(6, message, false).starts_with("x   Pending   6 (2 listed)   "));
+        assert!(shown_of(2, message, false).starts_with("x   Pending   2/2   "), "all that are routable are listed");
     }
 }
 
 #[test]
 fn headers_can_be_left_out() {
-    let bare = |single| View { headers: false, ..view(Format::Table, single) };
+    let bare = |single| View { headers: false, ..view(OutputFormat::Table, single) };
     assert_eq!(shown(bare(false), &[weather()]).lines().count(), 1);
     let text = shown(bare(true), &[weather()]);
     assert!(!text.contains("BACKEND  ") && !text.contains("CONDITION"), "{text}");
@@ -238,17 +242,17 @@ fn headers_can_be_left_out() {
 fn programs_get_what_is_stored() {
     let objects = [weather(), object("b", Status::default())];
     let json = |single, objects: &[Object]| -> Value {
-        serde_json::from_str(&shown(view(Format::Json, single), objects)).expect("it is JSON")
+        serde_json::from_str(&shown(view(OutputFormat::Json, single), objects)).expect("it is JSON")
     };
     assert_eq!(json(true, &objects[..1]), objects[0].stored);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [objects[0].stored, objects[1].stored]});
     assert_eq!(json(false, &objects), list);
     assert_eq!(json(false, &[])["items"], json!([]));
 
-    let yaml: Value = serde_saphyr::from_str(&shown(view(Format::Yaml, false), &objects)).expect("it is YAML");
+    let yaml: Value = serde_saphyr::from_str(&shown(view(OutputFormat::Yaml, false), &objects)).expect("it is YAML");
     assert_eq!(yaml, list);
-    assert_eq!(shown(view(Format::Name, false), &objects), "tools\nb\n");
-    assert_eq!(shown(view(Format::Name, true), &objects[..1]), "tools\n");
+    assert_eq!(shown(view(OutputFormat::Name, false), &objects), "tools\nb\n");
+    assert_eq!(shown(view(OutputFormat::Name, true), &objects[..1]), "tools\n");
 }
 
 #[test]
@@ -267,15 +271,15 @@ fn no_format_lets_a_control_character_out() {
         }])
     };
     let evil = in_cluster(object("evil", status), hostile, hostile);
-    for format in Format::value_variants() {
+    for format in OutputFormat::value_variants() {
         for (single, columns) in [(true, Columns::Files), (false, Columns::Files), (false, Columns::AllNamespaces)] {
             let view = View { columns, ..view(*format, single) };
             let text = view.text(std::slice::from_ref(&evil), now()).expect("it can be shown");
             let ours = strip_ours(&text);
             assert!(!ours.chars().any(|char| char.is_control() && char != '\n'), "{format:?} {ours:?}");
             let stored = match format {
-                Format::Json => serde_json::from_str::<Value>(&text).ok(),
-                Format::Yaml => serde_saphyr::from_str::<Value>(&text).ok(),
+                OutputFormat::Json => serde_json::from_str::<Value>(&text).ok(),
+                OutputFormat::Yaml => serde_saphyr::from_str::<Value>(&text).ok(),
                 _ => continue,
             };
             let stored = stored.expect("it is still whole");

@@ -16,9 +16,9 @@ use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
-use vmcp_status::{NameError, Status, check_name};
+use vmcp_status::{NameError, Status, check_name, error_chain};
 
-use super::{Columns, Fault, Found, Object, Source, chain};
+use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
 use crate::homes::{Unfollowed, unfollowed};
 use crate::parse_error;
@@ -117,7 +117,7 @@ impl Cluster {
                 format!("the answer is no list or object, is it an API server?: {}", parse_error::json(error))
             }
             _ => {
-                let cause = error.source().map_or_else(|| error.to_string(), chain);
+                let cause = error.source().map_or_else(|| error.to_string(), error_chain);
                 format!("no answer from the API server, is it reachable?: {cause}")
             }
         };
@@ -130,7 +130,7 @@ impl Cluster {
             watcher::Error::InitialListFailed(error) => self.explain("list", error),
             watcher::Error::WatchStartFailed(error) => self.explain("watch", error),
             watcher::Error::WatchError(refusal) if refusal.code == GONE => return None,
-            _ => chain(error),
+            _ => error_chain(error),
         };
         Some(format!("{why}; trying again"))
     }

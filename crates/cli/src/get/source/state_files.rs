@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use vmcp_status::{StateFile, StateFileError, Writer};
+use vmcp_status::{StateFile, StateFileError, Writer, error_chain};
 
-use super::{Columns, Fault, Found, Object, Source, chain};
+use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
 
 /// How often the directory is looked at.
@@ -150,7 +150,7 @@ fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
             }
             // Removed since the names were read, or never there.
             Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => found.faults.push(Fault { name: Some(name), why: chain(&error) }),
+            Err(error) => found.faults.push(Fault { name: Some(name), why: error_chain(&error) }),
         }
     }
     Ok(found)

@@ -1,7 +1,7 @@
 //! The doctor: without a cluster, on the double, and with a real API server.
 
 use vmcp_status_testkit::api;
-mod homes;
+mod location;
 use vmcp_status_testkit::served;
 
 use std::path::Path;
@@ -147,7 +147,7 @@ async fn location_and_operator_are_those_of_todays_toolhive() {
         (checked.mark("operator") == "warn").then_some(checked)
     };
     let checked = until("the operator is late, for it does not run", late).await;
-    checked.assert(0, &[("location", "ok")], &["ago: Ready, 1 of 1 routable; not taken over by the operator"]);
+    checked.assert(0, &[("location", "ok")], &["ago: Ready, 1 routable, 1 listed; not taken over by the operator"]);
 
     let _operator = cluster.operator().await;
     let followed = async || (check(Some(&least), &[NAME]).await.mark("operator") == "ok").then_some(());

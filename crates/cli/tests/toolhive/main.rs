@@ -2,21 +2,21 @@
 //! its reporter, which we replace. What users see is what is asserted.
 
 use vmcp_status_testkit::api;
-mod homes;
-mod life;
-mod others;
-mod ours;
+mod lifecycle;
+mod other_writers;
+mod program;
 mod projection;
+mod status_location;
 use vmcp_status_testkit::projection as projection_table;
 mod size;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ours::Ours;
+use program::Ours;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use vmcp_status_testkit::cluster::{Definitions, Operator, RealCluster};
+use vmcp_status_testkit::cluster::{Definitions, OperatorProcess, RealCluster};
 
 const NAME: &str = "demo";
 /// The operator answers within this time, or has nothing to answer.
@@ -64,7 +64,7 @@ fn one_down() -> Seen {
 }
 
 /// A cluster as ToolHive makes it, with a vMCP whose pod is ready.
-async fn toolhive() -> (RealCluster, Operator) {
+async fn toolhive() -> (RealCluster, OperatorProcess) {
     let cluster = RealCluster::start_with(Definitions::ToolHive).await;
     let operator = cluster.operator().await;
     cluster.create_managed(NAME).await;

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::states::{Said, States};
+use super::state_files::{Said, States};
 use vmcp_status_testkit::api::{Api, Pods, Reconciled, Role};
 use vmcp_status_testkit::served::Served;
 
@@ -39,14 +39,14 @@ fn report_that_the_operator_has_not_copied_is_marked_and_told_until_it_has() {
     let Said { code, out, err } = get(&served, &[NAME]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("Phase:       Pending (behind)\nReported:    "), "{out}");
-    assert!(out.contains(" ago: Degraded, 2 of 3 routable; not taken over by the operator\n"), "{out}");
+    assert!(out.contains(" ago: Degraded, 2 routable, 3 listed; not taken over by the operator\n"), "{out}");
     let list = get(&served, &[]).out;
     assert!(list.contains("tools   Pending (behind)   <none>   0/0"), "{list}");
 
     assert_eq!(api.operator(NAMESPACE, NAME, Pods::Ready).reconcile(), Reconciled::Written);
     let out = get(&served, &[NAME]).out;
     assert!(out.contains("Phase:       Degraded\n") && !out.contains("Reported:"), "{out}");
-    assert!(out.contains("Backends:    2/3 routable"), "{out}");
+    assert!(out.contains("Backends:    2 routable, 3 listed"), "{out}");
     assert!(!get(&served, &[]).out.contains("behind"));
 }
 

@@ -73,7 +73,7 @@ async fn write_that_shutdown_cuts_short_is_counted_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn needless_writes_mended_faults_and_trims_are_counted() {
+async fn needless_writes_repaired_faults_and_trims_are_counted() {
     let store = Store::default();
     store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store).start();

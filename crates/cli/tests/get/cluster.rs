@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vmcp_status_testkit::api::{Api, Role};
 use vmcp_status_testkit::served::Served;
 
-use super::states::{Said, States, Watch, next, said};
+use super::state_files::{Said, States, Watch, next, said};
 use vmcp_status_testkit::cluster::{Definitions, RealCluster, until};
 
 /// Far longer than anything takes.
@@ -301,7 +301,8 @@ async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see(
         let out = cluster.get(&["-n", "default", "tools"]).out;
         out.contains(words).then_some(out)
     };
-    let out = until("the operator shows both backends", async || shown("Backends:    2/2 routable").await).await;
+    let out =
+        until("the operator shows both backends", async || shown("Backends:    2 routable, 2 listed").await).await;
     assert!(!out.contains("Reported:"), "{out}");
 
     operator.stop().await;
@@ -309,11 +310,11 @@ async fn report_that_the_operator_has_not_copied_is_shown_beside_what_users_see(
     let out = until("the operator is late", async || shown("not taken over by the operator").await).await;
     println!("$ vmcp-status get -n default tools\n{out}");
     assert!(out.contains("Phase:       Ready (behind)\nReported:    "), "{out}");
-    assert!(out.contains(" ago: Degraded, 1 of 2 routable; not taken over by the operator\n"), "{out}");
-    assert!(out.contains("Backends:    2/2 routable"), "what users see: {out}");
+    assert!(out.contains(" ago: Degraded, 1 routable, 2 listed; not taken over by the operator\n"), "{out}");
+    assert!(out.contains("Backends:    2 routable, 2 listed"), "what users see: {out}");
 
     operator.start().await;
-    let out = until("the operator has caught up", async || shown("Backends:    1/2 routable").await).await;
+    let out = until("the operator has caught up", async || shown("Backends:    1 routable, 2 listed").await).await;
     assert!(!out.contains("Reported:"), "{out}");
 }
 

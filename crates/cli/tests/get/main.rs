@@ -1,15 +1,15 @@
 //! The program `vmcp-status get`, run as others run it.
 
 mod cluster;
-mod homes;
-mod states;
+mod runtime;
+mod state_files;
 
 use std::fs;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use states::{Said, States, next, said, state};
+use state_files::{Said, States, next, said, state};
 
 #[test]
 fn without_a_name_all_are_listed() {
@@ -27,7 +27,10 @@ fn one_is_shown_with_its_parts() {
     let Said { code, out, err } = States::two().get(&["tools"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let parts: Vec<_> = out.split("\n\n").collect();
-    assert!(parts[0].starts_with("Name:       tools\nPhase:      Degraded\nBackends:   1/2 routable\n"), "{out}");
+    assert!(
+        parts[0].starts_with("Name:       tools\nPhase:      Degraded\nBackends:   1 routable, 2 listed\n"),
+        "{out}"
+    );
     assert!(parts[0].ends_with(&format!("Writer:     pid {}, alive", std::process::id())), "{out}");
     assert!(parts[1].starts_with("BACKEND   STATUS        AUTH     LAST CHECK   MESSAGE\nb1        ready  "), "{out}");
     assert!(parts[2].starts_with("CONDITION   STATUS   REASON           SINCE    MESSAGE\nReady   "), "{out}");

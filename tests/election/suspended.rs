@@ -15,7 +15,7 @@ impl Process {
         Process(Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime"))
     }
 
-    fn start(&self, cluster: &Cluster, who: &'static str) -> Replica {
+    fn start(&self, cluster: &ElectionCluster, who: &'static str) -> Replica {
         let _inside = self.0.enter();
         Replica::start(cluster, who)
     }
@@ -41,7 +41,7 @@ fn run(processes: &[&Process], time: Duration) {
 }
 
 struct Two {
-    cluster: Cluster,
+    cluster: ElectionCluster,
     first: (Process, Replica),
     second: (Process, Replica),
 }
@@ -60,7 +60,7 @@ fn two() -> Two {
     Two { cluster, first: (one, first), second: (two, second) }
 }
 
-fn writers(cluster: &Cluster) -> Vec<&'static str> {
+fn writers(cluster: &ElectionCluster) -> Vec<&'static str> {
     status_writes(cluster).iter().map(|write| write.who).collect()
 }
 
@@ -91,7 +91,7 @@ fn leader_that_was_stopped_while_nobody_took_over_asks_before_it_writes() {
     one.run(Duration::from_secs(3));
     let sent = cluster.sent();
     let renewed = sent.iter().position(|sent| sent.is_of_lease() && sent.code == Some(200)).expect("renewed");
-    let wrote = sent.iter().position(Sent::writes_status).expect("written");
+    let wrote = sent.iter().position(SentRequest::writes_status).expect("written");
     assert!(renewed < wrote, "{sent:?}");
     assert_eq!(stored(&cluster), "later");
 }

@@ -56,7 +56,7 @@ async fn server_that_refuses_dry_runs_leaves_the_location_open() {
 async fn operator_that_does_not_follow_is_named_with_what_users_miss() {
     let api = with_object(Api::new());
     report(&api, "ready");
-    let words = ["ago: Ready, 1 of 1 routable; not taken over by the operator", "is ToolHive's operator running"];
+    let words = ["ago: Ready, 1 routable, 1 listed; not taken over by the operator", "is ToolHive's operator running"];
     check_as(&api, Role::Least, &[]).await.assert(0, &[("location", "ok"), ("operator", "warn")], &words);
 
     let operator: Operator = api.operator(NAMESPACE, NAME, Pods::Ready);

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
-    let cluster = Cluster::start("life").await;
+    let cluster = GroupCluster::start("life").await;
     let (handle, reporter) = cluster.reporter().await;
     let (files, mail) = (McpServer::start(Behaviour::Modern).await, McpServer::start(Behaviour::Legacy).await);
     let began = Instant::now();
@@ -96,7 +96,7 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
 async fn names_are_the_same_after_a_restart_whatever_the_lists_bring_first() {
-    let cluster = Cluster::start("names").await;
+    let cluster = GroupCluster::start("names").await;
     cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
     for kind in ["MCPServerEntry", "MCPRemoteProxy", "MCPServer"] {
         cluster.create(kind, "same", json!({}), Value::Null).await;
