@@ -39,6 +39,7 @@
 
 mod actor;
 mod backoff;
+pub mod custom_resource;
 mod env;
 mod error;
 mod handle;

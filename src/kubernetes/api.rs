@@ -1,15 +1,8 @@
 //! What all who ask the API server share: which resource they mean, where an
 //! object is, in what form bodies go and come, and how an object can be read.
 
-/// The group of ToolHive's CRDs.
-pub(super) const GROUP: &str = "toolhive.stacklok.dev";
-/// The version in which they are stored.
-pub(super) const VERSION: &str = "v1beta1";
-pub(super) const KIND: &str = "VirtualMCPServer";
-/// The name under which the server remembers who set a field.
-pub(super) const FIELD_MANAGER: &str = "vmcp-status";
+use crate::custom_resource::PLURAL;
 
-pub(super) const PLURAL: &str = "virtualmcpservers";
 pub(super) const JSON: &str = "application/json";
 pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";

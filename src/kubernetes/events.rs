@@ -21,8 +21,9 @@ use tracing::Instrument as _;
 
 use self::changes::Known;
 use self::publisher::{Batch, Publisher};
-use super::api::{KIND, ObjectPath};
+use super::api::ObjectPath;
 use super::observed::ObservedObject;
+use crate::custom_resource::{APP_NAME, KIND};
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
 use crate::status::Status;
@@ -31,7 +32,6 @@ use crate::status::Status;
 const QUEUE: usize = 64;
 /// The API server refuses a longer name of an instance.
 const MAX_INSTANCE: usize = 128;
-const CONTROLLER: &str = "vmcp-status";
 
 /// How Kubernetes Events are made: see
 /// [`KubernetesSink::with_events`](crate::KubernetesSink::with_events).
@@ -48,7 +48,7 @@ impl EventOptions {
     /// this process among its replicas.
     pub fn from_env() -> Self {
         // This asks for the name of the host.
-        let host = Reporter::from(CONTROLLER).instance.unwrap_or_default();
+        let host = Reporter::from(APP_NAME).instance.unwrap_or_default();
         let pod = std::env::var("POD_NAME").unwrap_or_default();
         EventOptions::default().instance(&host).instance(&pod)
     }
@@ -67,7 +67,7 @@ impl EventOptions {
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { instance: CONTROLLER.into() }
+        EventOptions { instance: APP_NAME.into() }
     }
 }
 
@@ -93,7 +93,7 @@ struct Attempt {
 
 impl Events {
     pub(super) fn new(client: Client, options: EventOptions) -> Self {
-        let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(options.instance) };
+        let reporter = Reporter { controller: APP_NAME.into(), instance: Some(options.instance) };
         Events {
             client,
             reporter,
@@ -186,6 +186,6 @@ mod tests {
 
     #[test]
     fn default_options_are_the_same_wherever_the_process_runs() {
-        assert_eq!(EventOptions::default().instance, CONTROLLER);
+        assert_eq!(EventOptions::default().instance, APP_NAME);
     }
 }

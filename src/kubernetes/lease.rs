@@ -24,6 +24,7 @@ use self::api::LeaseApi;
 use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
 use super::name::{NameError, check_name};
 use crate::backoff::jittered;
+use crate::custom_resource::APP_NAME;
 use crate::leadership::{Leadership, LeadershipSender};
 use crate::log_throttle::LogThrottle;
 
@@ -92,7 +93,7 @@ impl Election {
         object: &str,
         options: ElectionOptions,
     ) -> Result<Self, NameError> {
-        let lease = options.lease_name.unwrap_or_else(|| format!("vmcp-status-{object}"));
+        let lease = options.lease_name.unwrap_or_else(|| format!("{APP_NAME}-{object}"));
         Ok(Election {
             client,
             namespace: namespace.to_owned(),
@@ -142,7 +143,7 @@ fn host() -> String {
     let variables = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let file = || std::fs::read_to_string("/etc/hostname").ok();
     let names = variables.chain(std::iter::once_with(file).flatten());
-    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| "vmcp-status".into())
+    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| APP_NAME.into())
 }
 
 /// A restarted process is another candidate: it has not done what the one

@@ -10,7 +10,8 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::{PLURAL, ReadStrategy};
+use super::api::ReadStrategy;
+use crate::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
 use crate::error::{Retry, SinkError};
 
 /// How much of a server's words is repeated.
@@ -29,10 +30,10 @@ impl Operation {
     /// The verb and the resource that the role has to have.
     fn right(self) -> String {
         match self {
-            Operation::Read(ReadStrategy::Status) => format!("get on {PLURAL}/status"),
+            Operation::Read(ReadStrategy::Status) => format!("get on {STATUS_SUBRESOURCE}"),
             Operation::Read(ReadStrategy::Object) => format!("get on {PLURAL}"),
             Operation::Read(ReadStrategy::EmptyPatch) | Operation::Ask | Operation::Write => {
-                format!("patch on {PLURAL}/status")
+                format!("patch on {STATUS_SUBRESOURCE}")
             }
         }
     }

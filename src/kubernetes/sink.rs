@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::api::{self, JSON, JSON_PATCH, MAX_ANSWER, MERGE_PATCH, METADATA, ObjectPath, PLURAL, ReadStrategy, TABLE};
+use super::api::{JSON, JSON_PATCH, MAX_ANSWER, MERGE_PATCH, METADATA, ObjectPath, ReadStrategy, TABLE};
 use super::budget::Budget;
 use super::diff::Patch;
 #[cfg(feature = "events")]
@@ -32,6 +32,7 @@ use super::observed::ObservedObject;
 use super::response::{ApiResponse, Operation};
 use super::takeover;
 use super::takeover::{Takeover, last_writer};
+use crate::custom_resource::{APP_NAME, GROUP, PLURAL, STATUS_SUBRESOURCE, VERSION};
 use crate::error::{Retry, SinkError};
 use crate::leadership::Leadership;
 use crate::sink::{Advice, Location, Sink, WriteOutcome};
@@ -105,13 +106,6 @@ pub struct KubernetesSink {
 }
 
 impl KubernetesSink {
-    /// The group of ToolHive's CRDs.
-    pub const GROUP: &str = api::GROUP;
-    /// The version in which they are stored.
-    pub const VERSION: &str = api::VERSION;
-    /// The name under which the server remembers who set a field.
-    pub const FIELD_MANAGER: &str = api::FIELD_MANAGER;
-
     /// Writes to the object of this name with a client of the caller's.
     ///
     /// The client must not repeat requests by itself, as kube's does unless
@@ -134,15 +128,15 @@ impl KubernetesSink {
     /// When namespace or name cannot be that of an object.
     pub fn new(client: Client, namespace: &str, name: &str) -> Result<Self, NameError> {
         let object = ObjectPath {
-            group: Self::GROUP.into(),
-            version: Self::VERSION.into(),
+            group: GROUP.into(),
+            version: VERSION.into(),
             namespace: check_name("namespace", namespace)?,
             name: check_name("name", name)?,
         };
         Ok(KubernetesSink {
             client,
             object,
-            field_manager: Self::FIELD_MANAGER.into(),
+            field_manager: APP_NAME.into(),
             way: None,
             seen: None,
             pruned: Vec::new(),
@@ -192,7 +186,7 @@ impl KubernetesSink {
         Ok(self)
     }
 
-    /// Another group or version.
+    /// Another group or version than [`GROUP`] and [`VERSION`].
     ///
     /// # Errors
     ///
@@ -220,7 +214,7 @@ impl KubernetesSink {
         self
     }
 
-    /// Another field manager.
+    /// Another field manager than [`APP_NAME`].
     ///
     /// # Errors
     ///
@@ -384,7 +378,7 @@ impl KubernetesSink {
         }
         self.way = None;
         let message = format!(
-            "not allowed to read {}: give the service account the verb patch on {PLURAL}/status, see RBAC.md",
+            "not allowed to read {}: give the service account the verb patch on {STATUS_SUBRESOURCE}, see RBAC.md",
             self.display()
         );
         Err(SinkError::new(Retry::Blocked, message))

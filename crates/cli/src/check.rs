@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use chrono::Utc;
 use clap::Args;
+use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::{KubernetesSink, connect};
 
 use self::diagnose::judge;
@@ -48,7 +49,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// API version of the CRD
-    #[arg(long, value_name = "GROUP/VERSION", default_value = "toolhive.stacklok.dev/v1beta1")]
+    #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
     api_version: String,
     #[command(flatten)]
     location: LocationArgs,

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
-use crate::kubernetes::api::{FIELD_MANAGER, JSON};
+use crate::custom_resource::APP_NAME;
+use crate::kubernetes::api::JSON;
 use crate::kubernetes::response::ApiResponse;
 
 /// Where one lease is.
@@ -48,11 +49,10 @@ impl LeaseApi {
     async fn exchange(&self, ask: &Ask) -> Result<ApiResponse, kube::Error> {
         let LeaseApi { namespace, name, .. } = self;
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        let manager = FIELD_MANAGER;
         let (method, uri, lease) = match ask {
             Ask::Get => (Method::GET, format!("{leases}/{name}"), None),
-            Ask::Create(lease) => (Method::POST, format!("{leases}?fieldManager={manager}"), Some(lease)),
-            Ask::Update(lease) => (Method::PUT, format!("{leases}/{name}?fieldManager={manager}"), Some(lease)),
+            Ask::Create(lease) => (Method::POST, format!("{leases}?fieldManager={APP_NAME}"), Some(lease)),
+            Ask::Update(lease) => (Method::PUT, format!("{leases}/{name}?fieldManager={APP_NAME}"), Some(lease)),
         };
         let body = lease.map(|lease| serde_json::to_vec(lease.object()).expect("JSON values serialise"));
         let request = Request::builder().method(method).uri(uri).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);

@@ -3,13 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use vmcp_status::StatusLocation;
+use vmcp_status::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
 
-use super::finding::{Finding, PATCH_STATUS, described, is_forbidden, message};
+use super::finding::{Finding, described, is_forbidden, message, patch_status, right};
 use super::locate::{location, operator};
 use super::probe::{Answer, Answers, Rest, Target};
-
-const GET_STATUS: &str = "get on virtualmcpservers/status";
-const GET_OBJECT: &str = "get on virtualmcpservers";
 
 pub(super) fn judge(target: &Target, setting: StatusLocation, answers: &Answers, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![cluster(&answers.version)];
@@ -74,12 +72,12 @@ fn crd(target: &Target, rest: &Rest) -> Finding {
     let is_served = rest.object().is_some() || looks(rest).iter().any(|answer| is_missing_object(answer, target));
     if is_served {
         let all = if versions.is_empty() { "other versions cannot be seen".into() } else { format!("of {listed}") };
-        return Finding::ok(QUESTION, format!("{group} serves virtualmcpservers in {version} ({all})"));
+        return Finding::ok(QUESTION, format!("{group} serves {PLURAL} in {version} ({all})"));
     }
     match rest.discovery.code() {
         Some(200..=299) if versions.contains(&version.as_str()) => {
             if looks(rest).iter().any(|answer| answer.code() == Some(404)) {
-                return Finding::fail(QUESTION, format!("{group}/{version} is served, but not virtualmcpservers"))
+                return Finding::fail(QUESTION, format!("{group}/{version} is served, but not {PLURAL}"))
                     .advise("update ToolHive's CRDs");
             }
             Finding::ok(QUESTION, format!("{group} is served in {listed}"))
@@ -90,7 +88,7 @@ fn crd(target: &Target, rest: &Rest) -> Finding {
         Some(404) => Finding::fail(QUESTION, format!("{group} is not served"))
             .advise("install ToolHive's CRDs; in a development cluster: vmcp-status crd | kubectl apply -f -"),
         _ if looks(rest).iter().any(|answer| answer.code() == Some(404)) => {
-            Finding::fail(QUESTION, format!("{group}/{version} does not serve virtualmcpservers"))
+            Finding::fail(QUESTION, format!("{group}/{version} does not serve {PLURAL}"))
                 .advise("install or update ToolHive's CRDs, or name another --api-version")
         }
         _ => Finding::warn(QUESTION, format!("cannot be told: {}", described(&rest.discovery)))
@@ -109,7 +107,7 @@ fn object(target: &Target, rest: &Rest) -> Finding {
     }
     if looks.iter().any(|answer| is_missing_object(answer, target)) {
         return Finding::fail(QUESTION, format!("there is no {name} in the namespace {namespace}"))
-            .advise(format!("create it, or name another one: kubectl get virtualmcpservers -n {namespace}"));
+            .advise(format!("create it, or name another one: kubectl get {PLURAL} -n {namespace}"));
     }
     if looks.iter().any(|answer| answer.code() == Some(404)) {
         return Finding::fail(QUESTION, "cannot be there: the CRD is not served in this version");
@@ -123,7 +121,11 @@ fn object(target: &Target, rest: &Rest) -> Finding {
 
 fn rights(target: &Target, rest: &Rest) -> Finding {
     const QUESTION: &str = "rights";
-    let verbs = [(PATCH_STATUS, &rest.empty_patch), (GET_STATUS, &rest.get_status), (GET_OBJECT, &rest.get_object)];
+    let verbs = [
+        (patch_status(), &rest.empty_patch),
+        (right("get", STATUS_SUBRESOURCE), &rest.get_status),
+        (right("get", PLURAL), &rest.get_object),
+    ];
     let held: Vec<_> =
         verbs.into_iter().filter(|(_, answer)| is_held(answer) == Some(true)).map(|(verb, _)| verb).collect();
     match is_held(&rest.empty_patch) {
@@ -140,7 +142,7 @@ fn rights(target: &Target, rest: &Rest) -> Finding {
             .advise("the cluster has a problem, try again"),
         Some(false) => {
             let others = if held.is_empty() { String::new() } else { format!("; there is {}", held.join(", ")) };
-            Finding::fail(QUESTION, format!("the role lacks the verb {PATCH_STATUS}{others}"))
+            Finding::fail(QUESTION, format!("the role lacks the verb {}{others}", patch_status()))
                 .advise(grant(target, rest))
         }
     }
@@ -174,7 +176,7 @@ fn write(rest: &Rest) -> Finding {
         Some(409) => Finding::warn(QUESTION, "somebody else wrote just now, which a reporter takes in its stride")
             .advise("ask again"),
         Some(403) if is_forbidden(answer) => {
-            Finding::fail(QUESTION, format!("would be refused, without {PATCH_STATUS}"))
+            Finding::fail(QUESTION, format!("would be refused, without {}", patch_status()))
         }
         Some(403) => Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
             .advise("an admission webhook or policy is in the way: let the reporter through"),
@@ -251,7 +253,7 @@ mod tests {
     }
 
     fn missing() -> Answer {
-        got(404, json!({"message": "not found", "details": {"name": "it", "kind": "virtualmcpservers"}}))
+        got(404, json!({"message": "not found", "details": {"name": "it", "kind": PLURAL}}))
     }
 
     fn served(versions: &[&str]) -> Answer {
@@ -295,7 +297,10 @@ mod tests {
         assert!(role([yes(), yes(), yes()]).contains("more than"));
         let without = rights(&target(), &rest([yes(), yes(), forbidden()]));
         assert_eq!(without.verdict, Fail);
-        assert!(without.found.contains(PATCH_STATUS) && without.found.contains(GET_OBJECT), "{without:?}");
+        assert!(
+            without.found.contains(&patch_status()) && without.found.contains(&right("get", PLURAL)),
+            "{without:?}"
+        );
     }
 
     #[test]

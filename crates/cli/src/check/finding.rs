@@ -1,10 +1,11 @@
 //! What became of one question, and how an answer is put into words.
 
+use vmcp_status::custom_resource::STATUS_SUBRESOURCE;
+
 use super::probe::Answer;
 
 /// How much of a server's words is repeated.
 const MAX_WORDS: usize = 300;
-pub(super) const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -45,6 +46,16 @@ impl Finding {
     pub(super) fn advise(self, advice: impl Into<String>) -> Self {
         Finding { advice: Some(advice.into()), ..self }
     }
+}
+
+/// A right, as a person grants it.
+pub(super) fn right(verb: &str, resource: &str) -> String {
+    format!("{verb} on {resource}")
+}
+
+/// The one right that no reporter can do without.
+pub(super) fn patch_status() -> String {
+    right("patch", STATUS_SUBRESOURCE)
 }
 
 /// An answer in words.

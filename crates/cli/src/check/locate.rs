@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use vmcp_status::StatusLocation;
 
-use super::finding::{Finding, PATCH_STATUS, described, is_forbidden};
+use super::finding::{Finding, described, is_forbidden, patch_status};
 use super::probe::{Answer, Rest};
 use crate::homes::{runtime, unfollowed};
 
@@ -28,7 +28,7 @@ impl Known {
         }
         match (&rest.runtime, rest.runtime.code()) {
             (Answer::Got { .. }, Some(403)) if is_forbidden(&rest.runtime) => {
-                Known::Untold(format!("without {PATCH_STATUS}"))
+                Known::Untold(format!("without {}", patch_status()))
             }
             (answer, Some(200..=299)) if answer.warns_of(RUNTIME) => Known::No,
             (answer, _) if answer.success().is_some() => Known::Yes("the CRD has it"),
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn missing_right_and_page_of_a_proxy_tell_nothing_of_the_crd() {
         let forbidden = got(403, json!({"message": "User \"a\" cannot patch resource"}));
-        assert_location(StatusLocation::Auto, &rest(json!({}), forbidden), Warn, PATCH_STATUS);
+        assert_location(StatusLocation::Auto, &rest(json!({}), forbidden), Warn, &patch_status());
         assert_location(StatusLocation::Auto, &rest(json!({}), got(200, json!("<html>"))), Warn, "cannot be told");
     }
 

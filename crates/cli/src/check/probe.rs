@@ -11,10 +11,10 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use vmcp_status::custom_resource::{APP_NAME, PLURAL};
 
 /// How long one answer may take: who asks is a person.
 const PATIENCE: Duration = Duration::from_secs(5);
-const DRY_RUN: &str = "?dryRun=All&fieldManager=vmcp-status";
 const JSON: &str = "application/json";
 /// An answer of metadata alone: the object may be large.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
@@ -99,9 +99,9 @@ impl Rest {
 
 pub(super) async fn ask(client: &Client, target: &Target) -> Answers {
     let Target { group, version, namespace, name } = target;
-    let object = format!("/apis/{group}/{version}/namespaces/{namespace}/virtualmcpservers/{name}");
+    let object = format!("/apis/{group}/{version}/namespaces/{namespace}/{PLURAL}/{name}");
     let status = format!("{object}/status");
-    let dry_run = format!("{status}{DRY_RUN}");
+    let dry_run = format!("{status}?dryRun=All&fieldManager={APP_NAME}");
 
     let server_version = get(client, "/version").await;
     if matches!(server_version.code(), None | Some(401)) {

@@ -16,6 +16,7 @@ use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
+use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status::{NameError, Status, check_name};
 
 use super::{Columns, Fault, Found, Object, Source, chain};
@@ -23,7 +24,6 @@ use crate::global::Failure;
 use crate::homes::{Unfollowed, unfollowed};
 use crate::parse_error;
 
-const PLURAL: &str = "virtualmcpservers";
 /// A server that takes longer to answer does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is watched for has been forgotten; all is listed again.
@@ -62,7 +62,7 @@ impl Cluster {
         for (what, name) in names {
             name.map(|name| check_name(what, name)).transpose()?;
         }
-        let kind = GroupVersionKind::gvk(group, version, "VirtualMCPServer");
+        let kind = GroupVersionKind::gvk(group, version, KIND);
         let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
         let api = match &namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
@@ -196,7 +196,7 @@ impl Source for Cluster {
 
     fn nothing(&self) -> String {
         let elsewhere = if self.namespace.is_some() { ": look elsewhere with -n or -A" } else { "" };
-        format!("there is no VirtualMCPServer {}{elsewhere}", self.place())
+        format!("there is no {KIND} {}{elsewhere}", self.place())
     }
 
     fn columns(&self) -> Columns {
