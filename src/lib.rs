@@ -65,6 +65,8 @@ pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, Stat
 #[cfg(feature = "events")]
 pub use kubernetes::EventOptions;
 #[cfg(feature = "kubernetes")]
+pub use kubernetes::api as api_server;
+#[cfg(feature = "kubernetes")]
 pub use kubernetes::{
     ConnectError, ElectionOptions, KubernetesSink, NameError, StatusLocation, check_name, connect, crd,
 };

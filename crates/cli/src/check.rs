@@ -12,12 +12,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use chrono::Utc;
 use clap::Args;
+use vmcp_status::api_server::ObjectPath;
+use vmcp_status::connect;
 use vmcp_status::custom_resource::API_VERSION;
-use vmcp_status::{KubernetesSink, connect};
 
 use self::diagnose::judge;
 use self::finding::{Finding, Verdict};
-use self::probe::{Target, ask, causes};
+use self::probe::{ask, causes};
 use super::format::plain;
 use super::target::{ClusterArgs, LocationArgs, group_version};
 use crate::get;
@@ -71,9 +72,7 @@ async fn findings(args: &CheckArgs) -> Result<Vec<Finding>, Failure> {
     };
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
-    // The sink knows what names are.
-    let _ = KubernetesSink::new(client.clone(), &namespace, &args.name)?.group_version(group, version)?;
-    let target = Target { group: group.into(), version: version.into(), namespace, name: args.name.clone() };
+    let target = ObjectPath::new(&namespace, &args.name)?.group_version(group, version)?;
     let answers = ask(&client, &target).await;
     Ok(judge(&target, args.location.location(), &answers, Utc::now()))
 }

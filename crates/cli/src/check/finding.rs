@@ -60,23 +60,10 @@ pub(super) fn patch_status() -> String {
 
 /// An answer in words.
 pub(super) fn described(answer: &Answer) -> String {
-    let words: String = message(answer).chars().take(MAX_WORDS).collect();
-    match answer.code() {
-        Some(code) if words.is_empty() => format!("the server answered {code}"),
-        Some(code) => format!("the server answered {code}: {words}"),
-        None => format!("no answer: {words}"),
-    }
-}
-
-/// Refused for want of a right. Admission refuses with the same code, after the
-/// rights were found to be enough.
-pub(super) fn is_forbidden(answer: &Answer) -> bool {
-    answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
-}
-
-pub(super) fn message(answer: &Answer) -> &str {
+    let words: String = answer.message().chars().take(MAX_WORDS).collect();
     match answer {
-        Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
-        Answer::Nothing(why) => why,
+        Answer::Got { response, .. } if words.is_empty() => format!("the server answered {}", response.code()),
+        Answer::Got { response, .. } => format!("the server answered {}: {words}", response.code()),
+        Answer::Nothing(_) => format!("no answer: {words}"),
     }
 }
