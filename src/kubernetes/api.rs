@@ -24,10 +24,10 @@
 //! let object = ObjectPath::new("my-namespace", "my-vmcp")?;
 //! let request = ApiRequest::get(object.uri("/status", ""));
 //! let response = request.send(&client, Some(Duration::from_secs(5))).await?;
-//! match response.refusal().map(|refusal| refusal.kind()) {
+//! match response.refusal() {
 //!     None => println!("the object can be read"),
-//!     Some(RefusalKind::MissingRight) => println!("grant the verb get"),
-//!     Some(_) => println!("{}", response.summary()),
+//!     Some(refusal) if refusal.kind() == RefusalKind::MissingRight => println!("grant the verb get"),
+//!     Some(refusal) => println!("{}", refusal.summary()),
 //! }
 //! # Ok(())
 //! # }

@@ -56,7 +56,7 @@ impl Operation {
         };
         let passing = response.retry_after().map_or(Retry::Transient, Retry::After);
         let (retry, advice) = self.advice(refusal.kind(), passing);
-        Err(SinkError::new(retry, format!("cannot {self} {what}: {advice} ({})", response.summary())))
+        Err(SinkError::new(retry, format!("cannot {self} {what}: {advice} ({})", refusal.summary())))
     }
 
     fn advice(self, kind: RefusalKind, passing: Retry) -> (Retry, String) {

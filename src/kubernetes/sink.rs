@@ -290,18 +290,18 @@ impl KubernetesSink {
         let question = br#"{"status":{"runtime":{}}}"#.to_vec();
         let request = ApiRequest::patch(uri, MERGE_PATCH, question).accept(METADATA);
         let answer = self.send(Operation::Ask, request).await?;
-        Ok(match answer.refusal().map(Refusal::kind) {
-            None if answer.warns_of(RUNTIME_FIELD) => location::RuntimeSupport::Unknown,
-            None => location::RuntimeSupport::Known,
+        let Some(refusal) = answer.refusal() else {
+            let is_dropped = answer.warns_of(RUNTIME_FIELD);
+            return Ok(if is_dropped { location::RuntimeSupport::Unknown } else { location::RuntimeSupport::Known });
+        };
+        match refusal.kind() {
             // A webhook that does not support dry runs, or a policy.
-            Some(RefusalKind::DryRunUnsupported | RefusalKind::Invalid | RefusalKind::PatchMismatch) => {
-                location::RuntimeSupport::Refused(answer.summary())
+            RefusalKind::DryRunUnsupported | RefusalKind::Invalid | RefusalKind::PatchMismatch => {
+                Ok(location::RuntimeSupport::Refused(refusal.summary()))
             }
-            Some(kind) if kind.is_forbidden() => location::RuntimeSupport::Refused(answer.summary()),
-            Some(_) => {
-                return Operation::Ask.object_of(&answer, &self.display()).map(|_| location::RuntimeSupport::Known);
-            }
-        })
+            kind if kind.is_forbidden() => Ok(location::RuntimeSupport::Refused(refusal.summary())),
+            _ => Operation::Ask.object_of(&answer, &self.display()).map(|_| location::RuntimeSupport::Known),
+        }
     }
 
     /// Finds out, if it has to be, in which home the status lives.

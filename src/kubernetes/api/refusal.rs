@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+/// How many characters of a server's words are repeated.
+const MAX_WORDS: usize = 512;
 /// How kube marks an error whose body is not a `metav1.Status`, see
 /// `handle_api_errors` of its client.
 const NOT_A_STATUS: &str = "Failed to parse error data";
@@ -117,6 +119,13 @@ impl Refusal {
     /// What the server says; empty where the words are not the API server's.
     pub fn message(&self) -> &str {
         if self.is_status { &self.message } else { "" }
+    }
+
+    /// What the server answered, in its own words, on one line and bounded.
+    pub fn summary(&self) -> String {
+        let words: String = self.message().chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        let separator = if words.is_empty() { "" } else { ": " };
+        format!("the API server answered {}{separator}{words}", self.code)
     }
 
     /// What it means.

@@ -10,9 +10,6 @@ use serde_json::Value;
 
 use super::refusal::Refusal;
 
-/// How many characters of a server's words are repeated.
-const MAX_WORDS: usize = 512;
-
 /// A whole response of the API server.
 ///
 /// It is made by [`ApiRequest::send`](super::ApiRequest::send), or in a test
@@ -23,8 +20,9 @@ const MAX_WORDS: usize = 512;
 ///
 /// let response = http::Response::builder().status(404).body("404 page not found".into())?;
 /// let response = ApiResponse::from(response);
-/// assert_eq!(response.refusal().map(|refusal| refusal.kind()), Some(RefusalKind::NotServed));
-/// assert_eq!(response.summary(), "the API server answered 404");
+/// let refusal = response.refusal().expect("404 is not a success");
+/// assert_eq!(refusal.kind(), RefusalKind::NotServed);
+/// assert_eq!(refusal.summary(), "the API server answered 404");
 /// # Ok::<(), http::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -84,14 +82,6 @@ impl ApiResponse {
     /// what was sent.
     pub fn json(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(&self.body)
-    }
-
-    /// What the server answered, in its own words.
-    pub fn summary(&self) -> String {
-        let message = self.refusal.as_ref().map_or("", Refusal::message);
-        let words: String = message.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
-        let separator = if words.is_empty() { "" } else { ": " };
-        format!("the API server answered {}{separator}{words}", self.code())
     }
 }
 

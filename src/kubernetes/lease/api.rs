@@ -33,7 +33,7 @@ impl LeaseApi {
                 None => (LeaseAnswer::Failed, Some("the API server's answer is no Lease".into())),
             };
         };
-        let why = Some(response.summary());
+        let why = Some(refusal.summary());
         match refusal.kind() {
             kind if kind.is_not_found() => (LeaseAnswer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
             kind if kind.is_forbidden() => (LeaseAnswer::Forbidden, why),

@@ -9,6 +9,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 use tokio::time::timeout;
 use vmcp_status::StatusHandle;
+use vmcp_status::api_server::{Refusal, RefusalKind};
 use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status_discovery::CheckLimit;
 use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions, group_of};
@@ -81,15 +82,17 @@ async fn named_by(cluster: &Cluster, object: &str) -> Result<String, Failure> {
     let fault = |why: &str| format!("cannot read which group {what} names: {why}");
     let found: Value = match timeout(PATIENCE, api.get(object)).await {
         Ok(Ok(found)) => found.data,
-        Ok(Err(kube::Error::Api(refusal))) => {
+        Ok(Err(kube::Error::Api(status))) => {
             let grant = format!(
                 "give the group with --group, or grant the verb get on {PLURAL} \
                  (vmcp-status rbac --discovery prints the role)"
             );
-            return Err(fault(match refusal.code {
-                401 => "the credentials are not accepted: have they expired?",
-                403 => &grant,
-                404 => "there is no such object, or no such --api-version: create it, or give the group with --group",
+            return Err(fault(match Refusal::from(&*status).kind() {
+                RefusalKind::Unauthorized => "the credentials are not accepted: have they expired?",
+                kind if kind.is_forbidden() => &grant,
+                kind if kind.is_not_found() => {
+                    "there is no such object, or no such --api-version: create it, or give the group with --group"
+                }
                 _ => "the API server refuses: give the group with --group",
             })
             .into());
