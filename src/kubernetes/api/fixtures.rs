@@ -15,6 +15,7 @@ use proptest::prelude::*;
 pub(in crate::kubernetes) const CHUNK: usize = 1 << 20;
 /// Enough to be seen as too much, and no more than a test can afford.
 const CHUNKS: usize = 64;
+static BLANK: &[u8] = &[b' '; CHUNK];
 
 /// A client of a server whose responses do not end soon, and how many bytes have
 /// been read of them.
@@ -25,7 +26,7 @@ pub(in crate::kubernetes) fn endless() -> (Client, Arc<AtomicUsize>) {
         let counter = Arc::clone(&counter);
         let chunks = (0..CHUNKS).map(move |_| {
             counter.fetch_add(CHUNK, Ordering::Relaxed);
-            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b' '; CHUNK])))
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(BLANK)))
         });
         std::future::ready(Ok::<_, std::io::Error>(Response::new(StreamBody::new(stream::iter(chunks)))))
     });
