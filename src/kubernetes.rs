@@ -1,10 +1,10 @@
 //! `VirtualMCPServer.status` on a Kubernetes API server, and what belongs to it:
 //! Events about what changes, and the election of one writer among replicas.
 //!
-//! `api` is the ground floor; `response`, `location` and `observed` stand on it,
+//! `api` is the ground floor; `operation`, `location` and `observed` stand on it,
 //! and the sink on all of them.
 
-mod api;
+pub mod api;
 mod budget;
 mod connect;
 mod crd;
@@ -16,9 +16,9 @@ mod lease;
 mod location;
 mod name;
 mod observed;
+mod operation;
 #[cfg(test)]
 mod properties;
-mod response;
 mod sink;
 mod takeover;
 

@@ -45,6 +45,7 @@
 
 mod actor;
 mod backoff;
+pub mod custom_resource;
 mod env;
 mod error;
 mod handle;
@@ -68,6 +69,8 @@ pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError, error_causes, error_chain};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::api as api_server;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{
     ConnectError, ElectionOptions, KubernetesSink, LeaseElection, NameError, ObjectIdentity, StatusLocation,

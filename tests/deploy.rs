@@ -6,6 +6,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
+use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::{
     BackendStatus, DiscoveredBackend, ElectionOptions, EventOptions, KubernetesEvents, KubernetesSink, LeadershipState,
     LeaseElection, Reporter, crd,
@@ -107,7 +108,7 @@ async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_event
     let admin = cluster.client("admin").await;
     apply_all(&admin, &kustomized("overlays/replicas")).await;
     let vmcp = json!({
-        "apiVersion": format!("{}/{}", KubernetesSink::GROUP, KubernetesSink::VERSION),
+        "apiVersion": API_VERSION,
         "kind": "VirtualMCPServer", "metadata": {"name": ACCOUNT}, "spec": {},
     });
     apply(&admin, &vmcp).await;

@@ -1,67 +1,69 @@
-//! What all who ask the API server share: which resource they mean, where an
-//! object is, in what form bodies go and come, and how an object can be read.
+//! Requests to a Kubernetes API server, bounded in size and time, and what its
+//! responses mean.
+//!
+//! | item | concern |
+//! |---|---|
+//! | [`ObjectPath`] | where an object is |
+//! | [`ApiRequest`] | one request, sent through a [`kube::Client`] |
+//! | [`ApiResponse`] | what came back |
+//! | [`Refusal`], [`RefusalKind`] | what it means that a request was refused |
+//!
+//! [`KubernetesSink`](crate::KubernetesSink), its elections and its Events ask
+//! the server through this module. It is public for programs that want to know
+//! beforehand whether a sink would work, as `vmcp-status check` does, and mean
+//! the same by the same response.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use vmcp_status::api_server::{ApiRequest, ObjectPath, RefusalKind};
+//! use vmcp_status::connect;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = connect(None, None).await?;
+//! let object = ObjectPath::new("my-namespace", "my-vmcp")?;
+//! let request = ApiRequest::get(object.uri("/status", ""));
+//! let response = request.send(&client, Some(Duration::from_secs(5))).await?;
+//! match response.refusal() {
+//!     None => println!("the object can be read"),
+//!     Some(refusal) if refusal.kind() == RefusalKind::MissingRight => println!("grant the verb get"),
+//!     Some(refusal) => println!("{}", refusal.summary()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(test)]
+pub(super) mod fixtures;
+mod object_path;
+mod refusal;
+mod request;
+mod response;
 
 use tracing::Span;
 
-/// The group of ToolHive's CRDs.
-pub(super) const GROUP: &str = "toolhive.stacklok.dev";
-/// The version in which they are stored.
-pub(super) const VERSION: &str = "v1beta1";
-pub(super) const KIND: &str = "VirtualMCPServer";
-/// The name under which the server remembers who set a field.
-pub(super) const FIELD_MANAGER: &str = "vmcp-status";
+pub use object_path::ObjectPath;
+pub use refusal::{Refusal, RefusalKind};
+pub use request::{ApiRequest, RequestError};
+pub use response::ApiResponse;
 
-pub(super) const PLURAL: &str = "virtualmcpservers";
-pub(super) const JSON: &str = "application/json";
-pub(super) const JSON_PATCH: &str = "application/json-patch+json";
-pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
-/// An answer without the object: a small table whose metadata has the version.
+/// The media type of an object in full.
+pub const JSON: &str = "application/json";
+/// The media type of a JSON Patch (RFC 6902).
+pub const JSON_PATCH: &str = "application/json-patch+json";
+/// The media type of a JSON Merge Patch (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+/// The media type of an object's metadata alone: the object may be large.
+pub const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+/// A response without the object: a small table whose metadata has the version.
 pub(super) const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/json";
 
-/// An answer of metadata alone.
-pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+/// How many bytes of a response's body are read. No object comes near this;
+/// what sends more is not an API server.
+pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
-/// No object comes near this. What answers with more is no API server.
-pub(super) const MAX_ANSWER: usize = 16 << 20;
-
-/// Where the object is.
-#[derive(Clone, Debug)]
-pub(super) struct ObjectPath {
-    pub(super) group: String,
-    pub(super) version: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
-
-impl ObjectPath {
-    /// The span in which what concerns the object is logged.
-    pub(super) fn span(&self) -> Span {
-        vmcp_span(&self.namespace, &self.name)
-    }
-
-    pub(super) fn uri(&self, subresource: &str, query: &str) -> String {
-        let ObjectPath { group, version, namespace, name } = self;
-        format!("/apis/{group}/{version}/namespaces/{namespace}/{PLURAL}/{name}{subresource}{query}")
-    }
-}
-
-/// At the highest level, so that a filter for warnings keeps its fields.
+/// The span in which what concerns a vMCP is logged: at the highest level, so
+/// that a filter for warnings keeps its fields.
 pub(super) fn vmcp_span(namespace: &str, name: &str) -> Span {
     tracing::error_span!("vmcp", vmcp = name, namespace)
-}
-
-/// How the object can be read, the cheapest right first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReadStrategy {
-    /// GET of `/status`.
-    Status,
-    /// GET of the object.
-    Object,
-    /// An empty patch of `/status`, which changes nothing and answers with the
-    /// object.
-    EmptyPatch,
-}
-
-impl ReadStrategy {
-    pub(super) const ALL: [ReadStrategy; 3] = [ReadStrategy::Status, ReadStrategy::Object, ReadStrategy::EmptyPatch];
 }

@@ -4,7 +4,7 @@ use kube::core::schema::{OptionalEnum, StructuralSchemaRewriter};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::api::{GROUP, KIND, PLURAL, VERSION};
+use crate::custom_resource::{GROUP, KIND, PLURAL, VERSION};
 use crate::status::Status;
 
 /// A `CustomResourceDefinition` of `VirtualMCPServer` that is enough for
@@ -52,9 +52,9 @@ pub fn crd() -> Value {
             "scope": "Namespaced",
             "names": {
                 "kind": KIND,
-                "listKind": "VirtualMCPServerList",
+                "listKind": format!("{KIND}List"),
                 "plural": PLURAL,
-                "singular": "virtualmcpserver",
+                "singular": KIND.to_ascii_lowercase(),
                 "shortNames": ["vmcp", "virtualmcp"],
             },
             "versions": [version(VERSION, true), version("v1alpha1", false)],

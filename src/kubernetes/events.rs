@@ -25,8 +25,8 @@ use tracing::Instrument as _;
 
 use self::changes::Known;
 use self::publisher::{Batch, Publisher};
-use super::api::FIELD_MANAGER;
 use super::identity::ObjectIdentity;
+use crate::custom_resource::APP_NAME;
 use crate::leadership::LeadershipState;
 use crate::listener::{StoredChange, StoredListener};
 
@@ -50,7 +50,7 @@ impl EventOptions {
     /// this process among its replicas.
     pub fn from_env() -> Self {
         // This asks for the name of the host.
-        let host = Reporter::from(FIELD_MANAGER).instance.unwrap_or_default();
+        let host = Reporter::from(APP_NAME).instance.unwrap_or_default();
         let pod = std::env::var("POD_NAME").unwrap_or_default();
         EventOptions::default().instance(&host).instance(&pod)
     }
@@ -69,7 +69,7 @@ impl EventOptions {
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { instance: FIELD_MANAGER.into() }
+        EventOptions { instance: APP_NAME.into() }
     }
 }
 
@@ -112,7 +112,7 @@ pub struct KubernetesEvents {
 impl KubernetesEvents {
     /// Events about this object.
     pub fn new(client: Client, regarding: ObjectIdentity, options: EventOptions) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: Some(options.instance) };
+        let reporter = Reporter { controller: APP_NAME.into(), instance: Some(options.instance) };
         KubernetesEvents {
             client,
             reporter,
@@ -173,6 +173,6 @@ mod tests {
 
     #[test]
     fn default_options_are_the_same_wherever_the_process_runs() {
-        assert_eq!(EventOptions::default().instance, FIELD_MANAGER);
+        assert_eq!(EventOptions::default().instance, APP_NAME);
     }
 }

@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::ObjectReference;
 #[cfg(feature = "events")]
 use tracing::Span;
 
+use super::api::ObjectPath;
 #[cfg(feature = "events")]
 use super::api::vmcp_span;
-use super::api::{KIND, ObjectPath};
+use crate::custom_resource::KIND;
 
 /// Which object of a cluster is meant. All clones share the uid, which becomes
 /// known when the object is read.

@@ -21,9 +21,10 @@ use tracing::{Instrument as _, debug, info, warn};
 
 use self::api::LeaseApi;
 use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
-use super::api::{FIELD_MANAGER, vmcp_span};
+use super::api::vmcp_span;
 use super::name::{NameError, check_name};
 use crate::backoff::jittered;
+use crate::custom_resource::APP_NAME;
 use crate::leadership::{Election, Leadership, LeadershipSender};
 use crate::log_throttle::LogThrottle;
 
@@ -112,7 +113,7 @@ impl LeaseElection {
     ///
     /// Outside a tokio runtime.
     pub fn start(client: Client, namespace: &str, vmcp: &str, options: ElectionOptions) -> Result<Self, NameError> {
-        let lease = options.lease_name.unwrap_or_else(|| format!("{FIELD_MANAGER}-{vmcp}"));
+        let lease = options.lease_name.unwrap_or_else(|| format!("{APP_NAME}-{vmcp}"));
         let lease = check_name("lease name", &lease)?;
         let identity = unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host));
         let timing = ElectionTiming::of(options.lease_duration);
@@ -159,7 +160,7 @@ fn host() -> String {
     let variables = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let file = || std::fs::read_to_string("/etc/hostname").ok();
     let names = variables.chain(std::iter::once_with(file).flatten());
-    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| "vmcp-status".into())
+    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| APP_NAME.into())
 }
 
 /// A restarted process is another candidate: it has not done what the one

@@ -6,16 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
-use kube::client::Body;
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::api::{self, JSON, JSON_PATCH, MAX_ANSWER, MERGE_PATCH, METADATA, ObjectPath, PLURAL, ReadStrategy, TABLE};
+use super::api::{ApiRequest, ApiResponse, JSON_PATCH, MERGE_PATCH, METADATA, ObjectPath, Refusal, RefusalKind, TABLE};
 use super::budget::Budget;
 use super::diff::Patch;
 use super::identity::ObjectIdentity;
@@ -23,9 +19,10 @@ use super::location::{self, StatusLocation};
 use super::location::{Home, Locator};
 use super::name::{NameError, check_name};
 use super::observed::ObservedObject;
-use super::response::{ApiResponse, Operation};
+use super::operation::{Operation, ReadStrategy};
 use super::takeover;
 use super::takeover::{Takeover, last_writer};
+use crate::custom_resource::{APP_NAME, PLURAL, STATUS_SUBRESOURCE};
 use crate::error::{Retry, SinkError};
 use crate::sink::{Advice, Location, Sink, WriteOutcome};
 use crate::status::{SizeLimit, Status, json_bytes};
@@ -91,13 +88,6 @@ pub struct KubernetesSink {
 }
 
 impl KubernetesSink {
-    /// The group of ToolHive's CRDs.
-    pub const GROUP: &str = api::GROUP;
-    /// The version in which they are stored.
-    pub const VERSION: &str = api::VERSION;
-    /// The name under which the server remembers who set a field.
-    pub const FIELD_MANAGER: &str = api::FIELD_MANAGER;
-
     /// Writes to the object of this name with a client of the caller's.
     ///
     /// The client must not repeat requests by itself, as kube's does unless
@@ -119,18 +109,12 @@ impl KubernetesSink {
     ///
     /// When namespace or name cannot be that of an object.
     pub fn new(client: Client, namespace: &str, name: &str) -> Result<Self, NameError> {
-        let object = ObjectPath {
-            group: Self::GROUP.into(),
-            version: Self::VERSION.into(),
-            namespace: check_name("namespace", namespace)?,
-            name: check_name("name", name)?,
-        };
-        let identity = ObjectIdentity::of(&object);
+        let object = ObjectPath::new(namespace, name)?;
         Ok(KubernetesSink {
             client,
+            identity: ObjectIdentity::of(&object),
             object,
-            identity,
-            field_manager: Self::FIELD_MANAGER.into(),
+            field_manager: APP_NAME.into(),
             way: None,
             seen: None,
             pruned: Vec::new(),
@@ -145,14 +129,14 @@ impl KubernetesSink {
         })
     }
 
-    /// Another group or version.
+    /// Another group or version than those of
+    /// [`custom_resource`](crate::custom_resource).
     ///
     /// # Errors
     ///
     /// When either is no name.
     pub fn group_version(mut self, group: &str, version: &str) -> Result<Self, NameError> {
-        self.object.group = check_name("group", group)?;
-        self.object.version = check_name("version", version)?;
+        self.object = self.object.group_version(group, version)?;
         self.identity = ObjectIdentity::of(&self.object);
         Ok(self)
     }
@@ -174,7 +158,7 @@ impl KubernetesSink {
         self
     }
 
-    /// Another field manager.
+    /// Another field manager than [`APP_NAME`].
     ///
     /// # Errors
     ///
@@ -196,39 +180,23 @@ impl KubernetesSink {
         self.object.span()
     }
 
-    async fn send(
-        &self,
-        doing: Operation,
-        method: Method,
-        uri: String,
-        accept: &str,
-        patch: Option<(&str, Vec<u8>)>,
-    ) -> Result<ApiResponse, SinkError> {
-        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, accept);
-        if let Some((kind, _)) = &patch {
-            request = request.header(CONTENT_TYPE, *kind);
-        }
-        let body = patch.map(|(_, body)| body).unwrap_or_default();
-        let request = request.body(Body::from(body)).expect("checked names make a valid request");
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+    /// The status actor bounds the time of each read and write.
+    async fn send(&self, doing: Operation, request: ApiRequest) -> Result<ApiResponse, SinkError> {
+        request.send(&self.client, None).await.map_err(|error| {
             let message = format!("cannot {doing} {}: no answer from the API server, is it reachable?", self.display());
             SinkError::new(Retry::Transient, message).caused_by(error)
-        };
-        let (head, body) = self.client.send(request).await.map_err(|error| failed(error.into()))?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
-        Ok(ApiResponse::new(head.status, &head.headers, body))
+        })
     }
 
     async fn read_by(&self, way: ReadStrategy) -> Result<ApiResponse, SinkError> {
-        let doing = Operation::Read(way);
-        match way {
-            ReadStrategy::Status => self.send(doing, Method::GET, self.object.uri("/status", ""), JSON, None).await,
-            ReadStrategy::Object => self.send(doing, Method::GET, self.object.uri("", ""), JSON, None).await,
+        let request = match way {
+            ReadStrategy::Status => ApiRequest::get(self.object.uri("/status", "")),
+            ReadStrategy::Object => ApiRequest::get(self.object.uri("", "")),
             ReadStrategy::EmptyPatch => {
-                let uri = self.object.uri("/status", &self.query(""));
-                self.send(doing, Method::PATCH, uri, JSON, Some((MERGE_PATCH, b"{}".to_vec()))).await
+                ApiRequest::patch(self.object.uri("/status", &self.query("")), MERGE_PATCH, b"{}".to_vec())
             }
-        }
+        };
+        self.send(Operation::Read(way), request).await
     }
 
     fn query(&self, more: &str) -> String {
@@ -239,17 +207,21 @@ impl KubernetesSink {
     /// not carried out: it needs no other right than the one to write.
     async fn ask_for_runtime(&self) -> Result<location::RuntimeSupport, SinkError> {
         let uri = self.object.uri("/status", &self.query("&dryRun=All&fieldValidation=Warn"));
-        let question = (MERGE_PATCH, br#"{"status":{"runtime":{}}}"#.to_vec());
-        let answer = self.send(Operation::Ask, Method::PATCH, uri, METADATA, Some(question)).await?;
-        Ok(match answer.code() {
-            code if code.is_success() && answer.warns_of(RUNTIME_FIELD) => location::RuntimeSupport::Unknown,
-            code if code.is_success() => location::RuntimeSupport::Known,
-            // A webhook that does not stand dry runs, or a policy.
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => {
-                location::RuntimeSupport::Refused(answer.said())
+        let question = br#"{"status":{"runtime":{}}}"#.to_vec();
+        let request = ApiRequest::patch(uri, MERGE_PATCH, question).accept(METADATA);
+        let answer = self.send(Operation::Ask, request).await?;
+        let Some(refusal) = answer.refusal() else {
+            let is_dropped = answer.warns_of(RUNTIME_FIELD);
+            return Ok(if is_dropped { location::RuntimeSupport::Unknown } else { location::RuntimeSupport::Known });
+        };
+        match refusal.kind() {
+            // A webhook that does not support dry runs, or a policy.
+            RefusalKind::DryRunUnsupported | RefusalKind::Invalid | RefusalKind::PatchMismatch => {
+                Ok(location::RuntimeSupport::Refused(refusal.summary()))
             }
-            _ => return answer.into_object(Operation::Ask, &self.display()).map(|_| location::RuntimeSupport::Known),
-        })
+            kind if kind.is_forbidden() => Ok(location::RuntimeSupport::Refused(refusal.summary())),
+            _ => Operation::Ask.object_of(&answer, &self.display()).map(|_| location::RuntimeSupport::Known),
+        }
     }
 
     /// Finds out, if it has to be, in which home the status lives.
@@ -298,15 +270,15 @@ impl KubernetesSink {
         let others = ReadStrategy::ALL.into_iter().filter(|way| Some(*way) != remembered);
         for way in remembered.into_iter().chain(others) {
             let answer = self.read_by(way).await?;
-            if !answer.is_forbidden() {
-                let object = answer.into_object(Operation::Read(way), &self.display())?;
+            if !answer.refusal().is_some_and(|refusal| refusal.kind().is_forbidden()) {
+                let object = Operation::Read(way).object_of(&answer, &self.display())?;
                 self.way = Some(way);
                 return Ok(object);
             }
         }
         self.way = None;
         let message = format!(
-            "not allowed to read {}: give the service account the verb patch on {PLURAL}/status, see RBAC.md",
+            "not allowed to read {}: give the service account the verb patch on {STATUS_SUBRESOURCE}, see RBAC.md",
             self.display()
         );
         Err(SinkError::new(Retry::Blocked, message))
@@ -333,21 +305,22 @@ impl KubernetesSink {
         // A CRD without `runtime` drops it without a word, unless it is asked
         // to warn.
         let uri = self.object.uri("/status", &self.query("&fieldValidation=Warn&includeObject=None"));
-        let answer = self.send(Operation::Write, Method::PATCH, uri, TABLE, Some((JSON_PATCH, body))).await?;
-        if answer.is_patch_mismatch() {
+        let answer = self.send(Operation::Write, ApiRequest::patch(uri, JSON_PATCH, body).accept(TABLE)).await?;
+        let refused = answer.refusal().map(Refusal::kind);
+        if refused == Some(RefusalKind::PatchMismatch) {
             self.patch_mismatches += 1;
             let retry = if self.patch_mismatches <= QUICK_MISMATCHES { Retry::Conflict } else { Retry::Transient };
             return Err(SinkError::new(retry, format!("{} is not as it was read, reading it again", self.display())));
         }
         let now = Instant::now();
-        if answer.is_too_large() && !self.budget.refuse(json_bytes(status), now) {
+        if refused == Some(RefusalKind::TooLarge) && !self.budget.refuse(json_bytes(status), now) {
             let message = format!("{} does not even take the smallest status", self.display());
             return Err(SinkError::new(Retry::Refused, message));
         }
-        if answer.code().is_success() && answer.warns_of(RUNTIME_FIELD) {
+        if refused.is_none() && answer.warns_of(RUNTIME_FIELD) {
             return Err(self.runtime_was_dropped());
         }
-        let object = answer.into_object(Operation::Write, &self.display())?;
+        let object = Operation::Write.object_of(&answer, &self.display())?;
         self.patch_mismatches = 0;
         if self.budget.is_tight() {
             self.budget.took(json_bytes(status), now);

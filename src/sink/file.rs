@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use tracing::Span;
 
 use super::{Sink, WriteOutcome};
+use crate::custom_resource::{API_VERSION, KIND};
 use crate::error::{Retry, SinkError};
 use crate::status::{Status, time};
 
-const API_VERSION: &str = "toolhive.stacklok.dev/v1beta1";
-const KIND: &str = "VirtualMCPServer";
 const EXTENSION: &str = "json";
 /// A name of a Kubernetes object has no more characters.
 const MAX_NAME: usize = 253 - ".json.".len() - 12;

@@ -12,11 +12,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use chrono::Utc;
 use clap::Args;
-use vmcp_status::{KubernetesSink, connect, error_chain};
+use vmcp_status::api_server::ObjectPath;
+use vmcp_status::custom_resource::API_VERSION;
+use vmcp_status::{connect, error_chain};
 
 use self::diagnose::judge;
 use self::finding::{Finding, Verdict};
-use self::probe::{Target, ask};
+use self::probe::ask;
 use super::format::plain;
 use super::target::{ClusterArgs, LocationArgs, group_version};
 use crate::get;
@@ -48,7 +50,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// API version of the CRD
-    #[arg(long, value_name = "GROUP/VERSION", default_value = "toolhive.stacklok.dev/v1beta1")]
+    #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION)]
     api_version: String,
     #[command(flatten)]
     location: LocationArgs,
@@ -70,9 +72,7 @@ async fn findings(args: &CheckArgs) -> Result<Vec<Finding>, Failure> {
     };
     let namespace = args.namespace.as_deref().filter(|namespace| !namespace.is_empty());
     let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
-    // The sink knows what names are.
-    let _ = KubernetesSink::new(client.clone(), &namespace, &args.name)?.group_version(group, version)?;
-    let target = Target { group: group.into(), version: version.into(), namespace, name: args.name.clone() };
+    let target = ObjectPath::new(&namespace, &args.name)?.group_version(group, version)?;
     let answers = ask(&client, &target).await;
     Ok(judge(&target, args.location.location(), &answers, Utc::now()))
 }

@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use chrono::Utc;
 use clap::{ArgGroup, Args};
 use serde_json::Value;
+use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::{Status, connect};
 
 use self::render::{OutputFormat, View};
 use self::source::{Cluster, Columns, Directory, Object, Source};
-use super::target::{self, API_VERSION, ClusterArgs, group_version};
+use super::target::{self, ClusterArgs, group_version};
 use crate::global::{Failure, Global};
 
 const HELP: &str = "\

@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
-use vmcp_status::{KubernetesSink, NameError, check_name};
+use vmcp_status::custom_resource::{APP_NAME, GROUP, PLURAL, STATUS_SUBRESOURCE};
+use vmcp_status::{NameError, check_name};
 
 use crate::global::Failure;
 
@@ -43,10 +44,10 @@ pub(crate) struct RbacArgs {
     #[arg(short, long, value_parser = checked)]
     namespace: Option<String>,
     /// Service account of the vMCP's pod
-    #[arg(long, value_name = "NAME", default_value = "vmcp-status", value_parser = checked)]
+    #[arg(long, value_name = "NAME", default_value = APP_NAME, value_parser = checked)]
     service_account: String,
     /// Name of role and binding
-    #[arg(long, value_name = "NAME", default_value = "vmcp-status", value_parser = checked)]
+    #[arg(long, value_name = "NAME", default_value = APP_NAME, value_parser = checked)]
     name: String,
 }
 
@@ -87,7 +88,7 @@ impl RbacArgs {
     }
 
     fn metadata(&self) -> Value {
-        let mut metadata = json!({"name": self.name, "labels": {"app.kubernetes.io/name": "vmcp-status"}});
+        let mut metadata = json!({"name": self.name, "labels": {"app.kubernetes.io/name": APP_NAME}});
         if let Some(namespace) = self.namespace.as_ref().filter(|_| !self.cluster_wide) {
             metadata["namespace"] = json!(namespace);
         }
@@ -95,11 +96,11 @@ impl RbacArgs {
     }
 
     fn rules(&self) -> Vec<Value> {
-        let mut rules = vec![rule(KubernetesSink::GROUP, &["virtualmcpservers/status"], &["patch"])];
+        let mut rules = vec![rule(GROUP, &[STATUS_SUBRESOURCE], &["patch"])];
         if self.discovery {
             // The group is named in the spec of the vMCP itself.
-            rules.push(rule(KubernetesSink::GROUP, &["virtualmcpservers"], &["get"]));
-            rules.push(rule(KubernetesSink::GROUP, &DISCOVERED, &["get", "list", "watch"]));
+            rules.push(rule(GROUP, &[PLURAL], &["get"]));
+            rules.push(rule(GROUP, &DISCOVERED, &["get", "list", "watch"]));
         }
         if self.events {
             rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));

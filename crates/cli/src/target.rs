@@ -8,6 +8,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use kube::Client;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::http::Readiness;
 use vmcp_status::{
     ElectionOptions, EventOptions, FileSink, KubernetesEvents, KubernetesSink, LeaseElection, Mode, Outcome, Reporter,
@@ -17,8 +18,6 @@ use vmcp_status::{
 use crate::global::{Failure, Global, say};
 
 const DEFAULT_NAME: &str = "vmcp";
-/// The version of the CRD in which its objects are stored.
-pub(crate) const API_VERSION: &str = "toolhive.stacklok.dev/v1beta1";
 
 /// What the commands that report understand.
 #[derive(Args, Clone, Debug)]

@@ -87,8 +87,8 @@ use self::resource::Resource;
 use self::watch_task::Watcher;
 use super::health_checker::{CheckLimit, HealthChecker};
 use super::probe::Prober;
-use vmcp_status::StatusHandle;
-use vmcp_status::{KubernetesSink, NameError, check_name};
+use vmcp_status::custom_resource::{GROUP, VERSION};
+use vmcp_status::{NameError, StatusHandle, check_name};
 
 pub use object::group_of;
 
@@ -104,9 +104,9 @@ pub struct GroupOptions {
     pub degraded_above: Duration,
     /// How many checks run at once. 16 by default; a clone of a limit shares it.
     pub limit: CheckLimit,
-    /// API group of the kinds. [`KubernetesSink::GROUP`] by default.
+    /// API group of the kinds. [`GROUP`] by default.
     pub api_group: String,
-    /// Version of the kinds. [`KubernetesSink::VERSION`] by default.
+    /// Version of the kinds. [`VERSION`] by default.
     pub api_version: String,
     /// Names of backends that others report: a workload of such a name is
     /// called `mcpserver/NAME`, and so on. None by default.
@@ -120,8 +120,8 @@ impl Default for GroupOptions {
             timeout: Duration::from_secs(10),
             degraded_above: Duration::from_secs(2),
             limit: CheckLimit::new(16),
-            api_group: KubernetesSink::GROUP.into(),
-            api_version: KubernetesSink::VERSION.into(),
+            api_group: GROUP.into(),
+            api_version: VERSION.into(),
             reserved: BTreeSet::new(),
         }
     }

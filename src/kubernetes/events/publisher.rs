@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
-use kube::core::Status as Refusal;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::select;
 use tokio::sync::mpsc;
@@ -15,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::changes::{Change, Subject, shown};
 use super::limit::Limit;
 use crate::backoff::at;
+use crate::kubernetes::api::{Refusal, RefusalKind};
 
 /// One request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -168,22 +168,13 @@ fn event(change: &Change) -> Event {
 }
 
 fn verdict(error: &kube::Error) -> RefusalAction {
-    let kube::Error::Api(refusal) = error else { return RefusalAction::Drop };
-    match refusal.code {
-        403 if !is_terminating(refusal) => RefusalAction::Off("the role does not allow them"),
-        404 => match refusal.details.as_ref().map(|details| (&*details.kind, details.name.is_empty())) {
-            Some(("events", false)) => RefusalAction::Anew,
-            Some(("namespaces", false)) => RefusalAction::Drop,
-            _ => RefusalAction::Off("the API server does not serve them"),
-        },
+    let kube::Error::Api(status) = error else { return RefusalAction::Drop };
+    match Refusal::from(&**status).kind() {
+        RefusalKind::MissingRight | RefusalKind::Denied => RefusalAction::Off("the role does not allow them"),
+        RefusalKind::NotServed => RefusalAction::Off("the API server does not serve them"),
+        RefusalKind::ObjectNotFound => RefusalAction::Anew,
         _ => RefusalAction::Drop,
     }
-}
-
-/// A namespace that is being deleted forbids every creation.
-fn is_terminating(refusal: &Refusal) -> bool {
-    let causes = refusal.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 #[cfg(test)]

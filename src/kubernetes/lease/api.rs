@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, StatusCode};
-use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::client::Body;
-use tokio::time::timeout;
 
 use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
-use crate::kubernetes::api::{FIELD_MANAGER, JSON};
-use crate::kubernetes::response::ApiResponse;
+use crate::custom_resource::APP_NAME;
+use crate::kubernetes::api::{ApiRequest, RefusalKind, RequestError};
 
 /// Where one lease is.
 pub(super) struct LeaseApi {
@@ -25,39 +20,58 @@ pub(super) struct LeaseApi {
 impl LeaseApi {
     /// What the server answers; and in its words what is wrong, if anything is.
     pub(super) async fn send(&self, ask: Ask) -> (LeaseAnswer, Option<String>) {
-        let Ok(received) = timeout(self.timeout, self.exchange(&ask)).await else {
-            return (LeaseAnswer::Failed, Some(format!("no answer from the API server within {:?}", self.timeout)));
-        };
-        let received = match received {
-            Ok(received) => received,
+        let response = match self.request(&ask).send(&self.client, Some(self.timeout)).await {
+            Ok(response) => response,
+            Err(RequestError::TimedOut(within)) => {
+                return (LeaseAnswer::Failed, Some(format!("no answer from the API server within {within:?}")));
+            }
             Err(error) => return (LeaseAnswer::Failed, Some(format!("no answer from the API server: {error}"))),
         };
-        let why = Some(received.said());
-        match received.code() {
-            code if code.is_success() => match received.json().and_then(Lease::from_object) {
+        let Some(refusal) = response.refusal() else {
+            return match response.json().ok().and_then(Lease::from_object) {
                 Some(lease) => (LeaseAnswer::Lease(lease), None),
                 None => (LeaseAnswer::Failed, Some("the API server's answer is no Lease".into())),
-            },
-            StatusCode::NOT_FOUND => (LeaseAnswer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
-            StatusCode::CONFLICT => (LeaseAnswer::Conflict, None),
-            StatusCode::FORBIDDEN => (LeaseAnswer::Forbidden, why),
+            };
+        };
+        let why = Some(refusal.summary());
+        match refusal.kind() {
+            kind if kind.is_not_found() => (LeaseAnswer::Missing, why.filter(|_| matches!(ask, Ask::Create(_)))),
+            kind if kind.is_forbidden() => (LeaseAnswer::Forbidden, why),
+            RefusalKind::Conflict => (LeaseAnswer::Conflict, None),
             _ => (LeaseAnswer::Failed, why),
         }
     }
 
-    async fn exchange(&self, ask: &Ask) -> Result<ApiResponse, kube::Error> {
+    fn request(&self, ask: &Ask) -> ApiRequest {
         let LeaseApi { namespace, name, .. } = self;
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        let manager = FIELD_MANAGER;
-        let (method, uri, lease) = match ask {
-            Ask::Get => (Method::GET, format!("{leases}/{name}"), None),
-            Ask::Create(lease) => (Method::POST, format!("{leases}?fieldManager={manager}"), Some(lease)),
-            Ask::Update(lease) => (Method::PUT, format!("{leases}/{name}?fieldManager={manager}"), Some(lease)),
-        };
-        let body = lease.map(|lease| serde_json::to_vec(lease.object()).expect("JSON values serialise"));
-        let request = Request::builder().method(method).uri(uri).header(ACCEPT, JSON).header(CONTENT_TYPE, JSON);
-        let request = request.body(Body::from(body.unwrap_or_default())).expect("checked names make a valid request");
-        let (head, body) = self.client.send(request).await?.into_parts();
-        Ok(ApiResponse::new(head.status, &head.headers, body.collect().await?.to_bytes()))
+        let json = |lease: &Lease| serde_json::to_vec(lease.object()).expect("JSON values serialise");
+        match ask {
+            Ask::Get => ApiRequest::get(format!("{leases}/{name}")),
+            Ask::Create(lease) => ApiRequest::post(format!("{leases}?fieldManager={APP_NAME}"), json(lease)),
+            Ask::Update(lease) => ApiRequest::put(format!("{leases}/{name}?fieldManager={APP_NAME}"), json(lease)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::kubernetes::api::MAX_RESPONSE_BYTES;
+    use crate::kubernetes::api::fixtures::{CHUNK, endless};
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_without_end_fails_and_is_read_no_further_than_the_limit() {
+        let (client, read) = endless();
+        let api =
+            LeaseApi { client, namespace: "default".into(), name: "lease".into(), timeout: Duration::from_secs(5) };
+        let (answer, why) = api.send(Ask::Get).await;
+        assert!(matches!(answer, LeaseAnswer::Failed), "{answer:?}");
+        let read = read.load(Ordering::Relaxed);
+        assert!(read <= MAX_RESPONSE_BYTES + CHUNK, "{read} bytes were read");
+        let why = why.expect("a reason");
+        assert!(why.contains("more than 16 MiB"), "{why}");
     }
 }

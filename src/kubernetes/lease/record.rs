@@ -6,6 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::custom_resource::APP_NAME;
+
 /// What a holder may claim. A record beyond this is nonsense, and must neither
 /// lock up the election for ever nor make a race of it.
 pub(super) const SHORTEST: Duration = Duration::from_secs(1);
@@ -21,7 +23,7 @@ impl Lease {
         let mut object = Map::new();
         object.insert("apiVersion".into(), json!("coordination.k8s.io/v1"));
         object.insert("kind".into(), json!("Lease"));
-        object.insert("metadata".into(), json!({"name": name, "labels": {"app.kubernetes.io/name": "vmcp-status"}}));
+        object.insert("metadata".into(), json!({"name": name, "labels": {"app.kubernetes.io/name": APP_NAME}}));
         Lease(object)
     }
 

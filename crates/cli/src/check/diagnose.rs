@@ -3,20 +3,24 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use vmcp_status::StatusLocation;
+use vmcp_status::api_server::{ObjectPath, RefusalKind};
+use vmcp_status::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
 
-use super::finding::{Finding, PATCH_STATUS, described, is_forbidden, message};
+use super::finding::{Finding, described, patch_status, right};
 use super::locate::{location, operator};
-use super::probe::{Answer, Answers, Rest, Target};
+use super::probe::{Answer, Answers, Rest};
 
-const GET_STATUS: &str = "get on virtualmcpservers/status";
-const GET_OBJECT: &str = "get on virtualmcpservers";
-
-pub(super) fn judge(target: &Target, setting: StatusLocation, answers: &Answers, now: DateTime<Utc>) -> Vec<Finding> {
+pub(super) fn judge(
+    target: &ObjectPath,
+    setting: StatusLocation,
+    answers: &Answers,
+    now: DateTime<Utc>,
+) -> Vec<Finding> {
     let mut findings = vec![cluster(&answers.version)];
     match &answers.rest {
-        None if answers.version.code() == Some(401) => findings.push(refused_credentials()),
+        None if is_unauthorized(&answers.version) => findings.push(refused_credentials()),
         None => {}
-        Some(rest) if all(rest).iter().any(|answer| answer.code() == Some(401)) => findings.push(refused_credentials()),
+        Some(rest) if all(rest).into_iter().any(is_unauthorized) => findings.push(refused_credentials()),
         Some(rest) => {
             findings.extend([
                 credentials(rest),
@@ -34,15 +38,16 @@ pub(super) fn judge(target: &Target, setting: StatusLocation, answers: &Answers,
 
 fn cluster(version: &Answer) -> Finding {
     const QUESTION: &str = "cluster";
-    match version {
-        Answer::Nothing(why) => Finding::fail(QUESTION, format!("no answer: {why}"))
+    let told = version.success().and_then(|body| body["gitVersion"].as_str());
+    match (version.outcome(), told) {
+        (None, _) => Finding::fail(QUESTION, format!("no answer: {}", version.message()))
             .advise("is the address right, is the network open, and can the credentials be got at?"),
         // Who may not know the version has found a cluster all the same.
-        Answer::Got { code: 401 | 403, .. } => Finding::ok(QUESTION, "answers, but does not tell its version"),
-        Answer::Got { code: 200..=299, body, .. } if body["gitVersion"].is_string() => {
-            Finding::ok(QUESTION, format!("answers, Kubernetes {}", body["gitVersion"].as_str().unwrap_or_default()))
+        (Some(Err(kind)), _) if kind == RefusalKind::Unauthorized || kind.is_forbidden() => {
+            Finding::ok(QUESTION, "answers, but does not tell its version")
         }
-        Answer::Got { .. } => Finding::warn(QUESTION, format!("has no version: {}", described(version)))
+        (_, Some(version)) => Finding::ok(QUESTION, format!("answers, Kubernetes {version}")),
+        (Some(_), None) => Finding::warn(QUESTION, format!("has no version: {}", described(version)))
             .advise("is it an API server, or is a proxy in between?"),
     }
 }
@@ -53,7 +58,8 @@ fn credentials(rest: &Rest) -> Finding {
         return Finding::fail(QUESTION, "none were sent: the server sees system:anonymous")
             .advise("is there a user in the context, or a token of the service account in the pod?");
     }
-    if all(rest).iter().all(|answer| answer.code().is_none_or(|code| code >= 500)) {
+    let is_untold = |answer: &Answer| matches!(answer.outcome(), None | Some(Err(RefusalKind::ServerError)));
+    if all(rest).into_iter().all(is_untold) {
         return Finding::warn(QUESTION, "cannot be told without an answer");
     }
     let who = user(rest).map(|user| format!(", as {user}")).unwrap_or_default();
@@ -65,32 +71,32 @@ fn refused_credentials() -> Finding {
         .advise("has the token expired, does the service account exist, is it a token for this cluster?")
 }
 
-fn crd(target: &Target, rest: &Rest) -> Finding {
+fn crd(target: &ObjectPath, rest: &Rest) -> Finding {
     const QUESTION: &str = "CRD";
-    let Target { group, version, .. } = target;
+    let (group, version) = (target.group(), target.version());
     let versions = versions(&rest.discovery);
     let listed = versions.join(", ");
     // The object's own path knows best, and may be open where discovery is not.
-    let is_served = rest.object().is_some() || looks(rest).iter().any(|answer| is_missing_object(answer, target));
+    let is_served = rest.object().is_some() || looks(rest).into_iter().any(is_missing_object);
     if is_served {
         let all = if versions.is_empty() { "other versions cannot be seen".into() } else { format!("of {listed}") };
-        return Finding::ok(QUESTION, format!("{group} serves virtualmcpservers in {version} ({all})"));
+        return Finding::ok(QUESTION, format!("{group} serves {PLURAL} in {version} ({all})"));
     }
-    match rest.discovery.code() {
-        Some(200..=299) if versions.contains(&version.as_str()) => {
-            if looks(rest).iter().any(|answer| answer.code() == Some(404)) {
-                return Finding::fail(QUESTION, format!("{group}/{version} is served, but not virtualmcpservers"))
+    match rest.discovery.outcome() {
+        Some(Ok(_)) if versions.contains(&version) => {
+            if looks(rest).into_iter().any(Answer::is_not_found) {
+                return Finding::fail(QUESTION, format!("{group}/{version} is served, but not {PLURAL}"))
                     .advise("update ToolHive's CRDs");
             }
             Finding::ok(QUESTION, format!("{group} is served in {listed}"))
         }
-        Some(200..=299) => Finding::fail(QUESTION, format!("{group} is served in {listed}, not in {version}")).advise(
+        Some(Ok(_)) => Finding::fail(QUESTION, format!("{group} is served in {listed}, not in {version}")).advise(
             format!("update ToolHive's CRDs, or use --api-version {group}/{}", versions.first().unwrap_or(&"v1")),
         ),
-        Some(404) => Finding::fail(QUESTION, format!("{group} is not served"))
+        Some(Err(kind)) if kind.is_not_found() => Finding::fail(QUESTION, format!("{group} is not served"))
             .advise("install ToolHive's CRDs; in a development cluster: vmcp-status crd | kubectl apply -f -"),
-        _ if looks(rest).iter().any(|answer| answer.code() == Some(404)) => {
-            Finding::fail(QUESTION, format!("{group}/{version} does not serve virtualmcpservers"))
+        _ if looks(rest).into_iter().any(Answer::is_not_found) => {
+            Finding::fail(QUESTION, format!("{group}/{version} does not serve {PLURAL}"))
                 .advise("install or update ToolHive's CRDs, or name another --api-version")
         }
         _ => Finding::warn(QUESTION, format!("cannot be told: {}", described(&rest.discovery)))
@@ -98,32 +104,36 @@ fn crd(target: &Target, rest: &Rest) -> Finding {
     }
 }
 
-fn object(target: &Target, rest: &Rest) -> Finding {
+fn object(target: &ObjectPath, rest: &Rest) -> Finding {
     const QUESTION: &str = "object";
-    let Target { namespace, name, .. } = target;
+    let (namespace, name) = (target.namespace(), target.name());
     let looks = looks(rest);
     if let Some(object) = rest.object() {
         let phase = object.pointer("/status/phase").and_then(Value::as_str);
         let phase = phase.map_or_else(|| "nothing reported yet".into(), |phase| format!("phase {phase}"));
         return Finding::ok(QUESTION, format!("{namespace}/{name} exists, {phase}"));
     }
-    if looks.iter().any(|answer| is_missing_object(answer, target)) {
+    if looks.into_iter().any(is_missing_object) {
         return Finding::fail(QUESTION, format!("there is no {name} in the namespace {namespace}"))
-            .advise(format!("create it, or name another one: kubectl get virtualmcpservers -n {namespace}"));
+            .advise(format!("create it, or name another one: kubectl get {PLURAL} -n {namespace}"));
     }
-    if looks.iter().any(|answer| answer.code() == Some(404)) {
+    if looks.into_iter().any(Answer::is_not_found) {
         return Finding::fail(QUESTION, "cannot be there: the CRD is not served in this version");
     }
-    match looks.iter().find(|answer| !is_forbidden(answer)) {
+    match looks.into_iter().find(|answer| !lacks_right(answer)) {
         None => Finding::warn(QUESTION, "cannot be told: no right to look at it"),
         Some(answer) => Finding::fail(QUESTION, format!("cannot be read: {}", described(answer)))
             .advise("the cluster has a problem, try again"),
     }
 }
 
-fn rights(target: &Target, rest: &Rest) -> Finding {
+fn rights(target: &ObjectPath, rest: &Rest) -> Finding {
     const QUESTION: &str = "rights";
-    let verbs = [(PATCH_STATUS, &rest.empty_patch), (GET_STATUS, &rest.get_status), (GET_OBJECT, &rest.get_object)];
+    let verbs = [
+        (patch_status(), &rest.empty_patch),
+        (right("get", STATUS_SUBRESOURCE), &rest.get_status),
+        (right("get", PLURAL), &rest.get_object),
+    ];
     let held: Vec<_> =
         verbs.into_iter().filter(|(_, answer)| is_held(answer) == Some(true)).map(|(verb, _)| verb).collect();
     match is_held(&rest.empty_patch) {
@@ -140,15 +150,15 @@ fn rights(target: &Target, rest: &Rest) -> Finding {
             .advise("the cluster has a problem, try again"),
         Some(false) => {
             let others = if held.is_empty() { String::new() } else { format!("; there is {}", held.join(", ")) };
-            Finding::fail(QUESTION, format!("the role lacks the verb {PATCH_STATUS}{others}"))
+            Finding::fail(QUESTION, format!("the role lacks the verb {}{others}", patch_status()))
                 .advise(grant(target, rest))
         }
     }
 }
 
 /// How the missing verb is given to whoever asked.
-fn grant(target: &Target, rest: &Rest) -> String {
-    let namespace = &target.namespace;
+fn grant(target: &ObjectPath, rest: &Rest) -> String {
+    let namespace = target.namespace();
     // What goes into a command comes from the server: nothing but a name may.
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     let account = |user: &str| {
@@ -169,22 +179,28 @@ fn write(rest: &Rest) -> Finding {
     let Some(answer) = &rest.write else {
         return Finding::warn(QUESTION, "not tried: no object was read");
     };
-    match answer.code() {
-        Some(200..=299) => Finding::ok(QUESTION, "would succeed (a dry run: nothing was written)"),
-        Some(409) => Finding::warn(QUESTION, "somebody else wrote just now, which a reporter takes in its stride")
-            .advise("ask again"),
-        Some(403) if is_forbidden(answer) => {
-            Finding::fail(QUESTION, format!("would be refused, without {PATCH_STATUS}"))
+    match answer.outcome() {
+        Some(Ok(_)) => Finding::ok(QUESTION, "would succeed (a dry run: nothing was written)"),
+        Some(Err(RefusalKind::Conflict)) => {
+            Finding::warn(QUESTION, "somebody else wrote just now, which a reporter takes in its stride")
+                .advise("ask again")
         }
-        Some(403) => Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
-            .advise("an admission webhook or policy is in the way: let the reporter through"),
+        Some(Err(RefusalKind::MissingRight)) => {
+            Finding::fail(QUESTION, format!("would be refused, without {}", patch_status()))
+        }
+        Some(Err(kind)) if kind.is_forbidden() => {
+            Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
+                .advise("an admission webhook or policy is in the way: let the reporter through")
+        }
         // Webhooks that do something themselves refuse dry runs.
-        Some(400) if message(answer).to_lowercase().replace(' ', "").contains("dryrun") => {
+        Some(Err(RefusalKind::DryRunUnsupported)) => {
             Finding::warn(QUESTION, format!("cannot be told: {}", described(answer)))
                 .advise("a webhook takes no dry runs; start the reporter and see what it logs")
         }
-        Some(400 | 422) => Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
-            .advise("does the CRD match? compare with: vmcp-status crd"),
+        Some(Err(RefusalKind::Invalid | RefusalKind::PatchMismatch)) => {
+            Finding::fail(QUESTION, format!("would be refused: {}", described(answer)))
+                .advise("does the CRD match? compare with: vmcp-status crd")
+        }
         _ => Finding::fail(QUESTION, format!("cannot be told: {}", described(answer)))
             .advise("the cluster has a problem, try again"),
     }
@@ -202,23 +218,32 @@ fn all(rest: &Rest) -> Vec<&Answer> {
 /// Whether the right that an answer needs is held. Rights are looked at before
 /// anything else, so what is not there is refused to nobody who may look.
 fn is_held(answer: &Answer) -> Option<bool> {
-    match answer.code() {
+    match answer.outcome()? {
         // A page of some proxy says nothing.
-        Some(0..=399) if answer.success().is_none() => None,
-        Some(429 | 500..) | None => None,
-        Some(_) => Some(!is_forbidden(answer)),
+        Ok(body) => body.is_object().then_some(true),
+        Err(RefusalKind::TooManyRequests | RefusalKind::ServerError | RefusalKind::Unexpected) => None,
+        Err(kind) => Some(kind != RefusalKind::MissingRight),
     }
 }
 
+fn lacks_right(answer: &Answer) -> bool {
+    answer.refused() == Some(RefusalKind::MissingRight)
+}
+
+fn is_unauthorized(answer: &Answer) -> bool {
+    answer.refused() == Some(RefusalKind::Unauthorized)
+}
+
 /// A 404 for the object, not for the whole resource.
-fn is_missing_object(answer: &Answer, target: &Target) -> bool {
-    matches!(answer, Answer::Got { code: 404, body, .. } if body["details"]["name"] == *target.name)
+fn is_missing_object(answer: &Answer) -> bool {
+    answer.refused() == Some(RefusalKind::ObjectNotFound)
 }
 
 /// As whom the server sees us, as far as a refusal tells.
 fn user(rest: &Rest) -> Option<&str> {
-    all(rest).into_iter().filter(|answer| answer.code() == Some(403)).find_map(|answer| {
-        let (_, after) = message(answer).split_once("User \"")?;
+    let is_forbidden = |answer: &&Answer| answer.refused().is_some_and(RefusalKind::is_forbidden);
+    all(rest).into_iter().filter(is_forbidden).find_map(|answer| {
+        let (_, after) = answer.message().split_once("User \"")?;
         after.split_once('"').map(|(user, _)| user)
     })
 }
@@ -231,15 +256,16 @@ fn versions(discovery: &Answer) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::super::finding::Verdict::{self, Fail, Ok, Warn};
+    use super::super::probe::tests::got;
     use super::*;
     use serde_json::json;
 
-    fn target() -> Target {
-        Target { group: "g".into(), version: "v2".into(), namespace: "ns".into(), name: "it".into() }
+    fn target_in(namespace: &str) -> ObjectPath {
+        ObjectPath::new(namespace, "it").and_then(|path| path.group_version("g", "v2")).expect("good names")
     }
 
-    fn got(code: u16, body: Value) -> Answer {
-        Answer::Got { code, warnings: Vec::new(), body }
+    fn target() -> ObjectPath {
+        target_in("ns")
     }
 
     fn object_in(phase: &str) -> Answer {
@@ -251,7 +277,7 @@ mod tests {
     }
 
     fn missing() -> Answer {
-        got(404, json!({"message": "not found", "details": {"name": "it", "kind": "virtualmcpservers"}}))
+        got(404, json!({"message": "not found", "details": {"name": "it", "kind": PLURAL}}))
     }
 
     fn served(versions: &[&str]) -> Answer {
@@ -295,7 +321,10 @@ mod tests {
         assert!(role([yes(), yes(), yes()]).contains("more than"));
         let without = rights(&target(), &rest([yes(), yes(), forbidden()]));
         assert_eq!(without.verdict, Fail);
-        assert!(without.found.contains(PATCH_STATUS) && without.found.contains(GET_OBJECT), "{without:?}");
+        assert!(
+            without.found.contains(&patch_status()) && without.found.contains(&right("get", PLURAL)),
+            "{without:?}"
+        );
     }
 
     #[test]
@@ -303,7 +332,7 @@ mod tests {
         let none = rest([forbidden(), forbidden(), forbidden()]);
         let advice = rights(&target(), &none).advice.expect("advice");
         assert!(advice.contains("vmcp-status rbac -n ns --service-account sa |"), "{advice}");
-        let elsewhere = Target { namespace: "other".into(), ..target() };
+        let elsewhere = target_in("other");
         let advice = rights(&elsewhere, &none).advice.expect("advice");
         assert!(advice.contains("to system:serviceaccount:ns:sa in the namespace other"), "{advice}");
     }

@@ -1,10 +1,11 @@
 //! What became of one question, and how an answer is put into words.
 
+use vmcp_status::custom_resource::STATUS_SUBRESOURCE;
+
 use super::probe::Answer;
 
 /// How much of a server's words is repeated.
 const MAX_WORDS: usize = 300;
-pub(super) const PATCH_STATUS: &str = "patch on virtualmcpservers/status";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -47,25 +48,22 @@ impl Finding {
     }
 }
 
+/// A right, as a person grants it.
+pub(super) fn right(verb: &str, resource: &str) -> String {
+    format!("{verb} on {resource}")
+}
+
+/// The one right that no reporter can do without.
+pub(super) fn patch_status() -> String {
+    right("patch", STATUS_SUBRESOURCE)
+}
+
 /// An answer in words.
 pub(super) fn described(answer: &Answer) -> String {
-    let words: String = message(answer).chars().take(MAX_WORDS).collect();
-    match answer.code() {
-        Some(code) if words.is_empty() => format!("the server answered {code}"),
-        Some(code) => format!("the server answered {code}: {words}"),
-        None => format!("no answer: {words}"),
-    }
-}
-
-/// Refused for want of a right. Admission refuses with the same code, after the
-/// rights were found to be enough.
-pub(super) fn is_forbidden(answer: &Answer) -> bool {
-    answer.code() == Some(403) && (message(answer).contains(" cannot ") || !message(answer).contains(" denied "))
-}
-
-pub(super) fn message(answer: &Answer) -> &str {
+    let words: String = answer.message().chars().take(MAX_WORDS).collect();
     match answer {
-        Answer::Got { body, .. } => body["message"].as_str().unwrap_or_default(),
-        Answer::Nothing(why) => why,
+        Answer::Got { response, .. } if words.is_empty() => format!("the server answered {}", response.code()),
+        Answer::Got { response, .. } => format!("the server answered {}: {words}", response.code()),
+        Answer::Nothing(_) => format!("no answer: {words}"),
     }
 }

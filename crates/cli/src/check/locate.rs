@@ -3,9 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use vmcp_status::StatusLocation;
+use vmcp_status::api_server::RefusalKind;
 
-use super::finding::{Finding, PATCH_STATUS, described, is_forbidden};
-use super::probe::{Answer, Rest};
+use super::finding::{Finding, described, patch_status};
+use super::probe::Rest;
 use crate::homes::{runtime, unfollowed};
 
 const RUNTIME: &str = "status.runtime";
@@ -26,13 +27,11 @@ impl Known {
         if rest.object().and_then(runtime).is_some() {
             return Known::Yes("the object has one");
         }
-        match (&rest.runtime, rest.runtime.code()) {
-            (Answer::Got { .. }, Some(403)) if is_forbidden(&rest.runtime) => {
-                Known::Untold(format!("without {PATCH_STATUS}"))
-            }
-            (answer, Some(200..=299)) if answer.warns_of(RUNTIME) => Known::No,
-            (answer, _) if answer.success().is_some() => Known::Yes("the CRD has it"),
-            (answer, _) => Known::Untold(described(answer)),
+        match rest.runtime.outcome() {
+            Some(Err(RefusalKind::MissingRight)) => Known::Untold(format!("without {}", patch_status())),
+            Some(Ok(_)) if rest.runtime.warns_of(RUNTIME) => Known::No,
+            Some(Ok(body)) if body.is_object() => Known::Yes("the CRD has it"),
+            _ => Known::Untold(described(&rest.runtime)),
         }
     }
 }
@@ -92,17 +91,18 @@ pub(super) fn operator(rest: &Rest, now: DateTime<Utc>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use vmcp_status::api_server::ApiResponse;
 
     use super::super::finding::Verdict::{self, Fail, Ok, Warn};
+    use super::super::probe::Answer;
+    use super::super::probe::tests::got;
     use super::*;
 
-    fn got(code: u16, body: Value) -> Answer {
-        Answer::Got { code, warnings: Vec::new(), body }
-    }
-
     fn dropped() -> Answer {
-        let warnings = vec![r#"299 - "unknown field \"status.runtime\"""#.into()];
-        Answer::Got { code: 200, warnings, body: json!({"kind": "PartialObjectMetadata"}) }
+        let response = http::Response::builder()
+            .header(http::header::WARNING, r#"299 - "unknown field \"status.runtime\"""#)
+            .body(json!({"kind": "PartialObjectMetadata"}).to_string().into());
+        ApiResponse::from(response.expect("a response")).into()
     }
 
     fn kept() -> Answer {
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn missing_right_and_page_of_a_proxy_tell_nothing_of_the_crd() {
         let forbidden = got(403, json!({"message": "User \"a\" cannot patch resource"}));
-        assert_location(StatusLocation::Auto, &rest(json!({}), forbidden), Warn, PATCH_STATUS);
+        assert_location(StatusLocation::Auto, &rest(json!({}), forbidden), Warn, &patch_status());
         assert_location(StatusLocation::Auto, &rest(json!({}), got(200, json!("<html>"))), Warn, "cannot be told");
     }
 

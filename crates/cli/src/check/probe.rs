@@ -3,70 +3,71 @@
 
 use std::time::Duration;
 
-use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, WARNING};
-use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use vmcp_status::api_server::{
+    ApiRequest, ApiResponse, JSON_PATCH, MERGE_PATCH, METADATA, ObjectPath, Refusal, RefusalKind, RequestError,
+};
+use vmcp_status::custom_resource::APP_NAME;
 use vmcp_status::error_chain;
 
 /// How long one answer may take: who asks is a person.
 const PATIENCE: Duration = Duration::from_secs(5);
-const DRY_RUN: &str = "?dryRun=All&fieldManager=vmcp-status";
-const JSON: &str = "application/json";
-/// An answer of metadata alone: the object may be large.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const JSON_PATCH: &str = "application/json-patch+json";
-
-/// Which object it is about. The names have been checked.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) group: String,
-    pub(super) version: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
 
 /// What came back.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// An answer. What is not JSON is null: it is not the API server's, and may
-    /// repeat what was sent.
-    Got {
-        code: u16,
-        /// The texts of the `Warning` headers (RFC 7234, 5.5).
-        warnings: Vec<String>,
-        body: Value,
-    },
+    /// An answer. A body that is not JSON is null: it is not the API server's,
+    /// and may repeat what was sent.
+    Got { response: ApiResponse, body: Value },
     /// None, and why.
     Nothing(String),
 }
 
+impl From<ApiResponse> for Answer {
+    fn from(response: ApiResponse) -> Self {
+        let body = response.json().unwrap_or_default();
+        Answer::Got { response, body }
+    }
+}
+
 impl Answer {
-    pub(super) fn code(&self) -> Option<u16> {
+    /// The body of a success, or why the server refused; `None` without an
+    /// answer.
+    pub(super) fn outcome(&self) -> Option<Result<&Value, RefusalKind>> {
         match self {
-            Answer::Got { code, .. } => Some(*code),
+            Answer::Got { response, body } => Some(response.refusal().map_or(Ok(body), |refusal| Err(refusal.kind()))),
             Answer::Nothing(_) => None,
         }
     }
 
     /// What a success brought.
     pub(super) fn success(&self) -> Option<&Value> {
+        self.outcome()?.ok().filter(|body| body.is_object())
+    }
+
+    /// Why the server refused, if it did.
+    pub(super) fn refused(&self) -> Option<RefusalKind> {
+        self.outcome()?.err()
+    }
+
+    /// Whether something that was asked for is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.refused().is_some_and(RefusalKind::is_not_found)
+    }
+
+    /// The server's words, or why there are none.
+    pub(super) fn message(&self) -> &str {
         match self {
-            Answer::Got { code: 200..=299, body, .. } if body.is_object() => Some(body),
-            _ => None,
+            Answer::Got { response, .. } => response.refusal().map_or("", Refusal::message),
+            Answer::Nothing(why) => why,
         }
     }
 
     /// Whether the server says that it does not know this field, and would drop
     /// it.
     pub(super) fn warns_of(&self, field: &str) -> bool {
-        // `299 - "unknown field \"status.runtime\""`
-        let quoted = format!("unknown field \\\"{field}\\\"");
-        matches!(self, Answer::Got { warnings, .. } if warnings.iter().any(|warning| warning.contains(&quoted)))
+        matches!(self, Answer::Got { response, .. } if response.warns_of(field))
     }
 }
 
@@ -97,31 +98,27 @@ impl Rest {
     }
 }
 
-pub(super) async fn ask(client: &Client, target: &Target) -> Answers {
-    let Target { group, version, namespace, name } = target;
-    let object = format!("/apis/{group}/{version}/namespaces/{namespace}/virtualmcpservers/{name}");
-    let status = format!("{object}/status");
-    let dry_run = format!("{status}{DRY_RUN}");
-
-    let server_version = get(client, "/version").await;
-    if matches!(server_version.code(), None | Some(401)) {
+pub(super) async fn ask(client: &Client, target: &ObjectPath) -> Answers {
+    let server_version = send(client, ApiRequest::get("/version")).await;
+    if matches!(server_version.outcome(), None | Some(Err(RefusalKind::Unauthorized))) {
         return Answers { version: server_version, rest: None };
     }
-    let discovery = format!("/apis/{group}");
+    let discovery = format!("/apis/{}", target.group());
+    let dry_run = target.uri("/status", &format!("?dryRun=All&fieldManager={APP_NAME}"));
     // Without being asked to warn, a CRD that lacks a field drops it silently.
     let warned = format!("{dry_run}&fieldValidation=Warn");
     let runtime = json!({"status": {"runtime": {}}});
     // At once, so that a server that falls silent is waited for only once.
     let (discovery, get_status, get_object, empty_patch, runtime) = tokio::join!(
-        get(client, &discovery),
-        get(client, &status),
-        get(client, &object),
-        patch(client, &dry_run, JSON, (MERGE_PATCH, json!({}))),
-        patch(client, &warned, METADATA, (MERGE_PATCH, runtime)),
+        send(client, ApiRequest::get(discovery)),
+        send(client, ApiRequest::get(target.uri("/status", ""))),
+        send(client, ApiRequest::get(target.uri("", ""))),
+        send(client, patch(&dry_run, MERGE_PATCH, &json!({}))),
+        send(client, patch(&warned, MERGE_PATCH, &runtime).accept(METADATA)),
     );
     let mut rest = Rest { discovery, get_status, get_object, empty_patch, runtime, write: None };
     if let Some(change) = rest.object().and_then(harmless) {
-        rest.write = Some(patch(client, &dry_run, JSON, (JSON_PATCH, change)).await);
+        rest.write = Some(send(client, patch(&dry_run, JSON_PATCH, &change)).await);
     }
     Answers { version: server_version, rest: Some(rest) }
 }
@@ -137,51 +134,30 @@ fn harmless(object: &Value) -> Option<Value> {
     Some(json!([{"op": "replace", "path": "/metadata/resourceVersion", "value": version}, change]))
 }
 
-async fn get(client: &Client, uri: &str) -> Answer {
-    let request = Request::get(uri).header(ACCEPT, JSON).body(Body::empty());
-    send(client, request).await
+fn patch(uri: &str, media_type: &'static str, patch: &Value) -> ApiRequest {
+    ApiRequest::patch(uri, media_type, patch.to_string().into_bytes())
 }
 
-async fn patch(client: &Client, uri: &str, accept: &str, (kind, patch): (&str, Value)) -> Answer {
-    let request = Request::patch(uri).header(ACCEPT, accept).header(CONTENT_TYPE, kind);
-    send(client, request.body(Body::from(patch.to_string().into_bytes()))).await
-}
-
-async fn send(client: &Client, request: http::Result<Request<Body>>) -> Answer {
-    let request = request.expect("checked names make a valid request");
-    let answer = async {
-        let (head, body) = client.send(request).await.map_err(|error| error_chain(&error))?.into_parts();
-        let body = body.collect().await.map_err(|error| error_chain(&error))?.to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(Answer::Got { code: head.status.as_u16(), warnings: warnings(&head.headers), body })
-    };
-    match timeout(PATIENCE, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => Answer::Nothing(why),
-        Err(_) => Answer::Nothing(format!("nothing within {} s", PATIENCE.as_secs())),
+async fn send(client: &Client, request: ApiRequest) -> Answer {
+    match request.send(client, Some(PATIENCE)).await {
+        Ok(response) => response.into(),
+        Err(RequestError::TimedOut(within)) => Answer::Nothing(format!("nothing within {} s", within.as_secs())),
+        Err(error) => Answer::Nothing(error_chain(&error)),
     }
 }
 
-fn warnings(headers: &HeaderMap) -> Vec<String> {
-    headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from)).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    /// An answer with this code and body.
+    pub(in crate::check) fn got(code: u16, body: Value) -> Answer {
+        let response = http::Response::builder().status(code).body(body.to_string().into());
+        ApiResponse::from(response.expect("a response")).into()
+    }
+
     #[test]
-    fn warning_of_a_field_is_found_among_others() {
-        let mut headers = HeaderMap::new();
-        headers.append(
-            WARNING,
-            "299 - \"toolhive.stacklok.dev/v1alpha1 VirtualMCPServer is deprecated\"".parse().expect("a header"),
-        );
-        let answer = |headers: &HeaderMap| Answer::Got { code: 200, warnings: warnings(headers), body: json!({}) };
-        assert!(!answer(&headers).warns_of("status.runtime"));
-        headers.append(WARNING, r#"299 - "unknown field \"status.runtime\"""#.parse().expect("a header"));
-        assert!(answer(&headers).warns_of("status.runtime"));
-        assert!(!answer(&headers).warns_of("status.run"));
+    fn silence_warns_of_nothing() {
         assert!(!Answer::Nothing(String::new()).warns_of("status.runtime"));
     }
 

@@ -9,6 +9,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 use tokio::time::timeout;
 use vmcp_status::StatusHandle;
+use vmcp_status::api_server::{Refusal, RefusalKind};
+use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status_discovery::CheckLimit;
 use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions, group_of};
 use vmcp_status_discovery::probe::Prober;
@@ -73,21 +75,24 @@ impl Group {
 /// The group that the spec of this object names.
 async fn named_by(cluster: &ClusterContext, object: &str) -> Result<String, Failure> {
     let (group, version) = group_version(&cluster.api_version)?;
-    let kind = GroupVersionKind::gvk(group, version, "VirtualMCPServer");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "virtualmcpservers");
+    let kind = GroupVersionKind::gvk(group, version, KIND);
+    let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
-    let what = format!("VirtualMCPServer {}/{object}", cluster.namespace);
+    let what = format!("{KIND} {}/{object}", cluster.namespace);
     let fault = |why: &str| format!("cannot read which group {what} names: {why}");
     let found: Value = match timeout(PATIENCE, api.get(object)).await {
         Ok(Ok(found)) => found.data,
-        Ok(Err(kube::Error::Api(refusal))) => {
-            return Err(fault(match refusal.code {
-                401 => "the credentials are not accepted: have they expired?",
-                403 => {
-                    "give the group with --group, or grant the verb get on virtualmcpservers \
-                     (vmcp-status rbac --discovery prints the role)"
+        Ok(Err(kube::Error::Api(status))) => {
+            let grant = format!(
+                "give the group with --group, or grant the verb get on {PLURAL} \
+                 (vmcp-status rbac --discovery prints the role)"
+            );
+            return Err(fault(match Refusal::from(&*status).kind() {
+                RefusalKind::Unauthorized => "the credentials are not accepted: have they expired?",
+                kind if kind.is_forbidden() => &grant,
+                kind if kind.is_not_found() => {
+                    "there is no such object, or no such --api-version: create it, or give the group with --group"
                 }
-                404 => "there is no such object, or no such --api-version: create it, or give the group with --group",
                 _ => "the API server refuses: give the group with --group",
             })
             .into());

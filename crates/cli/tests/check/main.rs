@@ -4,6 +4,7 @@ use vmcp_status_testkit::api;
 mod location;
 use vmcp_status_testkit::served;
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -91,6 +92,25 @@ async fn a_server_that_is_silent_ends_it() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     check_port(port).await.assert(1, &[("cluster", "FAIL")], &["nothing within 5 s"]);
+}
+
+#[tokio::test]
+async fn answer_without_end_is_read_no_further_than_the_limit() {
+    // More than a few times the limit is not to be held in memory by this test.
+    const MOST: usize = 64 << 20;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]).expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n").expect("it listens");
+        let chunk = vec![b' '; 1 << 20];
+        let written = (0..MOST / chunk.len()).take_while(|_| stream.write_all(&chunk).is_ok()).count();
+        written * chunk.len()
+    });
+    check_port(port).await.assert(1, &[("cluster", "FAIL")], &["more than 16 MiB", "is it an API server"]);
+    let written = server.join().expect("the server ends");
+    assert!(written < MOST, "all of it was read");
 }
 
 #[tokio::test]

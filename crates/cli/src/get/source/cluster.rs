@@ -16,6 +16,8 @@ use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
+use vmcp_status::api_server::{Refusal, RefusalKind};
+use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status::{NameError, Status, check_name, error_chain};
 
 use super::{Columns, Fault, Found, Object, Source};
@@ -23,7 +25,6 @@ use crate::global::Failure;
 use crate::homes::{Unfollowed, unfollowed};
 use crate::parse_error;
 
-const PLURAL: &str = "virtualmcpservers";
 /// A server that takes longer to answer does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is watched for has been forgotten; all is listed again.
@@ -62,7 +63,7 @@ impl Cluster {
         for (what, name) in names {
             name.map(|name| check_name(what, name)).transpose()?;
         }
-        let kind = GroupVersionKind::gvk(group, version, "VirtualMCPServer");
+        let kind = GroupVersionKind::gvk(group, version, KIND);
         let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
         let api = match &namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
@@ -98,20 +99,18 @@ impl Cluster {
     fn explain(&self, verb: &str, error: &kube::Error) -> String {
         let place = self.place();
         let what = match error {
-            kube::Error::Api(refusal) => {
-                let advice = match refusal.code {
-                    401 => "the credentials are not accepted: have they expired?".into(),
-                    403 => format!("the user may not: grant the verb {verb} on {PLURAL}"),
-                    404 => format!(
+            kube::Error::Api(status) => {
+                let refusal = Refusal::from(&**status);
+                let advice = match refusal.kind() {
+                    RefusalKind::Unauthorized => "the credentials are not accepted: have they expired?".into(),
+                    kind if kind.is_forbidden() => format!("the user may not: grant the verb {verb} on {PLURAL}"),
+                    kind if kind.is_not_found() => format!(
                         "the CRD is not served as {}: choose another --api-version, or apply what vmcp-status crd prints",
                         self.api.resource_url().split('/').skip(2).take(2).collect::<Vec<_>>().join("/")
                     ),
                     _ => "the API server refuses".into(),
                 };
-                // What is not in the form of the API server may repeat what was sent.
-                let is_raw = refusal.reason == "Failed to parse error data";
-                let said = if is_raw { String::new() } else { format!(": {}", refusal.message) };
-                format!("{advice} (the API server answered {}{said})", refusal.code)
+                format!("{advice} ({})", refusal.summary())
             }
             kube::Error::SerdeError(error) => {
                 format!("the answer is no list or object, is it an API server?: {}", parse_error::json(error))
@@ -196,7 +195,7 @@ impl Source for Cluster {
 
     fn nothing(&self) -> String {
         let elsewhere = if self.namespace.is_some() { ": look elsewhere with -n or -A" } else { "" };
-        format!("there is no VirtualMCPServer {}{elsewhere}", self.place())
+        format!("there is no {KIND} {}{elsewhere}", self.place())
     }
 
     fn columns(&self) -> Columns {

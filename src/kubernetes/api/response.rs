@@ -1,0 +1,147 @@
+//! What came back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::header::{RETRY_AFTER, WARNING};
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::refusal::Refusal;
+
+/// A whole response of the API server.
+///
+/// It is made by [`ApiRequest::send`](super::ApiRequest::send), or in a test
+/// from a response of the crate `http`, version 1.
+///
+/// ```
+/// use vmcp_status::api_server::{ApiResponse, RefusalKind};
+///
+/// let response = http::Response::builder().status(404).body("404 page not found".into())?;
+/// let response = ApiResponse::from(response);
+/// let refusal = response.refusal().expect("404 is not a success");
+/// assert_eq!(refusal.kind(), RefusalKind::NotServed);
+/// assert_eq!(refusal.summary(), "the API server answered 404");
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ApiResponse {
+    code: StatusCode,
+    retry_after: Option<Duration>,
+    /// The texts of the `Warning` headers (RFC 7234, 5.5).
+    warnings: Vec<String>,
+    body: Bytes,
+    /// `None`: a success.
+    refusal: Option<Refusal>,
+}
+
+impl From<Response<Bytes>> for ApiResponse {
+    fn from(response: Response<Bytes>) -> Self {
+        let (code, headers) = (response.status(), response.headers());
+        let retry_after =
+            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| pause(text, Utc::now()));
+        let warnings = headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from));
+        let warnings = warnings.collect();
+        let body = response.into_body();
+        let refusal = (!code.is_success()).then(|| Refusal::from_body(code.as_u16(), &body));
+        ApiResponse { code, retry_after, warnings, body, refusal }
+    }
+}
+
+impl ApiResponse {
+    /// The HTTP status code.
+    pub fn code(&self) -> u16 {
+        self.code.as_u16()
+    }
+
+    /// What is refused, and what that means; `None` for a success.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// The pause that the server asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the server warns that it does not know this field, such as
+    /// `status.runtime`, and has dropped it. It warns only of a request with
+    /// `fieldValidation=Warn`.
+    pub fn warns_of(&self, field: &str) -> bool {
+        // `299 - "unknown field \"status.runtime\""`
+        let quoted = format!("unknown field \\\"{field}\\\"");
+        self.warnings.iter().any(|warning| warning.contains(&quoted))
+    }
+
+    /// The body, where it is JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it is not: the response is not the API server's own, and may repeat
+    /// what was sent.
+    pub fn json(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+}
+
+/// `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3). Anything else is
+/// nothing.
+fn pause(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(text).ok()?;
+    Some(at.with_timezone(&Utc).signed_duration_since(now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::super::fixtures::retry_after;
+    use super::*;
+    use crate::backoff::{BackoffPolicy, Backoffs, LONGEST};
+    use crate::error::Retry;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_junk_is_nothing() {
+        let now = DateTime::parse_from_rfc2822("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date").with_timezone(&Utc);
+        let seconds = |text| pause(text, now).map(|pause| pause.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        for junk in ["", "soon", "-1", "1.5", "99999999999999999999999", "\u{7f}"] {
+            assert_eq!(seconds(junk), None, "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn warning_of_a_field_is_found_among_others() {
+        let mut response = Response::new(Bytes::new());
+        let mut warn = |text: &str| {
+            response.headers_mut().append(WARNING, HeaderValue::from_str(text).expect("a header"));
+            ApiResponse::from(response.clone())
+        };
+        let deprecated = warn("299 - \"toolhive.stacklok.dev/v1alpha1 VirtualMCPServer is deprecated\"");
+        assert!(!deprecated.warns_of("status.runtime"));
+        let unknown = warn(r#"299 - "unknown field \"status.runtime\"""#);
+        assert!(unknown.warns_of("status.runtime"));
+        assert!(!unknown.warns_of("status.run"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn any_retry_after_is_a_pause_or_nothing(text in retry_after(), now in any::<i32>()) {
+            let now = DateTime::from_timestamp(now.into(), 0).expect("in range");
+            if let Some(asked) = pause(&text, now) {
+                prop_assert!(Backoffs::new(&BackoffPolicy::default()).next(Retry::After(asked)) <= LONGEST);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What the sink asks the API server, and what it does about a refusal.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::api::{ApiResponse, RefusalKind};
+use crate::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
+use crate::error::{Retry, SinkError};
+
+/// How the object can be read, the cheapest right first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadStrategy {
+    /// GET of `/status`.
+    Status,
+    /// GET of the object.
+    Object,
+    /// An empty patch of `/status`, which changes nothing and answers with the
+    /// object.
+    EmptyPatch,
+}
+
+impl ReadStrategy {
+    pub(super) const ALL: [ReadStrategy; 3] = [ReadStrategy::Status, ReadStrategy::Object, ReadStrategy::EmptyPatch];
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operation {
+    Read(ReadStrategy),
+    /// Whether the server knows a field, by a write that is not carried out.
+    Ask,
+    Write,
+}
+
+impl Operation {
+    /// The verb and the resource that the role has to have.
+    fn right(self) -> String {
+        match self {
+            Operation::Read(ReadStrategy::Status) => format!("get on {STATUS_SUBRESOURCE}"),
+            Operation::Read(ReadStrategy::Object) => format!("get on {PLURAL}"),
+            Operation::Read(ReadStrategy::EmptyPatch) | Operation::Ask | Operation::Write => {
+                format!("patch on {STATUS_SUBRESOURCE}")
+            }
+        }
+    }
+
+    /// The object of a success; what to do about everything else. `what` names
+    /// the object.
+    pub(super) fn object_of(self, response: &ApiResponse, what: &str) -> Result<Value, SinkError> {
+        let Some(refusal) = response.refusal() else {
+            return response.json().map_err(|error| {
+                let message = format!("the answer to a {self} of {what} is not JSON: is it an API server?");
+                SinkError::new(Retry::Transient, message).caused_by(error)
+            });
+        };
+        let passing = response.retry_after().map_or(Retry::Transient, Retry::After);
+        let (retry, advice) = self.advice(refusal.kind(), passing);
+        Err(SinkError::new(retry, format!("cannot {self} {what}: {advice} ({})", refusal.summary())))
+    }
+
+    fn advice(self, kind: RefusalKind, passing: Retry) -> (Retry, String) {
+        match kind {
+            RefusalKind::TooLarge => (Retry::TooLarge, "the status is too large, fewer backends will be listed".into()),
+            RefusalKind::Conflict => (Retry::Conflict, "somebody else wrote in between, trying again".into()),
+            RefusalKind::TooManyRequests => (passing, "the API server is busy, trying again later".into()),
+            RefusalKind::Unauthorized => (
+                Retry::Blocked,
+                "the credentials are not accepted: has the token expired, does the service account exist?".into(),
+            ),
+            RefusalKind::MissingRight | RefusalKind::Denied | RefusalKind::NamespaceTerminating => (
+                Retry::Blocked,
+                format!("the role lacks the verb {}: grant it to the service account, see RBAC.md", self.right()),
+            ),
+            RefusalKind::NamespaceNotFound | RefusalKind::ObjectNotFound | RefusalKind::NotServed => (
+                Retry::Blocked,
+                "there is no such object, or the CRD is not served in this version: create it, it is looked for again"
+                    .into(),
+            ),
+            RefusalKind::Invalid | RefusalKind::PatchMismatch | RefusalKind::DryRunUnsupported => {
+                (Retry::Refused, "the content is refused; it is not sent again until it changes".into())
+            }
+            RefusalKind::ServerError => (passing, "the API server has a problem, trying again".into()),
+            RefusalKind::Unexpected => {
+                (Retry::Blocked, "this is no answer that an API server gives: is a proxy in between?".into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::Read(_) | Operation::Ask => "read",
+            Operation::Write => "write",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+    use http::{HeaderValue, Response};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::api::Refusal;
+    use super::super::api::fixtures::retry_after;
+    use super::*;
+    use crate::backoff::{BackoffPolicy, Backoffs, LONGEST};
+
+    fn response(code: u16, retry_after: Option<&str>, body: Vec<u8>) -> ApiResponse {
+        let mut response = Response::builder().status(code);
+        if let Some(value) = retry_after.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok()) {
+            response = response.header(RETRY_AFTER, value);
+        }
+        response.body(body.into()).expect("a response").into()
+    }
+
+    fn answer(code: u16, body: &str) -> ApiResponse {
+        response(code, None, body.as_bytes().to_vec())
+    }
+
+    fn retry(answer: ApiResponse) -> Retry {
+        Operation::Write.object_of(&answer, "it").expect_err("no success").retry()
+    }
+
+    #[test]
+    fn each_refusal_has_its_kind_of_retry() {
+        let status = |message: &str| format!(r#"{{"kind":"Status","message":"{message}"}}"#);
+        for (code, body, kind) in [
+            (409, "", Retry::Conflict),
+            (429, "Too many requests, please try again later.\n", Retry::Transient),
+            (401, "{}", Retry::Blocked),
+            (403, "", Retry::Blocked),
+            (404, "404 page not found", Retry::Blocked),
+            (413, "", Retry::TooLarge),
+            (422, r#"{"details":{"causes":[{"field":"status.phase"}]}}"#, Retry::Refused),
+            (500, "", Retry::Transient),
+            (500, &status("etcdserver: request is too large"), Retry::TooLarge),
+            (500, &status("rpc error: code = ResourceExhausted desc = x"), Retry::TooLarge),
+            (503, "<html>", Retry::Transient),
+            (302, "", Retry::Blocked),
+        ] {
+            assert_eq!(retry(answer(code, body)), kind, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn forbidden_names_the_missing_verb_and_where_to_read_on() {
+        let error = Operation::Write.object_of(&answer(403, "{}"), "it").expect_err("forbidden");
+        assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
+        assert!(error.to_string().contains("RBAC.md"), "{error}");
+    }
+
+    #[test]
+    fn two_meanings_of_422_are_told_apart() {
+        let misfit = r#"{"message":"the server rejected our request due to an error in our request","details":{}}"#;
+        let kind = |body| answer(422, body).refusal().map(Refusal::kind);
+        assert_eq!(kind(misfit), Some(RefusalKind::PatchMismatch));
+        assert_eq!(kind(r#"{"details":{"causes":[{"reason":"FieldValueInvalid"}]}}"#), Some(RefusalKind::Invalid));
+    }
+
+    fn error_body() -> impl Strategy<Value = Vec<u8>> {
+        let details = prop::sample::select(vec!["null", "{}", "[]", "7", r#"{"causes":null}"#, r#"{"causes":[7]}"#]);
+        prop_oneof![
+            vec(any::<u8>(), 0..100),
+            (".{0,9}", details).prop_map(|(text, details)| {
+                let text = serde_json::to_string(&text.repeat(300)).expect("a text");
+                format!(r#"{{"kind":"Status","message":{text},"details":{details}}}"#).into_bytes()
+            }),
+            Just(b"<p>&#8238;\xe2\x80\xae</p>".repeat(10_000)),
+            Just(b"[".repeat(100_000)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn whatever_a_server_refuses_with_is_told_in_few_words(
+            code in 300u16..600, body in error_body(), header in retry_after(),
+        ) {
+            let answer = response(code, Some(&header), body);
+            let error = Operation::Write.object_of(&answer, "it").expect_err("no success");
+            let message = error.chain();
+            prop_assert!(message.chars().count() <= 512 + 256 && !message.contains(char::is_control), "{message}");
+            let pause = Backoffs::new(&BackoffPolicy::default()).next(error.retry());
+            prop_assert!(pause <= LONGEST, "{pause:?}");
+        }
+
+        #[test]
+        fn whatever_comes_as_a_success_is_an_object_or_a_passing_fault(body in error_body()) {
+            let answer = response(200, None, body);
+            if let Err(error) = Operation::Write.object_of(&answer, "it") {
+                prop_assert_eq!(error.retry(), Retry::Transient);
+                prop_assert!(error.chain().chars().count() <= 256);
+            }
+        }
+    }
+}
