@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use self::changes::Known;
+use self::changes::LastKnown;
 use self::publisher::{Batch, Publisher};
 use super::identity::ObjectIdentity;
 use crate::custom_resource::APP_NAME;
@@ -101,7 +101,7 @@ pub struct KubernetesEvents {
     client: Client,
     reporter: Reporter,
     regarding: ObjectIdentity,
-    known: Known,
+    known: LastKnown,
     leads: Arc<AtomicBool>,
     queue: Option<mpsc::Sender<Batch>>,
     /// The publisher, from the first Event on. Dropping ends it.
@@ -117,7 +117,7 @@ impl KubernetesEvents {
             client,
             reporter,
             regarding,
-            known: Known::default(),
+            known: LastKnown::default(),
             leads: Arc::new(AtomicBool::new(true)),
             queue: None,
             tasks: JoinSet::new(),

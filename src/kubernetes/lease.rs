@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 
 use self::api::LeaseApi;
-use self::elector::{Ask, ElectionTiming, LeaderElector, LeadershipChange, Step};
+use self::elector::{Ask, ElectionStep, ElectionTiming, LeaderElector, LeadershipChange};
 use super::api::vmcp_span;
 use super::name::{NameError, check_name};
 use crate::backoff::jittered;
@@ -126,7 +126,7 @@ impl LeaseElection {
         let (sender, leadership) = Leadership::new();
         let stop = CancellationToken::new();
         let elector = LeaderElector::new(lease.clone(), identity.clone(), timing, jittered, Instant::now());
-        let log = ElectionLog { lease, identity, told: Told::Nothing, unknown: None };
+        let log = ElectionLog { lease, identity, told: LoggedState::Nothing, unknown: None };
         let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
         Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
     }
@@ -196,13 +196,13 @@ async fn run(
             log.tell(now, verdict, error.as_deref());
         }
         match elector.next(Instant::now(), Utc::now()) {
-            Step::Wait(until) => {
+            ElectionStep::Wait(until) => {
                 select! {
                     () = sleep_until(until) => {}
                     () = leave.cancelled(), if !elector.is_leaving() => {}
                 }
             }
-            Step::Ask(ask) => {
+            ElectionStep::Ask(ask) => {
                 let held = elector.holds();
                 // Nothing to wait for at the end.
                 let idle = matches!(ask, Ask::Get) && !elector.may_hold();
@@ -220,7 +220,7 @@ async fn run(
                     info!(lease = api.name, "lease handed over");
                 }
             }
-            Step::Done => return,
+            ElectionStep::Done => return,
         }
     }
 }
@@ -229,13 +229,13 @@ async fn run(
 struct ElectionLog {
     lease: String,
     identity: String,
-    told: Told,
+    told: LoggedState,
     /// Since when it is not known who leads, once that was said.
     unknown: Option<(Instant, LogThrottle)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum LoggedState {
     Nothing,
     Alone,
     Leading,
@@ -247,38 +247,39 @@ impl ElectionLog {
     fn tell(&mut self, now: Instant, verdict: LeadershipChange<'_>, error: Option<&str>) {
         let ElectionLog { lease, identity, told, unknown } = self;
         let new = match verdict {
-            LeadershipChange::Alone => Told::Alone,
-            LeadershipChange::Leading(_) => Told::Leading,
-            LeadershipChange::Standby(holder) => Told::Standby(holder.to_owned()),
+            LeadershipChange::Alone => LoggedState::Alone,
+            LeadershipChange::Leading(_) => LoggedState::Leading,
+            LeadershipChange::Standby(holder) => LoggedState::Standby(holder.to_owned()),
             // Between two leaders nothing is wrong yet.
-            LeadershipChange::Undecided if error.is_none() && *told != Told::Leading => return,
-            LeadershipChange::Undecided => Told::Undecided,
+            LeadershipChange::Undecided if error.is_none() && *told != LoggedState::Leading => return,
+            LeadershipChange::Undecided => LoggedState::Undecided,
         };
-        let due = new == Told::Undecided && unknown.get_or_insert_with(|| (now, LogThrottle::from(now))).1.is_due(now);
+        let due =
+            new == LoggedState::Undecided && unknown.get_or_insert_with(|| (now, LogThrottle::from(now))).1.is_due(now);
         if *told == new {
             if let Some((since, _)) = unknown.as_ref().filter(|_| due) {
                 warn!(lease, error, lasting = ?(now - *since), "still not known which replica leads");
             }
             return;
         }
-        let took = if new == Told::Undecided { None } else { unknown.take() };
+        let took = if new == LoggedState::Undecided { None } else { unknown.take() };
         let took = took.map(|(since, _)| tracing::field::debug(now - since));
-        if *told == Told::Leading {
+        if *told == LoggedState::Leading {
             warn!(lease, error, "not leading any more: the lease was not renewed in time");
         }
         match &new {
-            Told::Alone => warn!(
+            LoggedState::Alone => warn!(
                 lease,
                 error,
                 "leader election is off and every replica writes: give the service account the verbs get, create and \
                  update on leases in coordination.k8s.io, see RBAC.md"
             ),
-            Told::Leading => info!(lease, holder = identity, took, "leading"),
-            Told::Standby(holder) => info!(lease, holder, took, "another replica leads"),
-            Told::Undecided if *told != Told::Leading => {
+            LoggedState::Leading => info!(lease, holder = identity, took, "leading"),
+            LoggedState::Standby(holder) => info!(lease, holder, took, "another replica leads"),
+            LoggedState::Undecided if *told != LoggedState::Leading => {
                 warn!(lease, error, "not known which replica leads: nothing is written until it is");
             }
-            Told::Undecided | Told::Nothing => {}
+            LoggedState::Undecided | LoggedState::Nothing => {}
         }
         *told = new;
     }

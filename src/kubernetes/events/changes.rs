@@ -82,7 +82,7 @@ pub(super) enum Subject {
 
 /// One Event to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct EventContent {
     pub(super) subject: Subject,
     pub(super) reason: Reason,
     pub(super) note: String,
@@ -91,12 +91,12 @@ pub(super) struct Change {
 /// What was known of the backends that are being checked anew: a process that
 /// starts reports all of them as unknown, which is no news of any.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashMap<String, BackendStatus>);
+pub(super) struct LastKnown(HashMap<String, BackendStatus>);
 
-impl Known {
+impl LastKnown {
     /// What differs between what was stored and what is. Without anything
     /// stored before: the phase, and the backends in one.
-    pub(super) fn changes(&mut self, StoredChange { before, after, complete }: StoredChange<'_>) -> Vec<Change> {
+    pub(super) fn changes(&mut self, StoredChange { before, after, complete }: StoredChange<'_>) -> Vec<EventContent> {
         let mut changes = Vec::new();
         if before.is_none_or(|before| before.phase != after.phase) {
             changes.push(phase(after));
@@ -167,15 +167,15 @@ fn turned(was: BackendStatus, is: BackendStatus) -> Option<Reason> {
     }
 }
 
-fn phase(after: &Status) -> Change {
+fn phase(after: &Status) -> EventContent {
     let note = match one_line(&after.message, MAX_NOTE) {
         said if said.is_empty() => format!("The phase is {}", after.phase),
         said => said,
     };
-    Change { subject: Subject::Phase, reason: Reason::Phase(after.phase), note }
+    EventContent { subject: Subject::Phase, reason: Reason::Phase(after.phase), note }
 }
 
-fn single(reason: Reason, backend: &DiscoveredBackend) -> Change {
+fn single(reason: Reason, backend: &DiscoveredBackend) -> EventContent {
     let mut note = shown(&backend.name);
     note.push_str(match reason {
         Reason::Added => " was added",
@@ -190,10 +190,10 @@ fn single(reason: Reason, backend: &DiscoveredBackend) -> Change {
             note.push_str(&why);
         }
     }
-    Change { subject: Subject::Backend(backend.name.clone()), reason, note: cut(note, MAX_NOTE) }
+    EventContent { subject: Subject::Backend(backend.name.clone()), reason, note: cut(note, MAX_NOTE) }
 }
 
-fn summary(reason: Reason, names: &[&str]) -> Change {
+fn summary(reason: Reason, names: &[&str]) -> EventContent {
     const ROOM_FOR_REST: usize = 32;
     let count = names.len();
     let mut note = match count {
@@ -211,7 +211,7 @@ fn summary(reason: Reason, names: &[&str]) -> Change {
         note.push_str(separator);
         note.push_str(&backend);
     }
-    Change { subject: Subject::Backends(names.iter().map(|&backend| backend.to_owned()).collect()), reason, note }
+    EventContent { subject: Subject::Backends(names.iter().map(|&backend| backend.to_owned()).collect()), reason, note }
 }
 
 /// The name of a backend for a person.
@@ -232,12 +232,12 @@ mod tests {
         DiscoveredBackend { status, ..DiscoveredBackend::named(name) }
     }
 
-    fn compare(known: &mut Known, before: &Status, after: &Status) -> Vec<Change> {
+    fn compare(known: &mut LastKnown, before: &Status, after: &Status) -> Vec<EventContent> {
         known.changes(StoredChange { before: Some(before), after, complete: true })
     }
 
-    fn changes(before: &Status, after: &Status) -> Vec<Change> {
-        compare(&mut Known::default(), before, after)
+    fn changes(before: &Status, after: &Status) -> Vec<EventContent> {
+        compare(&mut LastKnown::default(), before, after)
     }
 
     /// Of the only backend.
@@ -300,7 +300,7 @@ mod tests {
             (Unavailable, Ready, Some(Reason::Recovered)),
             (Degraded, Degraded, None),
         ] {
-            let mut known = Known::default();
+            let mut known = LastKnown::default();
             let [before, between, after] = [was, Unknown, then].map(|status| Status::from_backends([is("a", status)]));
             assert_eq!(compare(&mut known, &before, &between), []);
             assert_eq!(compare(&mut known, &between, &between), [], "however often it is written");
@@ -308,7 +308,7 @@ mod tests {
             assert_eq!(told, Vec::from_iter(expected), "{was} to {then}");
             assert!(known.0.is_empty(), "not remembered any longer");
         }
-        let mut known = Known(HashMap::from([("gone".into(), Ready)]));
+        let mut known = LastKnown(HashMap::from([("gone".into(), Ready)]));
         compare(&mut known, &Status::default(), &Status::default());
         assert!(known.0.is_empty());
     }
@@ -330,7 +330,7 @@ mod tests {
         let whole = Status::from_backends([is("a", Ready), is("b", Ready)]);
         let part = Status::from_backends([is("a", Unavailable), is("c", Unavailable)]);
         let told = |before, after| {
-            let changes = Known::default().changes(StoredChange { before: Some(before), after, complete: false });
+            let changes = LastKnown::default().changes(StoredChange { before: Some(before), after, complete: false });
             changes.into_iter().map(|change| (change.reason, change.subject)).collect::<Vec<_>>()
         };
         assert_eq!(told(&whole, &part), [(Reason::Failed, Subject::Backend("a".into()))]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::changes::{Change, Reason, Subject};
+use super::changes::{EventContent, Reason, Subject};
 
 /// Of the phase, which turns with every backend.
 const PHASE: Rate = Rate { burst: 25, period: Duration::from_secs(2 * 60) };
@@ -63,7 +63,7 @@ struct Topic {
     /// What was told last.
     told: Option<Reason>,
     /// The newest that was not told, and since when something waits.
-    held: Option<(Instant, Change)>,
+    held: Option<(Instant, EventContent)>,
 }
 
 impl Topic {
@@ -72,7 +72,7 @@ impl Topic {
     }
 
     /// The change, if it may be told now; else it is held.
-    fn offer(&mut self, change: Change, whole: Option<&mut Bucket>, now: Instant) -> Option<Change> {
+    fn offer(&mut self, change: EventContent, whole: Option<&mut Bucket>, now: Instant) -> Option<EventContent> {
         let held = self.held.take();
         if held.is_some() && self.told == Some(change.reason) {
             // It is again as was told last.
@@ -116,7 +116,7 @@ impl Limit {
     }
 
     /// What of a change may be told now. Offer changes in their order.
-    pub(super) fn offer(&mut self, change: Change, now: Instant) -> Option<Change> {
+    pub(super) fn offer(&mut self, change: EventContent, now: Instant) -> Option<EventContent> {
         match &change.subject {
             Subject::Phase => self.phase.offer(change, None, now),
             Subject::Backend(name) => {
@@ -150,7 +150,7 @@ impl Limit {
     }
 
     /// What was held and may be told now, what waited longest first.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Change> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<EventContent> {
         let phase = self.phase.due(now).map(|due| (due, None));
         let backends = self.backends.iter().filter_map(|(name, topic)| Some((topic.due(now)?, Some(name))));
         let backends = backends.filter(|_| self.all_backends.wait(now).is_zero());
@@ -196,11 +196,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn change(subject: Subject, reason: Reason) -> Change {
-        Change { subject, reason, note: String::new() }
+    fn change(subject: Subject, reason: Reason) -> EventContent {
+        EventContent { subject, reason, note: String::new() }
     }
 
-    fn of(name: &str, reason: Reason) -> Change {
+    fn of(name: &str, reason: Reason) -> EventContent {
         change(Subject::Backend(name.into()), reason)
     }
 
@@ -212,7 +212,7 @@ mod tests {
     struct Run {
         limit: Limit,
         now: Instant,
-        told: Vec<Change>,
+        told: Vec<EventContent>,
     }
 
     impl Run {
@@ -230,7 +230,7 @@ mod tests {
             self.now = until;
         }
 
-        fn offer(&mut self, change: Change) -> bool {
+        fn offer(&mut self, change: EventContent) -> bool {
             let told = self.limit.offer(change, self.now);
             let is_told = told.is_some();
             self.told.extend(told);
@@ -321,7 +321,7 @@ mod tests {
             run.wait(SECOND * 36_000);
             prop_assert_eq!(run.limit.next_due(run.now), None);
             for (backend, fails) in found.iter().enumerate().filter_map(|(backend, fails)| Some((backend, (*fails)?))) {
-                let about_it = |told: &&Change| told.subject == Subject::Backend(backend.to_string());
+                let about_it = |told: &&EventContent| told.subject == Subject::Backend(backend.to_string());
                 let told: Vec<_> = run.told.iter().filter(about_it).map(|told| told.reason).collect();
                 prop_assert_eq!(told.last(), Some(&flip(u64::from(!fails))));
                 prop_assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "nothing twice: {told:?}");

@@ -11,7 +11,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::changes::{Change, Subject, shown};
+use super::changes::{EventContent, Subject, shown};
 use super::limit::Limit;
 use crate::backoff::at;
 use crate::kubernetes::api::{Refusal, RefusalKind};
@@ -25,7 +25,7 @@ const OFF: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) regarding: ObjectReference,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<EventContent>,
 }
 
 pub(super) struct Publisher {
@@ -108,7 +108,7 @@ impl Publisher {
         }
     }
 
-    async fn publish(&mut self, change: Change) {
+    async fn publish(&mut self, change: EventContent) {
         if self.off_until.is_some() {
             return;
         }
@@ -156,8 +156,8 @@ impl Publisher {
     }
 }
 
-fn event(change: &Change) -> Event {
-    let Change { reason, note, .. } = change;
+fn event(change: &EventContent) -> Event {
+    let EventContent { reason, note, .. } = change;
     Event {
         type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
         reason: reason.as_str().into(),
@@ -218,7 +218,7 @@ mod tests {
         let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into(), Arc::clone(&leads));
         let (queue, batches) = mpsc::channel(11);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
-            let change = Change { subject: Subject::Backend("a".into()), reason, note: "a".into() };
+            let change = EventContent { subject: Subject::Backend("a".into()), reason, note: "a".into() };
             let regarding = ObjectReference { namespace: Some("default".into()), ..ObjectReference::default() };
             let batch = Batch { regarding, changes: vec![change] };
             queue.try_send(batch).expect("room");

@@ -55,7 +55,7 @@ impl ElectionTiming {
 
 /// What to do.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum ElectionStep {
     /// Nothing before this.
     Wait(Instant),
     /// Send this and tell the answer.
@@ -100,11 +100,11 @@ pub(super) enum LeadershipChange<'a> {
 
 /// What is known about the lease as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum LeaseKnowledge {
     Nothing,
     Missing,
     /// It is as it was seen last.
-    ObservedLease,
+    Observed,
 }
 
 #[derive(Debug)]
@@ -134,7 +134,7 @@ pub(super) struct LeaderElector {
     identity: String,
     timing: ElectionTiming,
     jitter: fn(Duration) -> Duration,
-    known: Known,
+    known: LeaseKnowledge,
     seen: Option<ObservedLease>,
     asked: Option<Asked>,
     next_at: Instant,
@@ -163,7 +163,7 @@ impl LeaderElector {
             identity,
             timing,
             jitter,
-            known: Known::Nothing,
+            known: LeaseKnowledge::Nothing,
             seen: None,
             asked: None,
             next_at: now,
@@ -211,20 +211,22 @@ impl LeaderElector {
 
     /// What to do at `now`. What is asked has to be answered before the next
     /// call.
-    pub(super) fn next(&mut self, now: Instant, clock: DateTime<Utc>) -> Step {
+    pub(super) fn next(&mut self, now: Instant, clock: DateTime<Utc>) -> ElectionStep {
         if self.leaving && !self.may_hold() {
-            return Step::Done;
+            return ElectionStep::Done;
         }
         if now < self.next_at {
-            return Step::Wait(self.news_at(now).map_or(self.next_at, |news| news.min(self.next_at)));
+            return ElectionStep::Wait(self.news_at(now).map_or(self.next_at, |news| news.min(self.next_at)));
         }
         let (verb, ask) = match (self.known, &self.seen) {
-            (Known::ObservedLease, Some(seen)) => (Verb::Update, Ask::Update(self.next_record(&seen.lease, clock))),
-            (Known::Missing, _) => (Verb::Create, Ask::Create(self.next_record(&Lease::named(&self.name), clock))),
+            (LeaseKnowledge::Observed, Some(seen)) => (Verb::Update, Ask::Update(self.next_record(&seen.lease, clock))),
+            (LeaseKnowledge::Missing, _) => {
+                (Verb::Create, Ask::Create(self.next_record(&Lease::named(&self.name), clock)))
+            }
             _ => (Verb::Get, Ask::Get),
         };
         self.asked = Some(Asked { verb, at: now });
-        Step::Ask(ask)
+        ElectionStep::Ask(ask)
     }
 
     fn next_record(&self, lease: &Lease, clock: DateTime<Utc>) -> Lease {
@@ -251,7 +253,7 @@ impl LeaderElector {
             LeaseAnswer::Missing => self.missed(now),
             LeaseAnswer::Conflict => {
                 self.in_doubt = false;
-                self.known = Known::Nothing;
+                self.known = LeaseKnowledge::Nothing;
                 self.conflicts += 1;
                 // Retry the first conflict immediately; back off if conflicts repeat.
                 self.next_at = if self.conflicts == 1 { now } else { self.soon(now, asked) };
@@ -270,23 +272,23 @@ impl LeaderElector {
         self.in_doubt = false;
         let theirs_until = self.theirs_until().filter(|until| now < *until);
         if let Some(until) = theirs_until {
-            self.known = Known::Nothing;
+            self.known = LeaseKnowledge::Nothing;
             self.leads_until = None;
             self.conflicts = 0;
             self.alone = false;
             self.next_at = (now + (self.jitter)(self.timing.retry_period)).min(until);
         } else if asked.verb == Verb::Get {
-            self.known = Known::ObservedLease;
+            self.known = LeaseKnowledge::Observed;
             self.next_at = now;
         } else if self.holds() {
-            self.known = Known::ObservedLease;
+            self.known = LeaseKnowledge::Observed;
             self.alone = false;
             self.conflicts = 0;
             self.leads_until = Some(asked.at + self.timing.renew_deadline).filter(|_| !self.leaving);
             self.next_at = asked.at + (self.jitter)(self.timing.renew_interval);
         } else {
             // Written, and yet not ours: somebody on the way has changed it.
-            self.known = Known::Nothing;
+            self.known = LeaseKnowledge::Nothing;
             self.next_at = self.soon(now, asked);
         }
         if self.leaving {
@@ -297,7 +299,7 @@ impl LeaderElector {
     /// There is no lease. Somebody may have deleted it under its holder, who
     /// leads until its time is over.
     fn missed(&mut self, now: Instant) {
-        self.known = Known::Missing;
+        self.known = LeaseKnowledge::Missing;
         self.in_doubt = false;
         self.next_at = self.theirs_until().map_or(now, |until| until.max(now));
         if self.leaving {
@@ -310,7 +312,7 @@ impl LeaderElector {
             // It is a fault, not a role that lacks the verb.
             return self.failed(now, asked);
         }
-        self.known = Known::Nothing;
+        self.known = LeaseKnowledge::Nothing;
         self.alone = true;
         self.leads_until = None;
         self.next_at = now + (self.jitter)(WITHOUT_RIGHTS);
@@ -321,7 +323,7 @@ impl LeaderElector {
     }
 
     fn failed(&mut self, now: Instant, asked: Asked) {
-        self.known = Known::Nothing;
+        self.known = LeaseKnowledge::Nothing;
         self.in_doubt |= asked.verb != Verb::Get;
         self.next_at = if self.alone { now + (self.jitter)(WITHOUT_RIGHTS) } else { self.soon(now, asked) };
     }
@@ -342,7 +344,7 @@ impl LeaderElector {
             self.leads_until = None;
             self.next_at = now;
             self.conflicts = 0;
-            if self.known == Known::Missing {
+            if self.known == LeaseKnowledge::Missing {
                 self.seen = None;
             }
         }

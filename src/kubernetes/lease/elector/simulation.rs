@@ -30,12 +30,12 @@ impl Dice {
 
 /// The server.
 #[derive(Default)]
-struct Store {
+struct LeaseStore {
     lease: Option<Value>,
     version: u64,
 }
 
-impl Store {
+impl LeaseStore {
     fn serve(&mut self, ask: &Ask) -> LeaseAnswer {
         match (ask, &self.lease) {
             (Ask::Get, Some(object)) => LeaseAnswer::Lease(Lease::from_object(object.clone()).expect("a lease")),
@@ -146,7 +146,7 @@ fn play(seed: u64, replicas: usize) -> Result<usize, TestCaseError> {
     let mut dice = Dice(seed | 1);
     let start = Instant::now();
     let mut all: Vec<Replica> = (0..replicas).map(|i| Replica::new(i, Duration::ZERO, &mut dice, start)).collect();
-    let (mut store, mut letters, mut now) = (Store::default(), Vec::<Letter>::new(), Duration::ZERO);
+    let (mut store, mut letters, mut now) = (LeaseStore::default(), Vec::<Letter>::new(), Duration::ZERO);
     let (mut leader, mut changes, mut settled) = (None, 0, None);
     let bad = Weather::roll(&mut dice);
     while now < END {
@@ -173,7 +173,7 @@ fn play(seed: u64, replicas: usize) -> Result<usize, TestCaseError> {
     Ok(changes)
 }
 
-fn deliver(letters: &mut Vec<Letter>, store: &mut Store, all: &mut [Replica], now: Duration) {
+fn deliver(letters: &mut Vec<Letter>, store: &mut LeaseStore, all: &mut [Replica], now: Duration) {
     for letter in letters.iter_mut().filter(|letter| letter.arrives.is_some_and(|at| at <= now)) {
         letter.arrives = None;
         letter.answer = Some(store.serve(&letter.ask));
@@ -227,18 +227,18 @@ fn act(
     }
     while replica.waits_for.is_none() {
         match replica.elector.next(clock, replica.date) {
-            Step::Wait(until) => {
+            ElectionStep::Wait(until) => {
                 assert!(until > clock, "it waits for something");
                 replica.waits_until = until;
                 return;
             }
-            Step::Done => {
+            ElectionStep::Done => {
                 let number = replica.requests;
                 let name = index + 7 * usize::try_from(number + 1).expect("small") * 100_000_000;
                 *replica = Replica { requests: number, ..Replica::new(name, now, dice, replica.origin) };
                 return;
             }
-            Step::Ask(ask) => {
+            ElectionStep::Ask(ask) => {
                 replica.requests += 1;
                 replica.waits_for = Some((replica.requests, clock + replica.elector.timing.request));
                 let Weather { delay, .. } = weather;

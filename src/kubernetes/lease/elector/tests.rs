@@ -37,7 +37,7 @@ impl Stage {
         self
     }
 
-    fn next(&mut self) -> Step {
+    fn next(&mut self) -> ElectionStep {
         self.elector.next(self.now, DateTime::from_timestamp(0, 0).expect("a time"))
     }
 
@@ -48,7 +48,7 @@ impl Stage {
     /// The next step is a look, which is answered so.
     fn get(&mut self, answer: LeaseAnswer) {
         let step = self.next();
-        assert!(matches!(step, Step::Ask(Ask::Get)), "{step:?}");
+        assert!(matches!(step, ElectionStep::Ask(Ask::Get)), "{step:?}");
         self.answer(answer);
     }
 
@@ -61,7 +61,7 @@ impl Stage {
 
     fn create(&mut self) -> Lease {
         let step = self.next();
-        let Step::Ask(Ask::Create(lease)) = step else { panic!("{step:?}") };
+        let ElectionStep::Ask(Ask::Create(lease)) = step else { panic!("{step:?}") };
         let lease = self.written(lease);
         self.answer(LeaseAnswer::Lease(lease.clone()));
         lease
@@ -70,7 +70,7 @@ impl Stage {
     /// The next step is a write over this version, which is not answered yet.
     fn updating(&mut self, version: u64) -> Lease {
         let step = self.next();
-        let Step::Ask(Ask::Update(lease)) = step else { panic!("{step:?}") };
+        let ElectionStep::Ask(Ask::Update(lease)) = step else { panic!("{step:?}") };
         assert_eq!(lease.object()["metadata"]["resourceVersion"], version.to_string());
         lease
     }
@@ -84,7 +84,7 @@ impl Stage {
 
     fn waits(&mut self) -> Duration {
         match self.next() {
-            Step::Wait(until) => until - self.now,
+            ElectionStep::Wait(until) => until - self.now,
             step => panic!("{step:?}"),
         }
     }
@@ -118,7 +118,7 @@ fn missing_lease_is_created_and_the_term_counts_from_before_the_request() {
     let mut stage = Stage::new();
     assert_eq!(stage.leadership_state(), "undecided");
     stage.get(LeaseAnswer::Missing);
-    let Step::Ask(Ask::Create(lease)) = stage.next() else { panic!("no creation") };
+    let ElectionStep::Ask(Ask::Create(lease)) = stage.next() else { panic!("no creation") };
     assert_eq!(lease.holder(), ME);
     stage.after(secs(4));
     let lease = stage.written(lease);
@@ -253,7 +253,7 @@ fn leader_that_cannot_renew_leads_to_the_end_of_its_term_and_goes_on_trying() {
         let wait = stage.waits();
         stage.after(wait);
         assert_eq!(stage.leadership_state(), if stage.at() < secs(10) { "leading" } else { "undecided" });
-        if let Step::Ask(ask) = stage.next() {
+        if let ElectionStep::Ask(ask) = stage.next() {
             assert!(matches!(ask, Ask::Get));
             stage.answer(LeaseAnswer::Failed);
             tries += 1;
@@ -318,7 +318,7 @@ fn without_rights_every_replica_writes_and_looks_again_each_minute() {
                 Verb::Get => stage.get(LeaseAnswer::Forbidden),
                 Verb::Create => {
                     stage.get(LeaseAnswer::Missing);
-                    assert!(matches!(stage.next(), Step::Ask(Ask::Create(_))));
+                    assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
                     stage.answer(LeaseAnswer::Forbidden);
                 }
                 Verb::Update => {
@@ -342,7 +342,7 @@ fn without_rights_every_replica_writes_and_looks_again_each_minute() {
 fn server_without_leases_is_one_without_rights() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Missing);
-    assert!(matches!(stage.next(), Step::Ask(Ask::Create(_))));
+    assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
     stage.answer(LeaseAnswer::Missing);
     assert_eq!(stage.leadership_state(), "alone");
 }
@@ -374,7 +374,7 @@ fn leader_that_leaves_frees_the_lease_and_is_done() {
     stage.elector.leave(stage.now);
     assert_eq!(stage.leadership_state(), "undecided", "it does not lead from that moment on");
     assert_eq!(stage.update(2).holder(), "");
-    assert!(matches!(stage.next(), Step::Done));
+    assert!(matches!(stage.next(), ElectionStep::Done));
 }
 
 #[test]
@@ -382,10 +382,10 @@ fn one_on_standby_leaves_without_a_word() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Lease(of("other", 1, "a")));
     stage.elector.leave(stage.now);
-    assert!(matches!(stage.next(), Step::Done));
+    assert!(matches!(stage.next(), ElectionStep::Done));
     let mut fresh = Stage::new();
     fresh.elector.leave(fresh.now);
-    assert!(matches!(fresh.next(), Step::Done));
+    assert!(matches!(fresh.next(), ElectionStep::Done));
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn one_that_may_have_won_looks_before_it_leaves() {
         } else {
             stage.get(LeaseAnswer::Lease(of("other", 2, "b")));
         }
-        assert!(matches!(stage.next(), Step::Done));
+        assert!(matches!(stage.next(), ElectionStep::Done));
     }
 }
 
@@ -417,7 +417,7 @@ fn release_that_fails_is_tried_again_soon_over_what_is_there() {
     assert_eq!(stage.waits(), Duration::from_millis(200));
     stage.after(Duration::from_millis(200)).get(LeaseAnswer::Lease(before));
     assert_eq!(stage.update(3).holder(), "");
-    assert!(matches!(stage.next(), Step::Done));
+    assert!(matches!(stage.next(), ElectionStep::Done));
 }
 
 #[test]
