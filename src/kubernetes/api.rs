@@ -7,6 +7,7 @@
 //! | [`ApiRequest`] | one request, sent through a [`kube::Client`] |
 //! | [`ApiResponse`] | what came back |
 //! | [`Refusal`], [`RefusalKind`] | what it means that a request was refused |
+//! | [`is_followed`] | whether readers see what was reported |
 //!
 //! [`KubernetesSink`](crate::KubernetesSink), its elections and its Events ask
 //! the server through this module. It is public for programs that want to know
@@ -35,6 +36,7 @@
 
 #[cfg(test)]
 pub(super) mod fixtures;
+mod followed;
 mod object_path;
 mod refusal;
 mod request;
@@ -42,6 +44,7 @@ mod response;
 
 use tracing::Span;
 
+pub use followed::{RECONCILE, is_followed};
 pub use object_path::ObjectPath;
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{ApiRequest, RequestError};

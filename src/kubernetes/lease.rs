@@ -5,6 +5,7 @@
 //! version, so that two can win, or trust the clocks of others.
 
 mod api;
+mod election_log;
 mod elector;
 mod record;
 
@@ -17,16 +18,16 @@ use tokio::select;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info, warn};
+use tracing::{Instrument as _, debug, info};
 
 use self::api::LeaseApi;
+use self::election_log::ElectionLog;
 use self::elector::{Ask, ElectionStep, ElectionTiming, LeaderElector, LeadershipChange};
 use super::api::vmcp_span;
 use super::name::{NameError, check_name};
 use crate::backoff::jittered;
 use crate::custom_resource::APP_NAME;
 use crate::leadership::{Election, Leadership, LeadershipSender};
-use crate::log_throttle::LogThrottle;
 
 /// How replicas of one vMCP elect the one that writes.
 ///
@@ -126,7 +127,7 @@ impl LeaseElection {
         let (sender, leadership) = Leadership::new();
         let stop = CancellationToken::new();
         let elector = LeaderElector::new(lease.clone(), identity.clone(), timing, jittered, Instant::now());
-        let log = ElectionLog { lease, identity, told: LoggedState::Nothing, unknown: None };
+        let log = ElectionLog::new(lease, identity);
         let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
         Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
     }
@@ -222,66 +223,6 @@ async fn run(
             }
             ElectionStep::Done => return,
         }
-    }
-}
-
-/// What has been said in the log: changes, and what lasts at growing gaps.
-struct ElectionLog {
-    lease: String,
-    identity: String,
-    told: LoggedState,
-    /// Since when it is not known who leads, once that was said.
-    unknown: Option<(Instant, LogThrottle)>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum LoggedState {
-    Nothing,
-    Alone,
-    Leading,
-    Standby(String),
-    Undecided,
-}
-
-impl ElectionLog {
-    fn tell(&mut self, now: Instant, verdict: LeadershipChange<'_>, error: Option<&str>) {
-        let ElectionLog { lease, identity, told, unknown } = self;
-        let new = match verdict {
-            LeadershipChange::Alone => LoggedState::Alone,
-            LeadershipChange::Leading(_) => LoggedState::Leading,
-            LeadershipChange::Standby(holder) => LoggedState::Standby(holder.to_owned()),
-            // Between two leaders nothing is wrong yet.
-            LeadershipChange::Undecided if error.is_none() && *told != LoggedState::Leading => return,
-            LeadershipChange::Undecided => LoggedState::Undecided,
-        };
-        let due =
-            new == LoggedState::Undecided && unknown.get_or_insert_with(|| (now, LogThrottle::from(now))).1.is_due(now);
-        if *told == new {
-            if let Some((since, _)) = unknown.as_ref().filter(|_| due) {
-                warn!(lease, error, lasting = ?(now - *since), "still not known which replica leads");
-            }
-            return;
-        }
-        let took = if new == LoggedState::Undecided { None } else { unknown.take() };
-        let took = took.map(|(since, _)| tracing::field::debug(now - since));
-        if *told == LoggedState::Leading {
-            warn!(lease, error, "not leading any more: the lease was not renewed in time");
-        }
-        match &new {
-            LoggedState::Alone => warn!(
-                lease,
-                error,
-                "leader election is off and every replica writes: give the service account the verbs get, create and \
-                 update on leases in coordination.k8s.io, see RBAC.md"
-            ),
-            LoggedState::Leading => info!(lease, holder = identity, took, "leading"),
-            LoggedState::Standby(holder) => info!(lease, holder, took, "another replica leads"),
-            LoggedState::Undecided if *told != LoggedState::Leading => {
-                warn!(lease, error, "not known which replica leads: nothing is written until it is");
-            }
-            LoggedState::Undecided | LoggedState::Nothing => {}
-        }
-        *told = new;
     }
 }
 

@@ -5,17 +5,14 @@
 //! `runtime` too, every write of ours succeeds and users see something else.
 //! Both are looked for in the objects that are read anyway.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::api::{RECONCILE, is_followed};
 use crate::log_throttle::LogThrottle;
-
-/// A reconcile of the operator takes less, even on a busy cluster.
-const RECONCILE: Duration = Duration::from_secs(5);
 
 /// Parts of the status, in the form of managed fields.
 pub(super) const STATUS: &str = "/f:status";
@@ -91,22 +88,6 @@ fn humane(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }
 
-/// Whether the top level lists the same backends in the same states as
-/// `runtime`. Phase, message and count are the operator's own there.
-pub(super) fn is_followed(object: &Value) -> bool {
-    let listed = |pointer: &str| -> BTreeSet<(&str, &str)> {
-        let list = object.pointer(pointer).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .map(|item| {
-                let text = |member: &str| item.get(member).and_then(Value::as_str).unwrap_or_default();
-                (text("name"), text("status"))
-            })
-            .collect()
-    };
-    listed("/status/discoveredBackends") == listed("/status/runtime/discoveredBackends")
-}
-
 /// Who, other than `us`, wrote last to this part of the status, as the server
 /// has noted it in the managed fields.
 pub(super) fn last_writer(object: &Value, part: &str, us: &str) -> Option<String> {
@@ -130,17 +111,6 @@ mod tests {
 
     fn object(top: &Value, runtime: &Value) -> Value {
         json!({"status": {"discoveredBackends": top, "runtime": {"discoveredBackends": runtime}}})
-    }
-
-    #[test]
-    fn following_is_told_by_names_and_states_alone() {
-        let runtime = json!([{"name": "a", "status": "ready", "message": "new"}, {"name": "b", "status": "ready"}]);
-        let same = json!([{"name": "b", "status": "ready"}, {"name": "a", "status": "ready"}]);
-        assert!(is_followed(&object(&same, &runtime)));
-        for other in [json!([]), json!([{"name": "a", "status": "ready"}]), json!(null)] {
-            assert!(!is_followed(&object(&other, &runtime)), "{other}");
-        }
-        assert!(is_followed(&object(&json!(null), &json!([]))), "none here and none there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,17 +4,13 @@
 //! `status.runtime`, ToolHive's operator copies from there what users see, and
 //! while it does not, they see something else than was reported.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize as _;
 use serde_json::Value;
 use vmcp_status::Status;
+use vmcp_status::api_server::{RECONCILE, is_followed};
 
 use super::format::{age, counts};
-
-/// A reconcile of the operator takes less, even on a busy cluster.
-const RECONCILE: TimeDelta = TimeDelta::seconds(5);
 
 /// A report in `runtime` that the top level does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,24 +52,15 @@ pub(crate) fn runtime(object: &Value) -> Option<&Value> {
 /// operator's own and differ for good reasons.
 pub(crate) fn unfollowed(object: &Value) -> Option<Unfollowed> {
     let runtime = runtime(object)?;
-    if backends(&object["status"]) == backends(runtime) {
+    if is_followed(object) {
         return None;
     }
     let since = written_at(object).or_else(|| last_check(runtime));
     Some(Unfollowed { since, summary: Status::deserialize(runtime).map(|status| summary(&status)).unwrap_or_default() })
 }
 
-/// Names and states. The operator is free to sort its list.
-fn backends(home: &Value) -> BTreeSet<(&str, &str)> {
-    listed(home).map(|item| (member(item, "name"), member(item, "status"))).collect()
-}
-
 fn listed(home: &Value) -> impl Iterator<Item = &Value> {
     home["discoveredBackends"].as_array().into_iter().flatten()
-}
-
-fn member<'a>(item: &'a Value, name: &str) -> &'a str {
-    item[name].as_str().unwrap_or_default()
 }
 
 /// When `runtime` was last written, as the server has noted it.
@@ -102,6 +89,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use chrono::TimeDelta;
 
     fn now() -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
