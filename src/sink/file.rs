@@ -18,7 +18,8 @@ use crate::error::{Retry, SinkError};
 use crate::status::{Status, time};
 
 const EXTENSION: &str = "json";
-/// A name of a Kubernetes object has no more characters.
+/// With the extension and the random part of a temporary file, a name stays within
+/// the 253 characters of a Kubernetes name.
 const MAX_NAME: usize = 253 - ".json.".len() - 12;
 /// A temporary file older than this belongs to a writer that was killed.
 const ABANDONED: Duration = Duration::from_secs(60);
