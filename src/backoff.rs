@@ -1,5 +1,5 @@
-//! How long to wait: the only place that names the `backoff` crate, from which
-//! it takes exponential growth and jitter.
+//! How long to wait between attempts. This is the only file that names the
+//! `backoff` crate, which provides exponential growth and jitter.
 
 use std::future::pending;
 use std::time::Duration;
@@ -10,11 +10,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::Retry;
 
-/// How the pauses between tries grow (law 10). Each has jitter of up to half
-/// of it either way, so that many reporters do not come back in step. A pause
-/// that the store asks for is kept, and some time is added to it for the same
-/// reason: about half of it at first, four times of it after refusals in a row,
-/// at most `max`.
+/// How the pauses between attempts grow (law 10). Each pause has a jitter of up to
+/// half of it either way, so that many reporters do not return in step. For the same
+/// reason the reporter adds some time to a pause that the store asks for: about half
+/// of it at first, four times of it after refusals in a row, at most `max`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,9 +26,9 @@ use crate::error::Retry;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
-    /// First pause after a passing fault. Default 500 ms.
+    /// First pause after a fault that passes. Default 500 ms.
     pub initial: Duration,
-    /// Longest pause after passing faults. Default 30 s.
+    /// Longest pause after faults that pass. Default 30 s.
     pub max: Duration,
     /// First pause after a conflict. Default 20 ms.
     pub conflict_initial: Duration,
@@ -56,12 +55,12 @@ const JITTER: f64 = 0.5;
 /// Jitter of a periodic refresh, as a part of its interval.
 const REFRESH_JITTER: f64 = 0.1;
 const GROWTH: f64 = 2.0;
-/// No pause is longer, whatever a setting or a server says: a clock cannot
-/// count to the end of time.
+/// The longest pause, whatever a setting or a server asks for: adding an absurd
+/// duration to a clock overflows it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The delays between the attempts of one caller, each kind of failure with a
-/// delay of its own that grows while failures repeat.
+/// The delays between the attempts of one caller. Each kind of failure has a delay
+/// of its own, which grows while failures repeat.
 #[derive(Debug)]
 pub struct Backoffs {
     passing: Growing,
@@ -71,7 +70,7 @@ pub struct Backoffs {
 }
 
 impl Backoffs {
-    /// Nothing has failed yet.
+    /// Makes delays that start from the shortest.
     pub fn new(policy: &BackoffPolicy) -> Self {
         Backoffs {
             passing: Growing::new(policy.initial, policy.max),
@@ -81,11 +80,11 @@ impl Backoffs {
         }
     }
 
-    /// How long to wait after this failure, the latest of a row.
+    /// Returns how long to wait after this failure, the latest in a row.
     pub fn next(&mut self, retry: Retry) -> Duration {
         match retry {
-            // Too large is tried again soon too; growing, in case the sink does
-            // not lower its limit.
+            // A status that is too large is retried soon too. The delay grows, in
+            // case the sink does not lower its limit.
             Retry::Conflict | Retry::TooLarge => self.conflict.next(),
             Retry::After(pause) => {
                 let pause = pause.min(LONGEST);
@@ -97,7 +96,7 @@ impl Backoffs {
         }
     }
 
-    /// An attempt has succeeded: the delays start again from the shortest.
+    /// Starts again from the shortest delays, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.passing.reset();
         self.conflict.reset();
@@ -115,14 +114,14 @@ struct Growing {
 impl Growing {
     fn new(initial: Duration, max: Duration) -> Self {
         let max = max.min(LONGEST);
-        // Jitter comes after the crate's cap. A lower cap leaves it room: cut
-        // off at `max`, half of all reporters would come back at the same time.
+        // The crate adds jitter after its cap, so a lower cap leaves room for it.
+        // Cut off at `max`, half of all reporters would return at the same time.
         let mean = max.div_f64(1.0 + JITTER);
         Growing { inner: exponential(initial.min(mean), mean, GROWTH, JITTER), max }
     }
 
     fn next(&mut self) -> Duration {
-        // The crate never ends and overshoots by a nanosecond at most.
+        // The crate's sequence never ends, and overshoots by a nanosecond at most.
         self.inner.next_backoff().map_or(self.max, |pause| pause.min(self.max))
     }
 
@@ -131,13 +130,13 @@ impl Growing {
     }
 }
 
-/// What is added to a pause that the store asked for. Those whom it refused
-/// together were told the same: without this they would come back together, be
-/// refused again, and stay in step.
+/// The time added to a pause that the store asked for. The store asks all reporters
+/// that it refuses at one time for the same pause. Without this they would return
+/// together, be refused again, and stay in step.
 #[derive(Debug)]
 struct Added {
-    /// Reckoned from when the store asks for less: it can ask for nothing, or
-    /// for a time that its clock has behind it.
+    /// Replaces a shorter pause that the store asks for: it can ask for none at all,
+    /// or for a date in the past.
     least: Duration,
     most: Duration,
     /// Refusals in a row.
@@ -145,7 +144,7 @@ struct Added {
 }
 
 impl Added {
-    /// The mean is half of what was asked for, doubled this often.
+    /// The mean starts at half of the pause asked for, and doubles this many times.
     const DOUBLINGS: u32 = 3;
 
     fn new(policy: &BackoffPolicy) -> Self {
@@ -165,7 +164,7 @@ impl Added {
     }
 }
 
-/// Waits until then; for ever where there is no such time.
+/// Waits until this time, or for ever if there is none.
 pub(crate) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
@@ -173,18 +172,18 @@ pub(crate) async fn at(time: Option<Instant>) {
     }
 }
 
-/// The interval, somewhat shorter or longer each time.
+/// Returns the interval, slightly shorter or longer each time.
 pub(crate) fn jittered(interval: Duration) -> Duration {
     around(interval.min(LONGEST), REFRESH_JITTER)
 }
 
-/// A time that is on average this one.
+/// Returns a random time whose average is `mean`.
 fn around(mean: Duration, jitter: f64) -> Duration {
     exponential(mean, mean, 1.0, jitter).next_backoff().unwrap_or(mean)
 }
 
-/// With no limit on the time that retries may take: the crate's default ends
-/// them after 15 minutes.
+/// Retries without a limit in time, because the crate's default ends them after 15
+/// minutes.
 fn exponential(initial: Duration, max: Duration, growth: f64, jitter: f64) -> ExponentialBackoff {
     ExponentialBackoffBuilder::new()
         .with_initial_interval(initial)
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_that_a_store_asks_for_is_kept_and_those_who_were_told_it_come_back_one_by_one() {
+    fn pause_that_a_store_asks_for_is_exceeded_by_a_different_time_for_each_reporter() {
         let asked = Duration::from_secs(7);
         let first = || Backoffs::new(&BackoffPolicy::default()).next(Retry::After(asked));
         let draws: Vec<Duration> = (0..1000).map(|_| first()).collect();

@@ -1,7 +1,7 @@
-//! How a Kubernetes cluster names the custom resource whose status is reported,
-//! and how it names this software.
+//! The names of the custom resource whose status is reported, and of this software
+//! in a cluster.
 //!
-//! Without a feature, since state files are written in the form of the resource
+//! This module needs no feature, because state files have the form of the resource
 //! too.
 //!
 //! ```
@@ -11,8 +11,7 @@
 //! assert_eq!(format!("{PLURAL}.{GROUP}"), "virtualmcpservers.toolhive.stacklok.dev");
 //! ```
 
-/// `concat!` takes literals only, so the three parts that others are made of are
-/// macros.
+/// `concat!` takes literals only, so the three parts of the other names are macros.
 macro_rules! group {
     () => {
         "toolhive.stacklok.dev"
@@ -39,8 +38,8 @@ pub const API_VERSION: &str = concat!(group!(), "/", version!());
 pub const KIND: &str = "VirtualMCPServer";
 /// The name of the resource in URLs and in the rules of a role.
 pub const PLURAL: &str = plural!();
-/// The subresource that is written, as the rules of a role name it.
+/// The subresource that the reporter writes, as the rules of a role name it.
 pub const STATUS_SUBRESOURCE: &str = concat!(plural!(), "/status");
-/// What this software is called in a cluster: as a field manager, and in the
-/// label `app.kubernetes.io/name` of the objects that it makes.
+/// The name of this software in a cluster: its field manager, and the label
+/// `app.kubernetes.io/name` of the objects that it makes.
 pub const APP_NAME: &str = "vmcp-status";

@@ -1,20 +1,20 @@
-//! Where this process runs, and so where its status belongs.
+//! Where this process runs, and therefore which sink its status goes to.
 
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::{ConnectError, KubernetesSink, NameError, connect};
 use crate::sink::AnySink;
 use crate::sink::noop::NoOpSink;
 
-/// What the operator sets in the pod of a vMCP.
+/// The operator sets these two in the pod of a vMCP.
 const NAME: &str = "VMCP_NAME";
 const NAMESPACE: &str = "VMCP_NAMESPACE";
 
-/// Where a process runs, as its environment says.
+/// Where a process runs, according to its environment.
 ///
 /// ```no_run
 /// use vmcp_status::{AnySink, FileSink, Mode, from_env};
 ///
-/// /// As `from_env`, with a state file where there is no cluster.
+/// /// Like `from_env`, with a state file outside a cluster.
 /// async fn sink() -> Result<AnySink, Box<dyn std::error::Error>> {
 ///     Ok(match Mode::from_env()? {
 ///         Mode::Cli => AnySink::new(FileSink::new("my-vmcp")?),
@@ -26,9 +26,9 @@ const NAMESPACE: &str = "VMCP_NAMESPACE";
 pub enum Mode {
     /// In a pod that belongs to this `VirtualMCPServer`.
     Kubernetes {
-        /// Its namespace.
+        /// The namespace of the object.
         namespace: String,
-        /// Its name.
+        /// The name of the object.
         name: String,
     },
     /// Anywhere else.
@@ -39,7 +39,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvError {
-    /// One variable of two is set.
+    /// Only one of the two variables is set.
     #[error("{set} is set and {missing} is not: set both to report to Kubernetes, or neither")]
     Half {
         /// The variable that is set.
@@ -47,26 +47,26 @@ pub enum EnvError {
         /// The variable that is not.
         missing: &'static str,
     },
-    /// Kubernetes is asked for and was not compiled in.
+    /// The variables ask for Kubernetes, which was not compiled in.
     #[error("{NAME} and {NAMESPACE} ask for Kubernetes: enable the feature `kubernetes` of vmcp-status")]
     NotCompiled,
-    /// There is no way to reach a cluster.
+    /// No client for the cluster can be made.
     #[cfg(feature = "kubernetes")]
     #[error("{NAME} and {NAMESPACE} ask for Kubernetes")]
     Connect(#[from] ConnectError),
-    /// The variables name no object.
+    /// The values cannot be the names of an object.
     #[cfg(feature = "kubernetes")]
     #[error("{NAME} and {NAMESPACE} name no object")]
     Name(#[from] NameError),
 }
 
 impl Mode {
-    /// Kubernetes where `VMCP_NAME` and `VMCP_NAMESPACE` are set, the command
-    /// line where neither is. An empty variable counts as not set.
+    /// Returns `Kubernetes` if `VMCP_NAME` and `VMCP_NAMESPACE` are set, `Cli` if
+    /// neither is. An empty variable counts as not set.
     ///
     /// # Errors
     ///
-    /// When one is set without the other.
+    /// Fails when one is set without the other.
     pub fn from_env() -> Result<Self, EnvError> {
         Self::from_variables(|variable| std::env::var(variable).ok())
     }
@@ -82,9 +82,9 @@ impl Mode {
     }
 }
 
-/// The sink for where this process runs: the object that `VMCP_NAME` and
-/// `VMCP_NAMESPACE` name, or one that stores nothing and logs each update at
-/// debug level. A program that wants a state file in CLI mode looks at
+/// Returns the sink for the place where this process runs: for the object that
+/// `VMCP_NAME` and `VMCP_NAMESPACE` name, or a sink that stores nothing and logs each
+/// status at debug level. A program that wants a state file outside a cluster calls
 /// [`Mode::from_env`] and makes a [`FileSink`](crate::FileSink) itself.
 ///
 /// ```no_run
@@ -98,9 +98,9 @@ impl Mode {
 ///
 /// # Errors
 ///
-/// When one variable is set without the other, or there is no way to reach a
-/// cluster.
-// Without Kubernetes there is nothing to wait for.
+/// Fails when one variable is set without the other, when their values cannot be the
+/// names of an object, or when no client for the cluster can be made.
+// Without the feature, the function has nothing to wait for.
 #[cfg_attr(not(feature = "kubernetes"), allow(clippy::unused_async))]
 pub async fn from_env() -> Result<AnySink, EnvError> {
     match Mode::from_env()? {

@@ -1,5 +1,5 @@
-//! What the failure of a sink means for the next try, and how an error is put
-//! into words.
+//! What the failure of a sink means for the next attempt, and the text of an
+//! error with its causes.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -27,28 +27,29 @@ type Source = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
-    /// Somebody else wrote in between. Nothing was stored; read again and try
-    /// again soon.
+    /// Another client wrote in between. Nothing was stored; the reporter reads and
+    /// tries again soon.
     Conflict,
     /// The store asked for this pause. Nothing was stored.
     After(Duration),
-    /// A passing fault: a time-out, a broken connection, a server's own error,
-    /// a full disk. Whether something was stored is not known.
+    /// A fault that passes: a time-out, a broken connection, an error of the server
+    /// itself, a full disk. The status may have been stored or not.
     Transient,
-    /// Somebody has to act first: rights are missing, or the object is not
-    /// there. Try again slowly, up to a minute apart.
+    /// A person has to act first: rights are missing, or the object does not exist.
+    /// The reporter tries again slowly, up to a minute apart.
     Blocked,
-    /// The store will not take this content, ever. Not tried again until the
-    /// content changes.
+    /// The store refuses this content for good. The reporter does not try again until
+    /// the content changes.
     Refused,
-    /// The store will not take as much as this. Tried again at once with what
-    /// [`Sink::size_limit`](crate::Sink::size_limit) now says; a sink that
-    /// reports this has to lower its limit.
+    /// The status is too large for the store. The reporter tries again at once,
+    /// within what [`Sink::size_limit`](crate::Sink::size_limit) now returns; a sink
+    /// that returns this error has to lower its limit.
     TooLarge,
 }
 
 impl Retry {
-    /// Whether the store may hold something else than before the failure.
+    /// Whether the store may now hold something other than what was read or written
+    /// last.
     pub(crate) fn leaves_doubt(self) -> bool {
         match self {
             Retry::Conflict | Retry::Transient | Retry::Blocked => true,
@@ -58,7 +59,7 @@ impl Retry {
 }
 
 /// Why a sink could not read or write. The message says what failed, on what,
-/// and what to do; the cause is kept as the source.
+/// and what to do; the source is the cause.
 ///
 /// ```
 /// use vmcp_status::{Retry, SinkError};
@@ -77,7 +78,7 @@ pub struct SinkError {
 }
 
 impl SinkError {
-    /// An error without a cause of its own.
+    /// Makes an error without a cause.
     pub fn new(retry: Retry, message: impl Into<Cow<'static, str>>) -> Self {
         SinkError { retry, message: message.into(), source: None }
     }
@@ -89,12 +90,13 @@ impl SinkError {
         self
     }
 
-    /// When to try again.
+    /// Returns when, and with what, to try again.
     pub fn retry(&self) -> Retry {
         self.retry
     }
 
-    /// The message and every cause behind it, in one line; see [`error_chain`].
+    /// Returns the message and every cause behind it, in one line; see
+    /// [`error_chain`].
     pub fn chain(&self) -> String {
         error_chain(self)
     }

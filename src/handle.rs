@@ -1,4 +1,4 @@
-//! What callers hold.
+//! The handles that callers hold.
 
 mod control;
 mod progress;
@@ -21,18 +21,17 @@ pub use self::control::FlushError;
 pub use self::progress::{Attempt, AttemptError, Progress};
 pub(crate) use self::view::View;
 
-/// Reports to one reporter. Clone it into every task that has something to
-/// say; a clone costs one atomic increment.
+/// Reports to one reporter. Clone it into every task that reports; a clone costs one
+/// atomic increment.
 ///
-/// Every reporting method is a plain function that never waits and costs the
-/// same for 3 backends and for 3,000 (law 1); where the mailbox is full, the
-/// caller merges its update and frees what that replaces. It returns whether the
-/// update was accepted: `false` once the reporter has ended, and then the update
-/// is not stored. What was accepted is not lost (law 2), and updates sent through
-/// one handle apply in the order sent (law 3).
+/// Every reporting method is a plain function that never waits and costs the same for
+/// 3 backends and for 3,000 (law 1). If the mailbox is full, the caller merges its
+/// update and frees what that replaces. The method returns whether the reporter
+/// accepted the update: `false` means that the reporter has ended and does not store
+/// it. An accepted update is not lost (law 2), and updates sent through one handle
+/// apply in the order sent (law 3).
 ///
-/// A discovery task that runs until the reporter ends needs no other signal than
-/// that answer:
+/// A discovery task that runs until the reporter ends needs no other signal:
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +47,7 @@ pub(crate) use self::view::View;
 ///
 /// A caller that reports once and forgets writes `let _ = handle.report(status);`.
 ///
-/// When the last handle is dropped, the reporter stores what it has and ends.
+/// After the last handle is dropped, the reporter stores what it has and ends.
 #[derive(Clone)]
 pub struct StatusHandle(Arc<Inner>);
 
@@ -136,15 +135,14 @@ impl StatusHandle {
         self.send(Update::RemoveCondition(type_.into()))
     }
 
-    /// Sets phase and message.
+    /// Sets phase and message, and no longer derives them.
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn set_phase(&self, phase: Phase, message: impl Into<String>) -> bool {
         self.send(Update::SetPhase { phase, message: message.into() })
     }
 
-    /// From now on phase, message and conditions are derived from the backends
-    /// at hand, until the next [`set_phase`](Self::set_phase) or
-    /// [`report`](Self::report).
+    /// Derives phase, message and conditions from the backends from now on, until the
+    /// next [`set_phase`](Self::set_phase) or [`report`](Self::report).
     ///
     /// ```
     /// use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Phase, Reporter};
@@ -173,12 +171,13 @@ impl StatusHandle {
         self.send(Update::SetObservedGeneration(generation))
     }
 
-    /// Every backend known now has been checked once: what was sent before is
-    /// the whole, and is written. Ends what a
-    /// [`start_window`](crate::ReporterBuilder::start_window) holds back, and the
-    /// time in which a backend that has not been checked keeps the finding that
-    /// an earlier process has stored; so do a [`flush`](Self::flush) and a
-    /// [`report`](Self::report).
+    /// Tells the reporter that every backend known now has been checked once. It ends
+    /// the [`start_window`](crate::ReporterBuilder::start_window): the reporter writes
+    /// everything sent before, and an unchecked backend no longer keeps the finding
+    /// that an earlier process has stored. A [`flush`](Self::flush) and a
+    /// [`report`](Self::report) end the window too.
+    ///
+    /// Returns `false` once the reporter has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -204,7 +203,7 @@ impl StatusHandle {
         self.0.view.control.send(Control::FirstRoundDone).is_ok()
     }
 
-    /// Reports any update.
+    /// Sends an update of any kind.
     ///
     /// ```
     /// use vmcp_status::{NoOpSink, Phase, Reporter, Update};
@@ -226,14 +225,14 @@ impl StatusHandle {
         self.0.updates.send(update)
     }
 
-    /// A handle for a task that knows only the backends of one source.
+    /// Returns a handle for a task that knows only the backends of one source.
     pub fn source(&self, source: impl Into<Arc<str>>) -> SourceHandle {
         SourceHandle { handle: self.clone(), source: source.into() }
     }
 
-    /// Waits until everything sent before is stored, or known to equal what is
-    /// stored; for as long as the reporter's shutdown grace (default 5 s).
-    /// Skips the pace of writes and a running back-off once.
+    /// Waits until everything sent before is stored, or known to equal what is stored;
+    /// at most for the reporter's shutdown grace (default 5 s). The write does not
+    /// wait for the write interval, nor for a running back-off.
     ///
     /// ```
     /// use vmcp_status::{FlushError, NoOpSink, Phase, Reporter};
@@ -253,8 +252,8 @@ impl StatusHandle {
     ///
     /// # Errors
     ///
-    /// Says what went wrong: timed out, refused for good, left to the replica
-    /// that leads, or closed.
+    /// Fails when time ran out, when the store refuses the content for good, when
+    /// another replica leads, or when the reporter has ended.
     ///
     /// # Cancellation safety
     ///
@@ -263,11 +262,15 @@ impl StatusHandle {
         self.flush_within(self.0.flush_timeout).await
     }
 
-    /// As [`flush`](Self::flush), with a time of your own.
+    /// Like [`flush`](Self::flush), with a time-out of your own.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush).
+    /// Fails like [`flush`](Self::flush).
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropping the future loses only the answer.
     pub async fn flush_within(&self, timeout: Duration) -> Result<(), FlushError> {
         let (reply, answer) = oneshot::channel();
         let by = Instant::now() + timeout.min(crate::backoff::LONGEST);
@@ -275,11 +278,11 @@ impl StatusHandle {
         answer.await.unwrap_or(Err(FlushError::Closed))
     }
 
-    /// Asks the reporter for the newest status, everything sent before
-    /// included, as it would be stored now. `None` once the reporter has ended.
+    /// Returns the newest status, everything sent before included, as the reporter
+    /// would store it now; `None` once the reporter has ended.
     ///
-    /// An answer is also a proof of life: the reporter answers whatever the
-    /// store does.
+    /// An answer also proves that the reporter's loop turns, because it answers
+    /// whatever the store does.
     ///
     /// ```
     /// use vmcp_status::{NoOpSink, Phase, Reporter};
@@ -308,8 +311,8 @@ impl StatusHandle {
         self.0.view.leadership_state()
     }
 
-    /// Watches what is reported, what is stored and how the last write went. Does not keep the
-    /// reporter alive.
+    /// Returns a receiver of what is reported, what is stored and how the last read or
+    /// write went. The receiver does not keep the reporter alive.
     ///
     /// ```
     /// use vmcp_status::{NoOpSink, Phase, Reporter};
@@ -330,17 +333,17 @@ impl StatusHandle {
         self.0.view.progress.clone()
     }
 
-    /// What the reporter has done so far.
+    /// Returns the counters of the reporter's work so far.
     pub fn counts(&self) -> Counts {
         self.0.view.metrics.counts()
     }
 
-    /// How many updates wait for the reporter to take them.
+    /// Returns how many updates wait in the mailbox.
     pub fn mailbox_depth(&self) -> usize {
         self.0.view.mailbox.depth()
     }
 
-    /// A look at the reporter that does not keep it alive.
+    /// Returns a view of the reporter, which does not keep it alive.
     #[cfg(feature = "metrics")]
     pub(crate) fn view(&self) -> View {
         self.0.view.clone()
@@ -353,8 +356,8 @@ impl std::fmt::Debug for StatusHandle {
     }
 }
 
-/// A handle for one discovery task: what it reports belongs to its source, and
-/// replacing its list leaves the backends of other sources alone.
+/// A handle for one discovery task. The backends that it reports belong to its source,
+/// and replacing its list leaves the backends of other sources alone.
 ///
 /// ```
 /// use vmcp_status::{DiscoveredBackend, NoOpSink, Reporter};
@@ -381,7 +384,7 @@ pub struct SourceHandle {
 }
 
 impl SourceHandle {
-    /// Replaces all backends of this source: those no longer listed go.
+    /// Replaces all backends of this source, and removes those no longer listed.
     #[must_use = "`false` means that the reporter has ended: this will not be stored"]
     pub fn replace_backends<B: Into<Arc<DiscoveredBackend>>>(&self, backends: impl IntoIterator<Item = B>) -> bool {
         self.handle.send(Update::ReplaceBackends {
@@ -403,12 +406,12 @@ impl SourceHandle {
         self.handle.remove_backend(name)
     }
 
-    /// The handle that is bound to no source.
+    /// Returns the handle without a source.
     pub fn unbound(&self) -> &StatusHandle {
         &self.handle
     }
 
-    /// The source.
+    /// Returns the name of the source.
     pub fn source(&self) -> &str {
         &self.source
     }

@@ -1,17 +1,17 @@
-//! Health endpoints over HTTP: for the probes of a pod, for Prometheus, and for
-//! a person with `curl`.
+//! Health endpoints over HTTP, for the probes of a pod, for Prometheus, and for a
+//! person with `curl`.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/healthz`, `/health`, `/livez` | 200 while the reporter's loop turns |
-//! | `/readyz` | 200 once there is something to rely on: see [`Readiness`] |
+//! | `/readyz` | 200 once a status is stored or another replica leads: see [`Readiness`] |
 //! | `/status` | the current status as JSON, as it would be stored now; a URL in it has no credentials, query or fragment |
 //! | `/metrics` | the registry in the text format of `OpenMetrics` |
 //!
-//! A refusal is 503 and says why in one line of text. GET and HEAD are all it
-//! knows. There is no authentication: listen where only probes and Prometheus
-//! reach it. [`router`] can be part of a server of yours; [`serve`] is a small
-//! one.
+//! An endpoint that is not 200 answers 503, and says why in one line of text. It
+//! allows GET and HEAD only. It does not authenticate clients: listen where only
+//! probes and Prometheus reach it. Merge [`router`] into a server of your own, or run
+//! the small one, [`serve`].
 
 mod serve;
 
@@ -35,34 +35,34 @@ use crate::status::Status;
 
 pub use serve::serve;
 
-/// How long the reporter may take to answer. What it does between two turns of
-/// its loop takes milliseconds.
+/// How long the reporter may take to answer. One turn of its loop takes
+/// milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What Prometheus asks for.
+/// The media type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// When `/readyz` answers 200. Once it has, it goes on: a store that fails
-/// later concerns the status, not the process, and taking a gateway out of
+/// When `/readyz` answers 200. After the first 200 it keeps answering 200: a store
+/// that fails later concerns the status, not the process. Taking a gateway out of
 /// service for it would turn a fault of the report into an outage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// When a status has been stored, or found to be stored already; and on
-    /// standby, where another replica stores: a rolling update would wait for
-    /// ever for a replica that gets ready only after the others have gone.
+    /// Ready once a status has been stored, or found stored already. A replica on
+    /// standby is ready too: otherwise a rolling update would wait for ever for a
+    /// replica that gets ready only after the others have ended.
     #[default]
     Stored,
-    /// At once: on the command line nobody waits for it.
+    /// Ready at once, for a state file: on a laptop no probe waits for it.
     Always,
 }
 
-/// The endpoints of one reporter, with the metrics of this registry; see
-/// [`StatusHandle::register_metrics`]. Does not keep the reporter alive.
+/// Returns the endpoints of one reporter, with the metrics of this registry; see
+/// [`StatusHandle::register_metrics`]. The router does not keep the reporter alive.
 ///
-/// `/healthz` asks whether the reporter answers within 2 s, and nothing else. A
-/// store that fails, for however long, does not make it fail: a restart would
-/// not help, and would lose what is reported.
+/// `/healthz` checks only that the reporter answers within 2 s. A store that fails,
+/// for however long, does not make it fail: a restart would not help, and would lose
+/// what is reported.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -82,7 +82,7 @@ pub enum Readiness {
 /// let end = CancellationToken::new();
 /// let server = tokio::spawn(serve(listener, router, end.clone()));
 ///
-/// // The reporter ends first, so that probes are answered during its last write.
+/// // The reporter ends first, so that the server answers probes during its last write.
 /// reporter.shutdown().await;
 /// end.cancel();
 /// server.await?;
@@ -110,7 +110,7 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    /// What the reporter says now, or why it says nothing.
+    /// Asks the reporter for the current status.
     async fn current(&self) -> Result<Arc<Status>, Unavailable> {
         match timeout(PATIENCE, self.view.current()).await {
             Ok(Some(status)) => Ok(status),
@@ -120,7 +120,7 @@ impl Endpoints {
     }
 }
 
-/// Why something is not as it should be.
+/// Why an endpoint answers 503.
 struct Unavailable(&'static str);
 
 impl IntoResponse for Unavailable {
@@ -154,12 +154,13 @@ async fn metrics(State(endpoints): State<Arc<Endpoints>>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &endpoints.registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        // Only a collector of the user can cause this.
+        // Only a collector that the user registered can cause this.
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "a metric cannot be encoded\n").into_response(),
     }
 }
 
-/// Every answer holds for this moment only, and is what it says it is.
+/// Marks every response as valid for this moment only, and its type as the declared
+/// one.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,7 +14,8 @@ pub enum LeadershipState {
     /// There is no election: every process that reports writes.
     #[default]
     Alone,
-    /// It is not known, or not any more, which replica leads. Nothing is written.
+    /// This process does not know, or no longer knows, which replica leads. It does
+    /// not write.
     Undecided,
     /// This process leads.
     Leading,
@@ -23,7 +24,7 @@ pub enum LeadershipState {
 }
 
 impl LeadershipState {
-    /// Whether this process is one that writes.
+    /// Whether this process writes.
     pub fn may_write(self) -> bool {
         matches!(self, LeadershipState::Alone | LeadershipState::Leading)
     }
@@ -32,15 +33,15 @@ impl LeadershipState {
 /// An election in which this process takes part, as a reporter uses it: see
 /// [`ReporterBuilder::leadership`](crate::ReporterBuilder::leadership).
 ///
-/// A bare [`Leadership`] is one too, for a process whose election goes on
-/// elsewhere and is not ended by the reporter.
+/// A bare [`Leadership`] is an election too, for a process that runs its election
+/// elsewhere: the reporter does not end it.
 pub trait Election: Send + 'static {
-    /// Whether this process leads. The reporter asks once, when it starts.
+    /// Returns the view of whether this process leads. The builder asks once.
     fn leadership(&self) -> Leadership;
 
-    /// Gives the leadership up, so that another replica can lead at once. The
-    /// reporter calls it once, after its last write; the future has what is left
-    /// of the shutdown grace, at least a second, and is dropped then.
+    /// Gives up the leadership, so that another replica can lead at once. The
+    /// reporter calls this once, after its last write. It drops the future after
+    /// what is left of the shutdown grace, at least a second.
     fn release(self) -> impl Future<Output = ()> + Send + 'static;
 }
 
@@ -54,10 +55,10 @@ impl Election for Leadership {
     }
 }
 
-/// Whether this process leads. All clones see the same.
+/// Whether this process leads. All clones share one state.
 ///
-/// The reporter that was [built with it](crate::ReporterBuilder::leadership)
-/// reads and writes only while it leads, whatever the sink.
+/// A reporter that was [built with it](crate::ReporterBuilder::leadership) reads
+/// and writes only while this process leads, whatever the sink.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,9 +84,9 @@ impl Election for Leadership {
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<State>);
 
-/// The other end of a [`Leadership`], for the task that takes part in the
-/// election. Dropping it freezes the last state, which for a leader ends with
-/// its term.
+/// The sending end of a [`Leadership`], for the task that takes part in the
+/// election. Dropping it freezes the last state; a leader still stops at the end
+/// of its term.
 #[derive(Clone, Debug)]
 pub struct LeadershipSender(Arc<watch::Sender<State>>);
 
@@ -125,29 +126,30 @@ impl State {
 }
 
 impl Leadership {
-    /// Undecided at first.
+    /// Returns both ends. The state is [`LeadershipState::Undecided`] at first.
     pub fn new() -> (LeadershipSender, Leadership) {
-        let (switch, state) = watch::channel(State::default());
-        (LeadershipSender(Arc::new(switch)), Leadership(state))
+        let (sender, state) = watch::channel(State::default());
+        (LeadershipSender(Arc::new(sender)), Leadership(state))
     }
 
-    /// Who writes just now. A term that has run out is [`LeadershipState::Undecided`].
+    /// Returns the state at this moment. After the end of a term it is
+    /// [`LeadershipState::Undecided`].
     pub fn leadership_state(&self) -> LeadershipState {
         self.0.borrow().leadership_state()
     }
 
-    /// For how long this process may write if its term is not extended; zero if
-    /// it may not write.
+    /// Returns for how long this process may write unless its term is extended;
+    /// zero if it may not write.
     pub fn time_left(&self) -> Duration {
         self.0.borrow().time_left()
     }
 
-    /// Waits until the state differs from the one seen last. The end of a term
-    /// does not wake it: look before each write.
+    /// Waits until the state differs from the one seen last. The end of a term does
+    /// not wake it, so look at the state before each write.
     ///
     /// # Cancellation safety
     ///
-    /// Nothing is lost.
+    /// Dropping the future loses no change: the next call returns at once.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // The sender is gone, so the state stays as it is.
@@ -157,22 +159,24 @@ impl Leadership {
 }
 
 impl LeadershipSender {
-    /// There is no election.
+    /// Sets [`LeadershipState::Alone`]: there is no election, and this process writes.
     pub fn stand_alone(&self) {
         self.set(State::Alone);
     }
 
-    /// Another replica leads.
+    /// Sets [`LeadershipState::Standby`]: another replica leads.
     pub fn stand_by(&self) {
         self.set(State::Standby);
     }
 
-    /// It is not known who leads.
+    /// Sets [`LeadershipState::Undecided`]: this process does not know which replica
+    /// leads.
     pub fn undecided(&self) {
         self.set(State::Undecided);
     }
 
-    /// This process leads until then; a later call extends the term.
+    /// Sets [`LeadershipState::Leading`] until this time; a later call extends the
+    /// term. The term also ends if the machine is suspended past it.
     pub fn lead_until(&self, until: Instant) {
         let until_wall = SystemTime::now() + until.saturating_duration_since(Instant::now());
         self.set(State::Leading { until, until_wall });
@@ -197,12 +201,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn term_that_has_run_out_may_not_write() {
-        let (switch, leadership) = Leadership::new();
+        let (sender, leadership) = Leadership::new();
         assert_eq!(
             (leadership.leadership_state(), leadership.time_left()),
             (LeadershipState::Undecided, Duration::ZERO)
         );
-        switch.lead_until(Instant::now() + TERM);
+        sender.lead_until(Instant::now() + TERM);
         assert_eq!(leadership.leadership_state(), LeadershipState::Leading);
         assert!(leadership.time_left() <= TERM && leadership.time_left() > TERM / 2);
         tokio::time::advance(TERM).await;
@@ -214,23 +218,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn term_that_ended_while_the_machine_slept_may_not_write() {
-        let (switch, leadership) = Leadership::new();
+        let (sender, leadership) = Leadership::new();
         let until_wall = SystemTime::now() - Duration::from_secs(1);
-        switch.set(State::Leading { until: Instant::now() + TERM, until_wall });
+        sender.set(State::Leading { until: Instant::now() + TERM, until_wall });
         assert_eq!(leadership.leadership_state(), LeadershipState::Undecided);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn renewal_is_no_news_and_a_new_term_after_a_gap_is() {
-        let (switch, mut leadership) = Leadership::new();
-        switch.lead_until(Instant::now() + TERM);
+    async fn changed_after_a_renewal_waits_and_after_a_gap_returns() {
+        let (sender, mut leadership) = Leadership::new();
+        sender.lead_until(Instant::now() + TERM);
         leadership.changed().await;
-        switch.lead_until(Instant::now() + TERM * 2);
+        sender.lead_until(Instant::now() + TERM * 2);
         assert_eq!(leadership.changed().now_or_never(), None);
         tokio::time::advance(TERM * 3).await;
-        switch.lead_until(Instant::now() + TERM);
+        sender.lead_until(Instant::now() + TERM);
         leadership.changed().await;
-        switch.stand_by();
+        sender.stand_by();
         leadership.changed().await;
         assert_eq!(leadership.leadership_state(), LeadershipState::Standby);
     }

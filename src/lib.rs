@@ -3,42 +3,65 @@
 //!
 //! # A map
 //!
-//! * **What is said**: [`Status`] with its [`DiscoveredBackend`]s and
-//!   [`Condition`]s. [`derive()`] makes phase, message and conditions from the
+//! * **The model** is [`Status`] with its [`DiscoveredBackend`]s and
+//!   [`Condition`]s. [`derive()`] computes phase, message and conditions from the
 //!   backends alone; `validate` lists what a store would refuse.
-//! * **Who says it**: a [`StatusHandle`], cloned into every task that has
-//!   something to report, or a [`SourceHandle`] for a task that knows only its
-//!   own backends. What they send is an [`Update`].
-//! * **Who carries it**: the status actor, started by
-//!   [`Reporter::builder`](Reporter::builder). It coalesces updates, writes at
-//!   a pace, retries with back-off, and ends with an [`Outcome`].
-//! * **Where to**: a [`Sink`]: [`NoOpSink`], [`FileSink`],
+//! * **Callers** hold a [`StatusHandle`], cloned into every task that reports, or
+//!   a [`SourceHandle`] for a task that knows only its own backends. Handles send
+//!   an [`Update`].
+//! * **The status actor**, which [`Reporter::builder`](Reporter::builder) starts,
+//!   coalesces updates, writes at most once per interval, retries with back-off,
+//!   and ends with an [`Outcome`].
+//! * **The store** is behind a [`Sink`]: [`NoOpSink`], [`FileSink`],
 #![cfg_attr(feature = "kubernetes", doc = "  [`KubernetesSink`],")]
 //!   or one of your own; [`from_env`] picks one.
-//! * **Which of several replicas writes**: a [`Leadership`], which
-//!   [`ReporterBuilder::leadership`] takes from an [`Election`]
+//! * **An election** decides which of several replicas writes.
+//!   [`ReporterBuilder::leadership`] takes an [`Election`]
 #![cfg_attr(feature = "kubernetes", doc = "  such as [`LeaseElection`].")]
 #![cfg_attr(not(feature = "kubernetes"), doc = "  of your own.")]
-//! * **Who learns what was stored**: a [`StoredListener`]
+//! * **A listener** learns what each write changed.
+//!   [`ReporterBuilder::on_stored`] takes a [`StoredListener`]
 #![cfg_attr(feature = "events", doc = "  such as [`KubernetesEvents`].")]
 #![cfg_attr(not(feature = "events"), doc = "  of your own.")]
 #![cfg_attr(
     feature = "metrics",
-    doc = "* **How it goes**: [`StatusMetrics`] for Prometheus, registered with\n  [`StatusHandle::register_metrics`]."
+    doc = "* **Metrics** are [`StatusMetrics`] for Prometheus;\n  [`StatusHandle::register_metrics`] registers them."
 )]
-#![cfg_attr(feature = "http", doc = "  [`http`] has endpoints for the probes of a pod.")]
+#![cfg_attr(feature = "http", doc = "* **Health endpoints** for the probes of a pod are in [`http`].")]
 //!
-//! The laws that doc comments name (law 1 to 12) are the promises that the
-//! README lists. Tests keep them: `tests/laws` has a file for each, and what
-//! concerns Kubernetes alone (law 9: only our fields) is in `tests/kubernetes`.
+//! ```
+//! use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Reporter};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+//! # runtime.block_on(async {
+//! let (handle, reporter) = Reporter::builder(NoOpSink::logging()).derive_phase(true).start();
+//! let weather = DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("weather") };
+//! assert!(handle.upsert_backend(weather), "the reporter runs");
+//! let outcome = reporter.shutdown().await;
+//! let stored = outcome.stored.as_ref().expect("something was reported");
+//! assert_eq!(stored.message, "1 of 1 backend routable");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Doc comments name laws (law 1 to 12): the promises that the README lists. Tests
+//! keep them: `tests/laws` has a file for each, and `tests/kubernetes` covers what
+//! concerns Kubernetes alone (law 9: only our fields).
 //!
 //! # Features
 //!
-//! None by default, and then there is neither TLS nor HTTP in the library.
-//! `kubernetes` has the Kubernetes sink and its elections, `events` Kubernetes
-//! Events, `metrics` the collector for Prometheus, `http` the health endpoints.
-//! Backends are found and checked by the package `vmcp-status-discovery`; the
-//! program is `vmcp-status-cli`.
+//! The library has no features by default, and then it brings neither TLS nor HTTP.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `kubernetes` | the Kubernetes sink, and the election by a Lease |
+//! | `events` | Kubernetes Events |
+//! | `metrics` | the collector for Prometheus |
+//! | `http` | the health endpoints |
+//!
+//! The package `vmcp-status-discovery` finds and checks backends; the package
+//! `vmcp-status-cli` is the program.
 
 #![deny(unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -93,8 +116,8 @@ pub use status::{
 };
 pub use update::Update;
 
-// Crates whose types are in signatures here, in the version that fits them: a
-// caller who takes them from here need not find that version out.
+// Crates whose types stand in signatures here. A caller that takes them from here
+// gets the version that fits.
 #[cfg(feature = "http")]
 pub use axum;
 pub use chrono;
@@ -109,7 +132,7 @@ pub use tokio_util;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// So does the code in the page for those who come from the Go original.
+/// The code in the page for users of the Go reporter compiles too.
 #[cfg(all(doctest, feature = "kubernetes"))]
 #[doc = include_str!("../docs/from-go.md")]
 struct FromGo;

@@ -1,4 +1,4 @@
-//! Those who want to know what a write has changed in the store.
+//! Listeners, which learn what a write has changed in the store.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -10,23 +10,23 @@ use crate::status::Status;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StoredChange<'a> {
-    /// What a reporter had stored before, in this process or an earlier one;
-    /// `None` where the store held no report.
+    /// The status that a reporter had stored before, in this process or an earlier
+    /// one; `None` where the store held no report.
     pub before: Option<&'a Status>,
-    /// What the store holds now.
+    /// The status that the store holds now.
     pub after: &'a Status,
-    /// Whether both list every backend. `false` where one of them was cut to
-    /// fit the store, or the store held entries that could not be read: then a
-    /// backend that one of them lacks has neither come nor gone.
+    /// Whether both list every backend. `false` where one of them was truncated to
+    /// fit the store, or the store held entries that could not be read. Then a
+    /// backend that one of them lacks need not have been added or removed.
     pub complete: bool,
 }
 
-/// Learns what a reporter stores, as Kubernetes Events do. Pass it to
-/// [`ReporterBuilder::on_stored`](crate::ReporterBuilder::on_stored); it works
-/// with any [`Sink`](crate::Sink).
+/// Learns what a reporter stores, for example to make Kubernetes Events of it. Pass
+/// it to [`ReporterBuilder::on_stored`](crate::ReporterBuilder::on_stored); it
+/// works with any [`Sink`](crate::Sink).
 ///
-/// The actor calls the methods itself, so they must not block: hand over what
-/// takes time to a task.
+/// The actor calls the methods itself, so they must not block: send what takes time
+/// to a task.
 ///
 /// A closure is a listener too:
 ///
@@ -35,7 +35,7 @@ pub struct StoredChange<'a> {
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
 /// # runtime.block_on(async {
-/// let (phases, told) = std::sync::mpsc::channel();
+/// let (phases, stored) = std::sync::mpsc::channel();
 /// let (handle, reporter) = Reporter::builder(NoOpSink::silent())
 ///     .on_stored(move |change: StoredChange<'_>| {
 ///         let _ = phases.send((change.before.map(|status| status.phase), change.after.phase));
@@ -43,22 +43,24 @@ pub struct StoredChange<'a> {
 ///     .start();
 /// assert!(handle.set_phase(Phase::Ready, "up"));
 /// reporter.shutdown().await;
-/// assert_eq!(told.recv()?, (None, Phase::Ready));
+/// assert_eq!(stored.recv()?, (None, Phase::Ready));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait StoredListener: Send + 'static {
-    /// A write has changed what the store holds. A write whose outcome was not
-    /// known counts as soon as a read shows that it was stored.
+    /// The reporter calls this after a write has changed what the store holds. If the
+    /// outcome of a write was not known, it calls this once a read shows that the
+    /// write was stored.
     fn stored(&mut self, change: StoredChange<'_>);
 
-    /// Whether this process writes has changed. By default ignored.
+    /// The reporter calls this when it changes whether this process writes. The
+    /// default does nothing.
     fn leadership_changed(&mut self, _state: LeadershipState) {}
 
-    /// The reporter ends, and nothing more is stored: the time to send what is
-    /// left. Has what is left of the shutdown grace, at least a second; then the
-    /// future is dropped. By default there is nothing to do.
+    /// The reporter calls this when it ends, after the last write: send what is left.
+    /// It drops the future after what is left of the shutdown grace, at least a
+    /// second. The default does nothing.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))
     }

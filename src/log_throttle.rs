@@ -1,4 +1,4 @@
-//! How often a lasting fault is worth a line in the log (law 10).
+//! How often to log a fault that lasts (law 10).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// The first time at once, then at growing gaps.
+/// Allows the first log line at once, and further ones at growing gaps.
 #[derive(Debug)]
 pub(crate) struct LogThrottle {
     next: Instant,
@@ -19,7 +19,7 @@ impl LogThrottle {
         LogThrottle { next: now, gap: FIRST }
     }
 
-    /// Whether a line is due. If so, it is taken as written.
+    /// Whether a line is due. If so, the next one is due after the next gap.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next;
         if due {

@@ -1,9 +1,9 @@
-//! The way from the callers to the actor: bounded in memory, never blocking,
+//! The mailbox between callers and actor: bounded in memory, never blocking,
 //! never losing the newest (laws 1 and 2).
 //!
-//! It is a bounded mpsc channel. When that is full, updates are merged into one
-//! [`Delta`] instead, which the actor takes once it has emptied the channel.
-//! While a delta waits, every update goes into it, so that order is kept.
+//! The mailbox is a bounded mpsc channel. When the channel is full, senders merge
+//! their updates into one [`Delta`], which the actor takes once it has emptied the
+//! channel. While a delta waits, every update goes into it, which keeps the order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 use crate::update::{Delta, Update};
 
-/// The most updates that the actor takes before it looks at its other work.
+/// The most updates that the actor takes before it does other work.
 const BATCH: usize = 256;
 
 pub(crate) fn mailbox(capacity: usize) -> (Sender, Mailbox) {
@@ -42,23 +42,23 @@ pub(crate) struct Received<'a> {
 
 #[derive(Default)]
 struct Overflow {
-    /// Whether `delta` holds something: a hint that spares senders the lock. It
-    /// can be behind; only under the lock is it certain.
+    /// Whether `delta` holds something. This hint spares senders the lock; it can lag
+    /// behind, and is certain only under the lock.
     in_use: AtomicBool,
     delta: Mutex<Option<Delta>>,
 }
 
 impl Overflow {
     fn lock(&self) -> MutexGuard<'_, Option<Delta>> {
-        // A delta is whole after each push; a panic in between has lost the
-        // update that caused it and no other.
+        // A delta is whole after each push. A panic during a push loses only the
+        // update that caused it.
         self.delta.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what was merged, if the queue is empty. Both are looked at under
-    /// the lock, without a look at the hint: a sender that found the queue full
-    /// just before it was emptied holds the lock until its update is in here,
-    /// and nothing but this look would find that.
+    /// Takes the merged updates, if the queue is empty. This checks both under the
+    /// lock and ignores the hint: a sender that found the queue full just before it
+    /// was emptied holds the lock until its update is in the delta, and no other
+    /// check would find that update.
     fn take_if(&self, queue_is_empty: impl FnOnce() -> bool) -> Option<Delta> {
         let mut delta = self.lock();
         if !queue_is_empty() {
@@ -70,7 +70,7 @@ impl Overflow {
 }
 
 impl Sender {
-    /// Hands over an update; false when the actor has ended.
+    /// Sends an update; returns false when the actor has ended.
     pub(crate) fn send(&self, update: Update) -> bool {
         let update = if self.overflow.in_use.load(Ordering::Acquire) {
             update
@@ -88,8 +88,8 @@ impl Sender {
     fn send_by_overflow(&self, update: Update) -> bool {
         let mut waiting = self.overflow.lock();
         if waiting.is_none() {
-            // The actor may have made room meanwhile. Only if it has not is it
-            // certain that it will look here after it has emptied the queue.
+            // The actor may have made room meanwhile. Only while the queue is full is
+            // it certain that the actor looks here after it has emptied the queue.
             match self.queue.try_send(update) {
                 Ok(()) => return true,
                 Err(TrySendError::Closed(_)) => return false,
@@ -106,36 +106,38 @@ impl Sender {
         true
     }
 
-    /// A look at the mailbox that does not keep it open.
+    /// Returns a gauge, which does not keep the mailbox open.
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge(self.queue.downgrade())
     }
 }
 
-/// Tells how full a mailbox is.
+/// Measures how full a mailbox is.
 #[derive(Clone)]
 pub(crate) struct Gauge(mpsc::WeakSender<Update>);
 
 impl Gauge {
-    /// Updates that wait for the actor; none once every sender is gone.
+    /// Returns how many updates wait for the actor; 0 once every sender is dropped.
     pub(crate) fn depth(&self) -> usize {
         self.0.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 }
 
 impl Mailbox {
-    /// Waits for updates; [`take`](Self::take) then has them. False once every
-    /// sender is gone, or the mailbox is closed, and all has been taken.
+    /// Waits for updates, which [`take`](Self::take) then returns. Returns false once
+    /// every sender is dropped, or the mailbox is closed, and all updates are taken.
     ///
-    /// Cancellation safe.
+    /// # Cancellation safety
+    ///
+    /// Dropping the future loses no update.
     pub(crate) async fn ready(&mut self) -> bool {
-        // Senders that are gone may have left a delta.
+        // Senders may have left a delta before they were dropped.
         !self.batch.is_empty()
             || self.queue.recv_many(&mut self.batch, BATCH).await > 0
             || self.overflow.lock().is_some()
     }
 
-    /// What is there now, without waiting; perhaps nothing.
+    /// Takes what is there now, without waiting; perhaps nothing.
     pub(crate) fn take(&mut self) -> Received<'_> {
         while self.batch.len() < BATCH {
             match self.queue.try_recv() {
@@ -147,18 +149,18 @@ impl Mailbox {
         Received { updates: self.batch.drain(..), delta }
     }
 
-    /// Refuses further updates. What was accepted can still be received.
+    /// Refuses further updates. The actor can still receive accepted ones.
     pub(crate) fn close(&mut self) {
         self.queue.close();
     }
 
-    /// Takes all that was sent before this call, whatever is sent meanwhile.
+    /// Takes all updates sent before this call, even if senders never stop.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(Received<'_>)) {
         let mut due = self.queue.len();
         let mut merged = self.overflow.lock().is_some();
-        // While updates are merged nothing new gets into the queue, so that it
-        // empties and the merged ones come out. What is merged after that is
-        // new: waiting for an end of it would be waiting for the senders.
+        // While a delta waits, no sender adds to the queue, so the queue empties and
+        // the delta comes out. Updates merged after that are new: draining them too
+        // could go on as long as senders send.
         while due > 0 || merged {
             let received = self.take();
             due = due.saturating_sub(received.updates.len());
@@ -181,13 +183,13 @@ mod tests {
     #[test]
     fn take_waits_for_a_sender_that_found_the_queue_full_and_has_not_merged_yet() {
         let overflow = Arc::new(Overflow::default());
-        // Where a sender is between its look at the queue and its push.
+        // The state of a sender between its check of the queue and its push.
         let mut waiting = overflow.lock();
         let actor = std::thread::spawn({
             let overflow = Arc::clone(&overflow);
             move || overflow.take_if(|| true).is_some()
         });
-        // Gives the thread time to make the mistake; it makes none by waiting.
+        // Gives the thread time to return too early.
         for _ in 0..1000 {
             assert!(!actor.is_finished(), "it went to sleep and the update stays behind");
             std::thread::yield_now();
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn sender_that_finds_room_after_all_wakes_the_actor() {
         let (sender, mut mailbox) = mailbox(1);
-        // It found the queue full, and the actor emptied it and went to sleep.
+        // The sender found the queue full; then the actor emptied it and slept.
         assert!(sender.send_by_overflow(update(0)));
         assert_eq!(mailbox.ready().now_or_never(), Some(true));
         assert_eq!(mailbox.take().updates.len(), 1);

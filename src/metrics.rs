@@ -1,4 +1,4 @@
-//! Numbers that the actor keeps and anybody may read.
+//! Counters that the actor keeps and handles read.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use chrono::{DateTime, Utc};
 use crate::error::Retry;
 use crate::sink::WriteOutcome;
 
-/// One number that only grows.
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// Who sees this sees all that was added to other counters before.
+    /// A reader that sees this addition also sees all earlier ones to other counters.
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Release);
     }
@@ -39,12 +39,12 @@ impl Moment {
     }
 }
 
-/// How long something took, in buckets; kept only where somebody can ask.
+/// How long calls took, in buckets; empty without the feature `metrics`.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "metrics"), derive(Default))]
 pub(crate) struct Durations(#[cfg(feature = "metrics")] prometheus_client::metrics::histogram::Histogram);
 
-/// In seconds: from a state file on a laptop to a server at its limit.
+/// Bounds in seconds, from a state file on a laptop to a server at its limit.
 #[cfg(feature = "metrics")]
 const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -70,7 +70,7 @@ impl Durations {
     }
 }
 
-/// Writes by how they ended; together, every write that was tried.
+/// Writes by how they ended. The sum counts every write that was tried.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) stored: Counter,
@@ -84,7 +84,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Each with its name.
+    /// Returns each count with its name.
     #[cfg(feature = "metrics")]
     pub(crate) fn by_name(&self) -> [(&'static str, u64); 8] {
         [
@@ -99,8 +99,8 @@ impl Results {
         ]
     }
 
-    pub(crate) fn for_outcome(&self, effect: WriteOutcome) -> &Counter {
-        match effect {
+    pub(crate) fn for_outcome(&self, outcome: WriteOutcome) -> &Counter {
+        match outcome {
             WriteOutcome::Written => &self.stored,
             WriteOutcome::Unchanged => &self.unchanged,
         }
@@ -139,8 +139,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
-            // Before what has been received, so that even in the middle of
-            // things no more is accounted for than that.
+            // Read before `received`, so that a reader never sees more updates
+            // accounted for than received.
             written: self.written.get(),
             merged: self.merged.get(),
             equal: self.equal.get(),
@@ -155,7 +155,7 @@ impl Metrics {
         }
     }
 
-    /// Whether a status was ever stored, or found to be stored already.
+    /// Whether the reporter ever stored a status, or found it stored already.
     #[cfg(feature = "http")]
     pub(crate) fn has_stored(&self) -> bool {
         [&self.results.stored, &self.results.unchanged, &self.saved].into_iter().any(|counter| counter.get() > 0)
@@ -164,10 +164,9 @@ impl Metrics {
 
 /// What a reporter has done so far.
 ///
-/// Every update received is accounted for once: it was the first of a write,
-/// was merged into one, or said what was stored already. Once all is stored,
-/// `received` is `written + merged + equal`, writes of a periodic refresh
-/// aside, which carry no update.
+/// Every update received counts once more: as the first of a write, as merged into
+/// one, or as equal to what was stored. Once all is stored, `received` is `written +
+/// merged + equal`. A write of a periodic refresh carries no update and adds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -175,7 +174,7 @@ pub struct Counts {
     pub received: u64,
     /// Updates that were the first of a write that was stored.
     pub written: u64,
-    /// Updates that went along with the first one.
+    /// Updates merged into a write that another update had begun.
     pub merged: u64,
     /// Updates that made no difference to what was stored.
     pub equal: u64,
@@ -183,14 +182,14 @@ pub struct Counts {
     pub reads: u64,
     /// Writes tried.
     pub attempts: u64,
-    /// Writes that were due and turned out to be needless.
+    /// Writes that were due and not needed, because the store held the same.
     pub saved: u64,
     /// Reads and writes that met a conflict.
     pub conflicts: u64,
-    /// Reads and writes that failed otherwise.
+    /// Reads and writes that failed for another reason.
     pub failures: u64,
     /// Faults of reported statuses that were repaired.
     pub repaired: u64,
-    /// Writes that had to leave out backends for size.
+    /// Writes that left out backends because of the size limit.
     pub truncated: u64,
 }

@@ -1,5 +1,5 @@
-//! Metrics for Prometheus, made when they are asked for: a reporter that nobody
-//! scrapes pays for its counters only.
+//! Metrics for Prometheus, encoded at each scrape: without scrapes a reporter pays
+//! for its counters only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::metrics::{Counts, Metrics};
 use crate::sink::Location;
 use crate::status::{BackendStatus, DiscoveredBackend, Omitted, Phase, Status};
 
-/// How a reporter's metrics are made.
+/// Options of a reporter's metrics.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct MetricsOptions {
-    /// How many backends have a series of their own. Those that cannot be
-    /// routed to come first, then it goes by name. Default 100; 0 for none.
+    /// Maximum number of backends with a series of their own. Backends that are not
+    /// routable come first, then the order is by name. Default 100; 0 for none.
     pub max_backends: usize,
 }
 
@@ -43,30 +43,30 @@ impl MetricsOptions {
 }
 
 /// The metrics of one reporter, or of several in one process, as a collector
-/// for a [`Registry`]. Does not keep the reporters alive; one that has ended
-/// goes on with its last numbers.
+/// for a [`Registry`]. It does not keep the reporters alive; for a reporter that has
+/// ended it keeps showing the last numbers.
 ///
 /// | name | type | |
 /// |---|---|---|
 /// | `vmcp_status_updates_received_total` | counter | updates taken from the mailbox |
-/// | `vmcp_status_updates_total{outcome}` | counter | where each of them went: `written`, the first of a write; `merged` into one; `equal` to what was stored. Together they are those received, once all is stored; never more |
+/// | `vmcp_status_updates_total{outcome}` | counter | each update received, by what became of it: `written`, the first of a write; `merged` into one; `equal` to what was stored. The sum is the number received once all is stored, and never more |
 /// | `vmcp_status_writes_total{result}` | counter | every write tried: `stored`, `unchanged`, `conflict`, `throttled`, `transient`, `blocked`, `refused`, `too_large` |
-/// | `vmcp_status_writes_saved_total` | counter | writes that were due and turned out to be needless |
+/// | `vmcp_status_writes_saved_total` | counter | writes that were due and not needed, because the store held the same |
 /// | `vmcp_status_reads_total` | counter | reads tried |
 /// | `vmcp_status_conflicts_total` | counter | reads and writes that met a conflict |
-/// | `vmcp_status_failures_total` | counter | reads and writes that failed otherwise |
+/// | `vmcp_status_failures_total` | counter | reads and writes that failed for another reason |
 /// | `vmcp_status_repairs_total` | counter | faults of reported statuses that were repaired |
-/// | `vmcp_status_trims_total` | counter | writes that had to leave out backends for size |
+/// | `vmcp_status_trims_total` | counter | writes that left out backends because of the size limit |
 /// | `vmcp_status_write_duration_seconds` | histogram | how long writes took, failed ones included |
-/// | `vmcp_status_mailbox_depth` | gauge | updates that wait; a full mailbox merges what comes, and does not grow |
+/// | `vmcp_status_mailbox_depth` | gauge | updates that wait; senders merge their updates once it is full, and it does not grow |
 /// | `vmcp_status_oldest_pending_age_seconds` | gauge | age of the oldest change that is not stored; 0 if there is none, and on standby |
 /// | `vmcp_status_last_write_timestamp_seconds` | gauge | when a write last stored something; absent before the first |
 /// | `vmcp_status_is_leader` | gauge | 1 if this process may write: it leads, or there is no election |
-/// | `vmcp_status_location{location,reason}` | gauge | 1 for the place in the store where the status lives, and why there; absent for a store without a choice |
-/// | `vmcp_status_unfollowed_seconds` | gauge | for how long what is stored there has not reached the readers it is meant for; 0 while it has; absent for a store without a choice |
-/// | `vmcp_status_phase{phase}` | gauge | 1 for the phase it has, 0 for the others; all 0 until something is reported |
+/// | `vmcp_status_location{location,reason}` | gauge | 1 for the place in the store where the status lives, and why there; absent for a store with only one place |
+/// | `vmcp_status_unfollowed_seconds` | gauge | for how long the readers of the status have seen something other than what is stored there; 0 while they see it; absent for a store with only one place |
+/// | `vmcp_status_phase{phase}` | gauge | 1 for the phase of the status, 0 for the others; all 0 until something is reported |
 /// | `vmcp_status_backends{status}` | gauge | backends in each status, those left out for size included |
-/// | `vmcp_status_backend_up{backend}` | gauge | 1 if it can be routed to, else 0 |
+/// | `vmcp_status_backend_up{backend}` | gauge | 1 if requests are routed to the backend, else 0 |
 /// | `vmcp_status_backends_without_series` | gauge | backends that have no `backend_up` of their own |
 ///
 /// ```
@@ -93,31 +93,31 @@ pub struct StatusMetrics {
 
 #[derive(Debug)]
 struct Observed {
-    /// The value of the label `vmcp`, which an only reporter does not need.
+    /// The value of the label `vmcp`; `None` where there is only one reporter.
     name: Option<String>,
     view: View,
 }
 
 impl StatusHandle {
-    /// Registers the [`StatusMetrics`] of this reporter. Once for a registry;
-    /// where there are several reporters see [`StatusMetrics::of_several`].
+    /// Registers the [`StatusMetrics`] of this reporter. Call it once for a registry;
+    /// for several reporters see [`StatusMetrics::of_several`].
     pub fn register_metrics(&self, registry: &mut Registry, options: MetricsOptions) {
         registry.register_collector(Box::new(StatusMetrics::of(self, options)));
     }
 }
 
 impl StatusMetrics {
-    /// The metrics of one reporter.
+    /// Makes the metrics of one reporter.
     pub fn of(handle: &StatusHandle, options: MetricsOptions) -> Self {
         StatusMetrics { reporters: vec![Observed { name: None, view: handle.view() }], options }
     }
 
-    /// The metrics of several reporters, each with its name in the label
-    /// `vmcp`. Of two with one name the last counts.
+    /// Makes the metrics of several reporters, each with its name in the label
+    /// `vmcp`. Of two reporters with one name, the last counts.
     ///
-    /// Sub-registries with labels of your own do as well, and Prometheus reads
-    /// what they give; but they describe each metric once for every reporter,
-    /// which `OpenMetrics` does not allow and stricter readers refuse.
+    /// Sub-registries with labels of your own work too, and Prometheus reads them.
+    /// But they describe each metric once for every reporter, which `OpenMetrics`
+    /// does not allow and stricter readers refuse.
     ///
     /// ```
     /// use prometheus_client::registry::Registry;
@@ -157,7 +157,7 @@ impl Collector for StatusMetrics {
     }
 }
 
-/// What the reporter has done.
+/// Counters of the reporter's work.
 fn encode_work(families: &mut Families<'_, '_>) -> fmt::Result {
     families.counter("updates_received", "Updates taken from the mailbox.", |look| one(look.counts.received))?;
     families.counter("updates", "Updates by where they went: each one received goes to one of these.", |look| {
@@ -176,7 +176,7 @@ fn encode_work(families: &mut Families<'_, '_>) -> fmt::Result {
     families.durations("write_duration", "How long writes took, failed ones included.")
 }
 
-/// How the reporter stands.
+/// The state of the reporter.
 fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
     families.gauge("mailbox_depth", "Updates that wait for the reporter.", |look| one(number(look.depth)))?;
     families.seconds(
@@ -219,7 +219,7 @@ fn encode_status(families: &mut Families<'_, '_>, options: MetricsOptions) -> fm
     })
 }
 
-/// What is seen of one reporter in one scrape.
+/// One reporter in one scrape.
 struct Look<'a> {
     name: Option<&'a str>,
     results: [(&'static str, u64); 8],
@@ -238,13 +238,13 @@ impl Observed {
     fn look(&self, now: Instant) -> Look<'_> {
         let View { mailbox, progress, metrics, .. } = &self.view;
         let leadership_state = self.view.leadership_state();
-        // Not held for longer than it takes: the reporter waits for it.
+        // Held only briefly, because the reporter waits for it.
         let (status, omitted, location, since) = {
             let progress = progress.borrow();
             let since = progress.pending_since.filter(|_| progress.pending);
             (progress.current.clone(), progress.omitted, progress.location.clone(), since)
         };
-        // What a replica on standby has not stored is not its to store.
+        // A replica on standby does not have to store anything.
         let since = since.filter(|_| leadership_state != LeadershipState::Standby);
         Look {
             name: self.name.as_deref(),
@@ -361,7 +361,7 @@ impl<'a> Families<'_, 'a> {
             for (labels, value) in samples {
                 let labels: Vec<Label<'_>> = look.name.map(|name| ("vmcp", name)).into_iter().chain(labels).collect();
                 if labels.is_empty() {
-                    // Nothing tells it from another one, so that it is the only one.
+                    // A value without labels is the only one.
                     return put(encoder, value);
                 }
                 put(encoder.encode_family(&labels)?, value)?;

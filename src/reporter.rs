@@ -1,4 +1,4 @@
-//! The reporter: settings, start, shutdown and what it leaves behind.
+//! The reporter: settings, start, shutdown and outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::metrics::{Counts, Metrics};
 use crate::sink::{AnySink, Location, Sink};
 use crate::status::Status;
 
-/// A running status actor, as its owner sees it: to end it, and to learn what
-/// was stored. Those who report hold a [`StatusHandle`].
+/// A running status actor, as its owner sees it: ends the actor and returns what
+/// it stored. Callers that report hold a [`StatusHandle`].
 ///
 /// ```
 /// use vmcp_status::{NoOpSink, Phase, Reporter};
@@ -36,15 +36,15 @@ use crate::status::Status;
 /// # });
 /// ```
 ///
-/// Dropping it does not end the actor, which lives until its shutdown token is
-/// cancelled or the last handle is dropped.
+/// Dropping the reporter does not end the actor, which lives until its shutdown
+/// token is cancelled or the last handle is dropped.
 #[derive(Clone)]
 pub struct Reporter {
     shutdown: CancellationToken,
     ended: Shared<BoxFuture<'static, Arc<Outcome>>>,
 }
 
-/// What a reporter stored and what it could not.
+/// What a reporter stored, and what it could not store.
 ///
 /// ```
 /// use vmcp_status::{NoOpSink, Phase, Reporter};
@@ -65,44 +65,47 @@ pub struct Reporter {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What the store holds, as far as is known.
+    /// What the store holds, as far as the reporter knows.
     pub stored: Option<Arc<Status>>,
     /// What was reported and is not stored; `None` when everything is.
     pub unstored: Option<Unstored>,
-    /// What had been found when the reporter ended before its first round of
-    /// checks was done. It was not written, and what an earlier process stored
-    /// stands.
+    /// What the first round of checks had found when the reporter ended inside its
+    /// start window. The reporter did not write it, so the store still holds what an
+    /// earlier process stored.
     pub held_back: Option<Arc<Status>>,
-    /// Where in its store the status lives and why, for a store that has a
-    /// choice.
+    /// Where in its store the status lives and why; `None` for a store with only
+    /// one place.
     pub location: Option<Location>,
     /// Whether this process was the one of several replicas that writes. On
-    /// standby nothing is unstored: what it saw is for the leader to store.
+    /// standby nothing counts as unstored, because the leader stores what it sees
+    /// itself.
     pub leadership_state: LeadershipState,
-    /// What the reporter has done.
+    /// Counters of the reporter's work.
     pub counts: Counts,
 }
 
-/// What was reported last and could not be stored.
+/// The last report that could not be stored.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unstored {
-    /// The status; `None` if it was lost with the actor.
+    /// The status; `None` if it was lost with the actor's task.
     pub status: Option<Arc<Status>>,
-    /// Why.
+    /// Why it could not be stored, for a person.
     pub why: String,
 }
 
 impl Outcome {
-    /// Whether everything that was accepted, and was this process's to store,
-    /// is stored; what was [held back](Self::held_back) was not to be stored.
+    /// Whether everything is stored that the reporter accepted and had to store. It
+    /// does not have to store what it [held back](Self::held_back), nor anything on
+    /// standby.
     pub fn is_complete(&self) -> bool {
         self.unstored.is_none()
     }
 }
 
 impl Reporter {
-    /// A reporter that writes to this sink, with default settings.
+    /// Returns a builder for a reporter that writes to this sink, with default
+    /// settings.
     pub fn builder(sink: impl Sink) -> ReporterBuilder {
         ReporterBuilder {
             sink: AnySink::new(sink),
@@ -124,9 +127,9 @@ impl Reporter {
         }
     }
 
-    /// Ends the reporter: everything sent before is written, within the
-    /// shutdown grace. May be called more than once and from several tasks;
-    /// all get the same outcome.
+    /// Ends the reporter: writes everything sent before, within the
+    /// [shutdown grace](ReporterBuilder::shutdown_grace), and returns the outcome.
+    /// Every call, from any task, returns the same outcome.
     ///
     /// # Cancellation safety
     ///
@@ -136,12 +139,16 @@ impl Reporter {
         self.ended().await
     }
 
-    /// Waits for the end without causing it.
+    /// Waits until the reporter has ended, without ending it.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn ended(&self) -> Arc<Outcome> {
         self.ended.clone().await
     }
 
-    /// The token that ends the reporter when cancelled.
+    /// Returns the token that ends the reporter when it is cancelled.
     pub fn shutdown_token(&self) -> &CancellationToken {
         &self.shutdown
     }
@@ -153,7 +160,8 @@ impl std::fmt::Debug for Reporter {
     }
 }
 
-/// The settings of a reporter. Times over a day are taken as a day.
+/// The settings of a reporter, and the parts that it works with. Times over a day
+/// count as a day.
 ///
 /// ```
 /// use std::time::Duration;
@@ -193,42 +201,43 @@ impl std::fmt::Debug for ReporterBuilder {
 }
 
 impl ReporterBuilder {
-    /// At most one write in this time (law 5). Default 1 s.
+    /// Writes at most once in this time (law 5). Default 1 s.
     pub fn write_interval(mut self, interval: Duration) -> Self {
         self.settings.write_interval = interval.min(LONGEST);
         self
     }
 
-    /// Reads the store this often though nothing changed, repairs what somebody
-    /// else overwrote and brings times up to date (law 7); with a jitter of a
-    /// tenth. Off by default; 30 s is usual.
+    /// Reads the store this often even if nothing changed, to repair what another
+    /// writer overwrote and to bring times up to date (law 7). The interval has a
+    /// jitter of a tenth either way. Off by default; each refresh costs a read and a
+    /// write, so that 30 s suits a state file and 5 minutes suit a cluster.
     pub fn periodic_interval(mut self, interval: Option<Duration>) -> Self {
         self.settings.periodic_interval = interval.map(|interval| interval.clamp(Duration::from_millis(1), LONGEST));
         self
     }
 
-    /// Gives up a single read or write after this time, and tries again later.
+    /// Gives up a single read or write after this time, and retries it later.
     /// Default 10 s.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.settings.write_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How long a shutdown, or a [`flush`](StatusHandle::flush), may take.
+    /// Limits how long a shutdown, or a [`flush`](StatusHandle::flush), may take.
     /// Default 5 s.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.settings.shutdown_grace = grace.min(LONGEST);
         self
     }
 
-    /// How pauses between tries grow.
+    /// Sets how the pauses between attempts grow.
     pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
         self.settings.backoff = policy;
         self
     }
 
-    /// How many updates wait in the mailbox before further ones are merged with
-    /// each other instead. Default 256, at least 1.
+    /// Sets how many updates may wait in the mailbox before senders merge further
+    /// ones. Default 256, at least 1.
     pub fn mailbox_size(mut self, updates: usize) -> Self {
         self.mailbox_size = updates.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self
@@ -241,22 +250,23 @@ impl ReporterBuilder {
         self
     }
 
-    /// How long the first round of checks may take, from the start of the
-    /// reporter. Until it is [done](StatusHandle::first_round_done) or this time
-    /// is over, nothing is written: a restart of a healthy gateway changes
-    /// nothing that is stored. Only where the store has no report yet it is
-    /// announced with [`Phase::Pending`](crate::Phase::Pending), unless the
-    /// [sink](crate::Advice::no_early_pending) objects. Default zero: no window.
+    /// Sets how long the first round of checks may take, counted from the start of
+    /// the reporter. Until the round is [done](StatusHandle::first_round_done) or
+    /// this time is over, the reporter writes nothing, so that a restart of a healthy
+    /// gateway changes nothing in the store. The one exception is a store without a
+    /// report: there the reporter writes [`Phase::Pending`](crate::Phase::Pending),
+    /// unless the [sink](crate::Advice::no_early_pending) objects. Default zero: no
+    /// window.
     ///
-    /// A reporter that ends inside the window leaves the store as it was, and
-    /// says so in [`Outcome::held_back`].
+    /// A reporter that ends inside the window leaves the store as it was, and returns
+    /// what it had found in [`Outcome::held_back`].
     pub fn start_window(mut self, window: Duration) -> Self {
         self.settings.start_window = window.min(LONGEST);
         self
     }
 
-    /// Ends the reporter when this token is cancelled. Default: a new one, see
-    /// [`Reporter::shutdown_token`].
+    /// Ends the reporter when this token is cancelled. By default the reporter has a
+    /// token of its own, see [`Reporter::shutdown_token`].
     ///
     /// ```
     /// use vmcp_status::tokio_util::sync::CancellationToken;
@@ -304,16 +314,16 @@ impl ReporterBuilder {
         self
     }
 
-    /// Tells this listener what each write changes in the store. May be called
-    /// more than once; all listeners learn of each change.
+    /// Calls this listener with what each write changes in the store. Each call of
+    /// `on_stored` adds a listener; the reporter calls all of them.
     pub fn on_stored(mut self, listener: impl StoredListener) -> Self {
         self.listeners.push(Box::new(listener));
         self
     }
 
-    /// The span in which the reporter logs. Default: the one in which
-    /// [`start`](Self::start) is called. The sinks of this crate offer one whose
-    /// fields name what is reported to.
+    /// Sets the span of the reporter's log lines. By default it is the span in which
+    /// [`start`](Self::start) is called. The sinks of this crate make a span whose
+    /// fields name the vMCP.
     ///
     /// ```no_run
     /// use vmcp_status::{FileSink, Reporter};
@@ -330,7 +340,7 @@ impl ReporterBuilder {
         self
     }
 
-    /// Where time stamps come from; for tests and simulations. Everything else
+    /// Sets the source of time stamps, for tests and simulations. Everything else
     /// runs on tokio's clock.
     pub fn wall_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         let clock: WallClock = Arc::new(clock);
@@ -343,7 +353,7 @@ impl ReporterBuilder {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn start(self) -> (StatusHandle, Reporter) {
         let ReporterBuilder { sink, settings, mailbox_size, shutdown, span, candidacy, listeners } = self;
         let (updates, mailbox) = mailbox(mailbox_size);
@@ -359,7 +369,7 @@ impl ReporterBuilder {
         let task = tokio::spawn(actor.run().instrument(span.unwrap_or_else(Span::current)));
         let ended = async move {
             Arc::new(match task.await {
-                Ok(remains) => Outcome::from(remains),
+                Ok(exit) => Outcome::from(exit),
                 Err(error) => Outcome {
                     unstored: Some(Unstored { status: None, why: format!("the reporter's task was lost: {error}") }),
                     counts: metrics.counts(),

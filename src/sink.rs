@@ -14,8 +14,7 @@ use crate::status::{SizeLimit, Status};
 
 pub use dyn_sink::AnySink;
 
-/// A place where a status is stored. Implement it to report to a store of your
-/// own.
+/// A store for a status. Implement it to report to a store of your own.
 ///
 /// The reporter calls one method at a time, never two at once. It decides what
 /// to write and when; the sink carries it out. Every call runs under the
@@ -23,20 +22,22 @@ pub use dyn_sink::AnySink;
 ///
 /// # Guarantees the reporter gives
 ///
-/// * [`read`](Sink::read) comes before the first [`write`](Sink::write), and
-///   again after a failure that leaves in doubt what is stored.
-/// * What [`write`](Sink::write) is given already contains what has to stay of
-///   what was read: conditions that are not ours, the order of the lists, the
+/// * The reporter calls [`read`](Sink::read) before the first
+///   [`write`](Sink::write), and again after a failure that leaves in doubt what
+///   the store holds.
+/// * The status passed to [`write`](Sink::write) already contains what has to stay
+///   of what was read: conditions of other writers, the order of the lists, the
 ///   times of transitions.
-/// * A status equal to the stored one is not written, times aside.
-/// * With an [election](crate::ReporterBuilder::leadership), a call goes on only
-///   while this process leads: the reporter polls no future of the sink after
-///   its term.
+/// * The reporter does not write a status that equals the stored one in all but
+///   times.
+/// * With an [election](crate::ReporterBuilder::leadership), a call continues only
+///   while this process leads: the reporter does not poll a future of the sink after
+///   the end of its term.
 ///
 /// # Cancellation safety
 ///
-/// A future that is dropped half-way may have stored its status or not, but
-/// must not store it *later*: a newer one may follow.
+/// A future that is dropped half-way may have stored its status or not, but must
+/// not store it *later*, because the reporter may write a newer one next.
 ///
 /// ```
 /// use vmcp_status::{WriteOutcome, Sink, SinkError, Status};
@@ -56,18 +57,19 @@ pub use dyn_sink::AnySink;
 /// }
 /// ```
 pub trait Sink: Send + 'static {
-    /// What is stored now; `None` where nothing is.
+    /// Returns what the store holds now; `None` if it holds nothing.
     ///
     /// # Errors
     ///
-    /// Says when to try again: see [`Retry`](crate::Retry).
+    /// The error says when to try again: see [`Retry`](crate::Retry).
     fn read(&mut self) -> impl Future<Output = Result<Option<Status>, SinkError>> + Send;
 
     /// Stores the status.
     ///
     /// # Errors
     ///
-    /// Says when to try again: see [`Retry`](crate::Retry).
+    /// The error says when, and with what, to try again: see
+    /// [`Retry`](crate::Retry).
     fn write(&mut self, status: &Status) -> impl Future<Output = Result<WriteOutcome, SinkError>> + Send;
 
     /// Brings the times of what is stored up to date where they have moved, and
@@ -79,20 +81,21 @@ pub trait Sink: Send + 'static {
     ///
     /// # Errors
     ///
-    /// Says when to try again: see [`Retry`](crate::Retry).
+    /// The error says when, and with what, to try again: see
+    /// [`Retry`](crate::Retry).
     fn refresh(&mut self, status: &Status) -> impl Future<Output = Result<Refreshed, SinkError>> + Send {
         let _ = status;
         async { Ok(Refreshed { stored: self.read().await?, outcome: None }) }
     }
 
-    /// How much the store takes; `None` (the default) where there is no limit.
-    /// A larger status is trimmed before it is written.
+    /// Returns how large a status may be; `None` (the default) for no limit. The
+    /// reporter truncates a larger status before it writes.
     fn size_limit(&self) -> Option<SizeLimit> {
         None
     }
 
-    /// What the reporter should know of the store beside its content. Asked
-    /// after each read and each write that has succeeded.
+    /// Returns what the reporter should know about the store beside its content. The
+    /// reporter asks after each read or write.
     fn advice(&self) -> Advice {
         Advice::default()
     }
@@ -108,21 +111,20 @@ pub struct Refreshed {
     pub outcome: Option<WriteOutcome>,
 }
 
-/// What a sink tells the reporter beside what is stored.
+/// What a sink tells the reporter about its store, beside the content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advice {
-    /// What was read is not, or not in full, what a write would leave behind:
-    /// write even if the status read equals the reported one.
+    /// Write even if the status read equals the reported one, because a write would
+    /// leave something else behind than what was read.
     pub must_write: bool,
-    /// A first start, one that finds no report in the store, is not announced
-    /// with [`Phase::Pending`](crate::Phase::Pending) before the first round of
-    /// checks is done.
+    /// Do not write [`Phase::Pending`](crate::Phase::Pending) before the first round
+    /// of checks is done, even if the store holds no report.
     pub no_early_pending: bool,
-    /// Read again after this time and compare, although nothing changed: the
-    /// store has given reason to doubt that what was written stays.
+    /// Read again after this time and compare, even if nothing changed, because what
+    /// was written may not stay.
     pub look_again: Option<Duration>,
-    /// Where in the store the status lives, for a store that has a choice.
+    /// Where in the store the status lives; `None` for a store with only one place.
     pub location: Option<Location>,
 }
 
@@ -130,17 +132,17 @@ pub struct Advice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Location {
-    /// The place, in the words of the store, such as `status.runtime`.
+    /// The place, as the store names it, such as `status.runtime`.
     pub place: &'static str,
-    /// Why there, in a few words.
+    /// Why the status lives there, in a few words.
     pub reason: String,
-    /// Since when what is stored there has not reached the readers it is meant
-    /// for; `None` while it has, or while that is not known.
+    /// Since when the readers of the status have seen something other than what is
+    /// stored there; `None` while they see it, or while that is not known.
     pub unfollowed_since: Option<DateTime<Utc>>,
 }
 
 impl Location {
-    /// A place that its readers follow.
+    /// Makes a location that its readers follow.
     pub fn new(place: &'static str, reason: impl Into<String>) -> Self {
         Location { place, reason: reason.into(), unfollowed_since: None }
     }
@@ -152,6 +154,6 @@ impl Location {
 pub enum WriteOutcome {
     /// The status was stored.
     Written,
-    /// What is stored said the same already; nothing was sent.
+    /// The store held the same already; nothing was sent.
     Unchanged,
 }

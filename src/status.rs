@@ -1,6 +1,6 @@
-//! The model: what a virtual MCP server says of itself and its backends.
+//! The model: what a virtual MCP server reports about itself and its backends.
 //!
-//! Everything here is pure: no clock, no I/O. The Rust names are ours, the
+//! Everything here is pure: no clock, no I/O. The Rust names follow Rust's style; the
 //! JSON names are those of ToolHive's `VirtualMCPServer` CRD.
 
 mod backend;
@@ -55,50 +55,50 @@ pub(crate) use wire::{time, whole_seconds};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// How the whole is.
+    /// The state of the vMCP as a whole.
     #[serde(default)]
     pub phase: Phase,
-    /// The same, for a person.
+    /// The phase explained, for a person.
     #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Single aspects; one for each type.
+    /// Single aspects of the state, one for each type.
     #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "kubernetes", schemars(extend(
         "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]
     )))]
     pub conditions: Vec<Condition>,
-    /// The backends, one for each name. Each is shared, never copied, on its
-    /// way from the caller to the store: what did not change costs nothing.
+    /// The backends, one for each name. The reporter shares each and does not copy it
+    /// on the way from the caller to the store, so an unchanged backend costs nothing.
     #[serde(default, deserialize_with = "wire::null_is_default", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "kubernetes", schemars(extend(
         "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]
     )))]
     pub discovered_backends: Vec<Arc<DiscoveredBackend>>,
-    /// How many backends can be routed to: ready and unauthenticated ones.
-    /// The reporter counts them itself, those it had to leave out for size
-    /// included; what a caller puts here is not used.
+    /// How many backends are routable: ready or unauthenticated. The reporter counts
+    /// them itself, including those that the size limit leaves out, and ignores a
+    /// caller's value.
     #[serde(default, deserialize_with = "wire::null_is_default")]
     pub backend_count: u32,
-    /// The generation of the spec that the process has loaded. `None` leaves
-    /// the stored one alone; it never goes back.
+    /// The generation of the spec that the process has loaded. `None` keeps the stored
+    /// generation, which never goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When this was found. May be left out: the reporter fills it in. Ours;
-    /// the CRD has no such field.
+    /// When this state was found. The reporter fills in `None`. The CRD does not have
+    /// this field; state files do.
     #[cfg_attr(feature = "kubernetes", schemars(skip))]
     #[serde(default, with = "wire::time", skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<DateTime<Utc>>,
 }
 
 impl Status {
-    /// A status with these backends and their count; the rest is default.
+    /// Makes a status with these backends and their count; the rest is default.
     pub fn from_backends<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
         let discovered_backends: Vec<Arc<DiscoveredBackend>> = backends.into_iter().map(Into::into).collect();
         let backend_count = count_routable(&discovered_backends);
         Status { discovered_backends, backend_count, ..Status::default() }
     }
 
-    /// A status whose phase, message, count and conditions follow from the
+    /// Makes a status whose phase, message, count and conditions follow from the
     /// backends: see [`derive()`].
     pub fn derived_from<B: Into<Arc<DiscoveredBackend>>>(backends: impl IntoIterator<Item = B>) -> Self {
         let status = Status::from_backends(backends);
@@ -107,36 +107,36 @@ impl Status {
         Status { phase, message, conditions, backend_count, ..status }
     }
 
-    /// Whether a reporter has said something here, as opposed to an operator
-    /// that has filled in a phase: backends, or whether they were discovered.
+    /// Whether a reporter has written this status, and not only an operator that has
+    /// filled in a phase: it lists backends, or has `BackendsDiscovered`.
     pub(crate) fn is_reported(&self) -> bool {
         !self.discovered_backends.is_empty() || self.condition(condition_type::BACKENDS_DISCOVERED).is_some()
     }
 
-    /// The condition of this type.
+    /// Returns the condition of this type.
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// The backend of this name.
+    /// Returns the backend of this name.
     pub fn backend(&self, name: &str) -> Option<&DiscoveredBackend> {
         self.discovered_backends.iter().map(AsRef::as_ref).find(|backend| backend.name == name)
     }
 
-    /// Checks everything that a store would refuse.
+    /// Checks for everything that a store would refuse.
     ///
     /// # Errors
     ///
-    /// Lists every fault. The reporter would mend each or leave it out.
+    /// Lists every fault. The reporter repairs each of them, or leaves the item out.
     pub fn validate(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         repair::status(&mut self.clone(), &mut faults);
         faults.into_result()
     }
 
-    /// Whether the two say the same, times of checks, transitions and of the
-    /// report itself aside (law 6). The order of lists counts: it is kept from
-    /// write to write.
+    /// Whether the two are equal in all but the times of checks, of transitions and of
+    /// the report itself (law 6). The order of lists counts, because every write keeps
+    /// it.
     pub fn eq_ignoring_times(&self, other: &Self) -> bool {
         let Status {
             phase,

@@ -1,5 +1,5 @@
-//! The messages that callers send, and the fold that applies one to the latest
-//! state. Pure.
+//! The messages that callers send, and the desired state that they are applied to.
+//! Pure.
 
 mod delta;
 mod desired_state;
@@ -29,24 +29,24 @@ pub(crate) use desired_state::{Change, DesiredState};
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Update {
-    /// A whole status: replaces everything before it, every source's backends
+    /// Replaces everything before it by a whole status, the backends of every source
     /// included.
-    // Boxed, so that a message is small and sending it costs the same
-    // whatever it carries.
+    // Boxed, so that a message is small and costs the same to send whatever it
+    // carries.
     Snapshot(Box<Status>),
     /// Adds a backend, or replaces the one of the same name.
     UpsertBackend(Arc<DiscoveredBackend>),
-    /// As `UpsertBackend`; the backend belongs to this source from now on.
+    /// Like `UpsertBackend`; the backend belongs to this source from now on.
     UpsertBackendOf {
         /// The source.
         source: Arc<str>,
         /// The backend.
         backend: Arc<DiscoveredBackend>,
     },
-    /// Removes the backend of this name, whosever it is.
+    /// Removes the backend of this name, whichever source it belongs to.
     RemoveBackend(String),
-    /// Replaces all backends of one source: what it no longer lists goes, the
-    /// backends of other sources stay.
+    /// Replaces all backends of one source: removes those that it no longer lists, and
+    /// leaves the backends of other sources alone.
     ReplaceBackends {
         /// The source.
         source: Arc<str>,
@@ -57,8 +57,7 @@ pub enum Update {
     SetCondition(Condition),
     /// Removes the condition of this type.
     RemoveCondition(String),
-    /// Sets phase and message; they stay so until the next `SetPhase`,
-    /// `DerivePhase` or `Snapshot`.
+    /// Sets phase and message, until the next `SetPhase`, `DerivePhase` or `Snapshot`.
     SetPhase {
         /// The phase.
         phase: Phase,
@@ -66,9 +65,9 @@ pub enum Update {
         #[serde(default)]
         message: String,
     },
-    /// From now on phase, message and conditions are derived from the backends
-    /// at hand ([`derive`](crate::derive())). A condition that was set stands
-    /// instead of the derived one of its type.
+    /// Derives phase, message and conditions from the backends from now on
+    /// ([`derive`](crate::derive())). A condition that was set replaces the derived
+    /// one of its type.
     DerivePhase {},
     /// Sets the generation of the spec that the process has loaded.
     SetObservedGeneration(i64),

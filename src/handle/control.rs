@@ -1,4 +1,4 @@
-//! What callers ask the actor for, beside updates.
+//! The requests that callers send to the actor, beside updates.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use tokio::time::Instant;
 
 use crate::status::Status;
 
-/// What reaches the actor beside updates, on a channel of its own: a full
-/// mailbox does not hold it back.
+/// A request to the actor. It travels on a channel of its own, so that a full mailbox
+/// does not hold it back.
 pub(crate) enum Control {
     Flush { by: Instant, reply: oneshot::Sender<Result<(), FlushError>> },
     FirstRoundDone,
     Current { reply: oneshot::Sender<Arc<Status>> },
 }
 
-/// Why not everything reported is known to be stored.
+/// Why a flush ended before everything reported was stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// Time ran out. The reporter goes on trying.
-    #[error("not stored in time{}; it is still being tried", last.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    /// Time ran out. The reporter keeps trying.
+    #[error("not stored in time{}; the reporter keeps trying", last.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     TimedOut {
-        /// Why the last try failed, if one did.
+        /// Why the last attempt failed, if one did.
         last: Option<String>,
     },
-    /// The store will not take this content; it is tried again when the
-    /// content changes.
+    /// The store refuses this content. The reporter tries again when the content
+    /// changes.
     #[error("refused by the store: {0}")]
     Refused(String),
-    /// Another replica leads, and stores what it sees itself.
+    /// Another replica leads. It stores what it sees itself.
     #[error("another replica leads: it stores what it sees itself")]
     Standby,
     /// The reporter has ended.

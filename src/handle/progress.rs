@@ -1,4 +1,4 @@
-//! What can be watched of a reporter.
+//! What [`StatusHandle::watch`](crate::StatusHandle::watch) shows.
 
 use std::sync::Arc;
 
@@ -35,21 +35,21 @@ use crate::status::{Omitted, Status};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What has been reported, as it would be stored, at most one write
-    /// interval old, times of checks aside; `None` until something has been.
+    /// What has been reported, as the reporter would store it; `None` until something
+    /// has been reported. It is at most one write interval old, times of checks aside.
     pub current: Option<Arc<Status>>,
-    /// What is stored as far as is known; `None` until it has been read or
-    /// written.
+    /// What the store holds, as far as the reporter knows; `None` until the reporter
+    /// has read or written it.
     pub stored: Option<Arc<Status>>,
     /// Whether something reported is not stored yet.
     pub pending: bool,
-    /// When the oldest change came that is not stored yet.
+    /// When the reporter received the oldest change that is not stored yet.
     pub pending_since: Option<Instant>,
     /// How the last read or write went.
     pub last: Option<Attempt>,
-    /// Where in its store the status lives, for a store that has a choice.
+    /// Where in its store the status lives; `None` for a store with only one place.
     pub location: Option<Location>,
-    /// What is missing from `current` for size.
+    /// What the size limit left out of `current`.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     pub(crate) omitted: Option<Omitted>,
 }
@@ -60,8 +60,8 @@ pub struct Progress {
 pub struct Attempt {
     /// When it ended.
     pub at: DateTime<Utc>,
-    /// What it did, or why it failed. A read that was all that was needed
-    /// counts as [`WriteOutcome::Unchanged`].
+    /// What it did, or why it failed. A read after which no write was needed counts as
+    /// [`WriteOutcome::Unchanged`].
     pub result: Result<WriteOutcome, AttemptError>,
 }
 
@@ -70,7 +70,7 @@ pub struct Attempt {
 #[error("{message}")]
 #[non_exhaustive]
 pub struct AttemptError {
-    /// When it is tried again.
+    /// When the reporter tries again.
     pub retry: Retry,
     /// What failed, on what, and what to do.
     pub message: String,

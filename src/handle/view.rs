@@ -1,4 +1,4 @@
-//! What can be seen of a reporter.
+//! A read-only view of a reporter.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::mailbox;
 use crate::metrics::Metrics;
 use crate::status::Status;
 
-/// What can be seen of a reporter. It cannot report, and does not keep the
-/// reporter alive, which ends with the last sender to its mailbox.
+/// A read-only view of a reporter. It does not keep the reporter alive, which ends
+/// with the last sender to its mailbox.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) mailbox: mailbox::Gauge,

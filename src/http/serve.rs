@@ -12,24 +12,24 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once. Others wait to be accepted.
+/// Maximum number of connections at once. The server accepts others later.
 const MOST: usize = 64;
-/// For the head of a request, and between two requests.
+/// Time for the head of a request, and between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// A connection takes new requests for so long; then it ends with the one it is
-/// at, which bounds how long a client that does not read holds its place.
+/// How long a connection takes new requests. Then it ends with the running one, which
+/// bounds how long a client that does not read occupies a connection.
 const LIFE: Duration = Duration::from_secs(30);
-/// For a request that is running when its connection is to end.
+/// Time for a request that is running when its connection has to end.
 const LAST_REQUEST: Duration = Duration::from_secs(5);
-/// For a request that is running when the server ends.
+/// Time for a request that is running when the server ends.
 const GRACE: Duration = Duration::from_secs(1);
-/// A request of ours has a few hundred bytes.
+/// Maximum size of a request's head. A probe sends a few hundred bytes.
 const MOST_HEAD: usize = 16 * 1024;
 
-/// Serves this router on this socket until the token is cancelled, HTTP/1 only
-/// and within bounds that suit probes and scrapes: 64 connections at once, 5 s
-/// for the head of a request, half a minute for a connection. At the end it
-/// accepts nothing more and gives running requests one second.
+/// Serves this router on this socket until the token is cancelled. It speaks HTTP/1
+/// only, within bounds that suit probes and scrapes: 64 connections at once, 5 s for
+/// the head of a request, half a minute for a connection. Once the token is cancelled
+/// it accepts no more connections, and gives running requests one second.
 ///
 /// ```no_run
 /// use vmcp_status::axum::Router;
@@ -61,7 +61,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             while connections.try_join_next().is_some() {}
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    // An answer in two parts would wait for a delayed acknowledgement.
+                    // A response in two parts would wait for a delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
                     let serving = serve_connection(stream, router.clone(), shutdown.clone());
                     connections.spawn(async move {
@@ -70,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                     });
                 }
                 Err(error) => {
-                    // A client that has gone, or no file descriptor left: both pass.
+                    // The client has disconnected, or no file descriptor is left: both pass.
                     tracing::debug!(error = %error, "connection not accepted");
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -82,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection for as long as its client is worth it.
+/// Serves one connection for a bounded time.
 async fn serve_connection<S>(stream: S, router: Router, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -91,7 +91,7 @@ where
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MOST_HEAD);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
-    // How a connection ends is its client's affair.
+    // An error of the connection concerns its client alone.
     let left = tokio::select! {
         _ = &mut connection => return,
         () = sleep(LIFE) => LAST_REQUEST,
@@ -110,15 +110,15 @@ mod tests {
 
     use super::*;
 
-    /// A client that has said this, to a server with some answers of its own.
-    async fn client(said: &str) -> (DuplexStream, JoinHandle<()>, CancellationToken) {
+    /// A client that has sent this, to a server with routes of its own.
+    async fn client(sent: &str) -> (DuplexStream, JoinHandle<()>, CancellationToken) {
         let router = Router::new()
             .route("/quick", get(|| async { "quick" }))
             .route("/large", get(|| async { "x".repeat(1 << 20) }))
             .route("/slow", get(|| sleep(GRACE / 2)))
             .route("/never", get(std::future::pending::<()>));
         let (mut client, server) = duplex(4096);
-        client.write_all(said.as_bytes()).await.expect("there is room");
+        client.write_all(sent.as_bytes()).await.expect("there is room");
         let shutdown = CancellationToken::new();
         (client, tokio::spawn(serve_connection(server, router, shutdown.clone())), shutdown)
     }
@@ -127,30 +127,30 @@ mod tests {
         format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
     }
 
-    /// How long the server keeps to a client that said this and then does nothing.
-    async fn life_after(said: &str) -> u64 {
+    /// How long the server serves a client that sent this and then does nothing.
+    async fn life_after(sent: &str) -> u64 {
         let start = Instant::now();
-        let (client, server, _shutdown) = client(said).await;
+        let (client, server, _shutdown) = client(sent).await;
         server.await.expect("no panic");
         drop(client);
         start.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_does_nothing_is_left_in_time() {
-        for (said, expected) in [
+    async fn client_that_does_nothing_is_disconnected_in_time() {
+        for (sent, expected) in [
             ("", HEAD_TIME),
             ("GET /qui", HEAD_TIME),
             (request("/quick").as_str(), HEAD_TIME),
             (request("/large").as_str(), LIFE + LAST_REQUEST),
             (request("/never").as_str(), LIFE + LAST_REQUEST),
         ] {
-            assert_eq!(life_after(said).await, expected.as_secs(), "{said}");
+            assert_eq!(life_after(sent).await, expected.as_secs(), "{sent}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn head_that_comes_byte_by_byte_has_no_longer() {
+    async fn head_that_comes_byte_by_byte_gets_no_more_time() {
         let start = Instant::now();
         let (mut client, server, _shutdown) = client("GET /quick?").await;
         while client.write_all(b"x").await.is_ok() {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn running_request_is_answered_after_the_end_if_it_is_quick() {
+    async fn running_request_at_shutdown_is_answered_if_it_is_quick() {
         for (path, answered) in [("/slow", true), ("/never", false)] {
             let (mut client, server, shutdown) = client(&request(path)).await;
             tokio::task::yield_now().await;

@@ -4,8 +4,8 @@ use super::{Advice, Refreshed, Sink, WriteOutcome};
 use crate::error::SinkError;
 use crate::status::{SizeLimit, Status};
 
-/// [`Sink`] with boxed futures, so that one can be chosen at run time and the
-/// actor is compiled once.
+/// [`Sink`] with boxed futures, so that a program can choose a sink at run time, and
+/// the compiler builds the actor once.
 trait DynSink: Send {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>>;
@@ -52,7 +52,7 @@ impl<S: Sink> DynSink for S {
 pub struct AnySink(Box<dyn DynSink>);
 
 impl AnySink {
-    /// Forgets which kind of sink this is.
+    /// Wraps a sink and erases its type.
     pub fn new(sink: impl Sink) -> Self {
         AnySink(Box::new(sink))
     }

@@ -18,12 +18,13 @@ use crate::error::{Retry, SinkError};
 use crate::status::{Status, time};
 
 const EXTENSION: &str = "json";
-/// A name of a Kubernetes object has no more characters.
+/// With the extension and the random part of a temporary file, a name stays within
+/// the 253 characters of a Kubernetes name.
 const MAX_NAME: usize = 253 - ".json.".len() - 12;
-/// A temporary file of this age belongs to a writer that was killed.
+/// A temporary file older than this belongs to a writer that was killed.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Why there is no state file, or why it cannot be used.
+/// Why a state file does not exist or cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateFileError {
@@ -32,7 +33,7 @@ pub enum StateFileError {
         "{0:?} cannot name a state: use up to {MAX_NAME} letters, digits, '-', '_' and '.', and begin with a letter or digit"
     )]
     Name(String),
-    /// There is no place for state files.
+    /// No directory for state files can be found.
     #[error("no place for state files: set XDG_STATE_HOME or HOME, or name a directory")]
     NoDirectory(#[source] etcetera::HomeDirError),
     /// The file cannot be read.
@@ -79,11 +80,11 @@ pub enum StateFileError {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct StateFile {
-    /// Group and version of the CRD whose form it has.
+    /// Group and version of the CRD whose form the file has.
     pub api_version: String,
     /// Always `VirtualMCPServer`.
     pub kind: String,
-    /// Its name.
+    /// The name of the vMCP.
     pub metadata: StateMetadata,
     /// The status.
     pub status: Status,
@@ -104,35 +105,35 @@ pub struct StateMetadata {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Writer {
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// When it wrote.
+    /// When the process wrote the file.
     #[serde(with = "time", default)]
     pub time: Option<DateTime<Utc>>,
-    /// How often it writes though nothing changed, in seconds, if it does. One
-    /// that has been silent for much longer is gone or hangs.
+    /// How often the process writes even if nothing changed, in seconds; `None` if it
+    /// does not. A process that has been silent for much longer has ended or hangs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_seconds: Option<u64>,
 }
 
 impl StateFile {
-    /// Where state files are by default: `$XDG_STATE_HOME/toolhive/vmcp`, and
-    /// `~/.local/state/toolhive/vmcp` where that is not set.
+    /// Returns the default directory of state files: `$XDG_STATE_HOME/toolhive/vmcp`,
+    /// or `~/.local/state/toolhive/vmcp` where the variable is not set.
     ///
     /// # Errors
     ///
-    /// When there is no home directory either.
+    /// Fails when the user has no home directory either.
     pub fn default_dir() -> Result<PathBuf, StateFileError> {
         let base = etcetera::base_strategy::Xdg::new().map_err(StateFileError::NoDirectory)?;
         let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
         Ok(state.join("toolhive").join("vmcp"))
     }
 
-    /// The file of this name.
+    /// Returns the path of the state of this name.
     ///
     /// # Errors
     ///
-    /// When the name could leave the directory or cannot name a file.
+    /// Fails when the name could leave the directory or cannot name a file.
     pub fn path(dir: &Path, name: &str) -> Result<PathBuf, StateFileError> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let first_is_plain = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -146,18 +147,18 @@ impl StateFile {
     ///
     /// # Errors
     ///
-    /// When it is missing, unreadable or no state.
+    /// Fails when the file is missing, unreadable or not a state.
     pub fn load(path: &Path) -> Result<Self, StateFileError> {
         let text = fs::read(path).map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
         serde_json::from_slice(&text).map_err(|source| StateFileError::Malformed { path: path.to_owned(), source })
     }
 
-    /// The names of all states in a directory, sorted; none where there is no
-    /// such directory.
+    /// Returns the names of all states in a directory, sorted; none if the directory
+    /// does not exist.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be read.
+    /// Fails when the directory cannot be read.
     pub fn names(dir: &Path) -> Result<Vec<String>, StateFileError> {
         let failed = |source| StateFileError::Read { path: dir.to_owned(), source };
         let entries = match fs::read_dir(dir) {
@@ -197,14 +198,14 @@ impl StateFile {
 ///
 /// # Guarantees
 ///
-/// * A reader never sees half a file, whenever the writer is killed: a new file
-///   is written beside the old one, synced, and takes its name.
+/// * A reader never sees half a file, whenever the writer is killed: the sink writes
+///   a new file beside the old one, syncs it, and renames it.
 /// * Only the user may read it (mode 0600).
-/// * What an earlier process left is read at start, so that times of
-///   transitions survive a restart. A file that is no state is replaced.
+/// * The reporter reads at start what an earlier process left, so that times of
+///   transitions survive a restart. It replaces a file that is not a state.
 ///
-/// A full disk or a read-only directory is a passing fault: the write is tried
-/// again until it succeeds.
+/// A full disk or a read-only directory is a fault that passes: the reporter retries
+/// the write until it succeeds.
 #[derive(Debug)]
 pub struct FileSink {
     file: Arc<File>,
@@ -215,55 +216,57 @@ pub struct FileSink {
 struct File {
     path: PathBuf,
     name: String,
-    /// Held by a thread while it reads or writes. One that hangs outlives the
-    /// call that started it, and must not write over what a later one wrote.
+    /// A thread holds this while it reads or writes. A thread that hangs outlives the
+    /// call that started it, and must not overwrite what a later one wrote.
     busy: Mutex<()>,
 }
 
 impl FileSink {
-    /// The state of this name in the [default place](StateFile::default_dir).
+    /// Makes a sink for the state of this name in the
+    /// [default directory](StateFile::default_dir).
     ///
     /// # Errors
     ///
-    /// When there is no home directory or the name cannot name a file.
+    /// Fails when the user has no home directory or the name cannot name a file.
     pub fn new(name: &str) -> Result<Self, StateFileError> {
         Self::in_dir(&StateFile::default_dir()?, name)
     }
 
-    /// The state of this name in a directory, which is created when it is
-    /// missing.
+    /// Makes a sink for the state of this name in a directory. The first write
+    /// creates a missing directory.
     ///
     /// # Errors
     ///
-    /// When the name cannot name a file.
+    /// Fails when the name cannot name a file.
     pub fn in_dir(dir: &Path, name: &str) -> Result<Self, StateFileError> {
         let path = StateFile::path(dir, name)?;
         let file = File { path, name: name.to_owned(), busy: Mutex::new(()) };
         Ok(FileSink { file: Arc::new(file), refresh: None })
     }
 
-    /// Says in the file how often it is written though nothing changed; the
-    /// same as the reporter's `periodic_interval`.
+    /// Records in the file how often the reporter writes it even if nothing changed.
+    /// Pass the reporter's `periodic_interval`: readers then notice a writer that
+    /// hangs.
     #[must_use]
     pub fn refreshed_every(mut self, interval: Option<Duration>) -> Self {
         self.refresh = interval;
         self
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// Runs on a thread that may block, alone with the file.
+    /// Runs `work` on a thread that may block, with exclusive access to the file.
     async fn blocking<T: Send + 'static>(
         &self,
         what: &'static str,
         work: impl FnOnce(&File) -> Result<T, io::Error> + Send + 'static,
     ) -> Result<T, SinkError> {
         let file = Arc::clone(&self.file);
-        // Goes with this future. The thread may begin only after that, when a
-        // newer attempt has been made.
+        // Dropped with this future. The thread may begin only after that, when a
+        // newer call has already written.
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
         let path = self.file.path.display().to_string();
@@ -271,7 +274,7 @@ impl FileSink {
         let task = tokio::task::spawn_blocking(move || {
             let alone = match file.busy.try_lock() {
                 Ok(guard) => Some(guard),
-                // What it guards is on the disk, and whole.
+                // A panic leaves the file on the disk whole.
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => None,
             };
@@ -296,7 +299,7 @@ impl FileSink {
         }
     }
 
-    /// A span whose field names the vMCP, for
+    /// Makes a span whose field names the vMCP, for
     /// [`ReporterBuilder::span`](crate::ReporterBuilder::span).
     pub fn span(&self) -> Span {
         // At the highest level, so that a filter for warnings keeps its fields.
@@ -313,7 +316,7 @@ impl Sink for FileSink {
                 Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(StateFileError::Read { source, .. }) => Err(source),
                 Err(error) => {
-                    tracing::warn!(error = %error, "state file is not readable, it will be replaced");
+                    tracing::warn!(error = %error, "state file is not readable, the next write replaces it");
                     Ok(None)
                 }
             }
@@ -352,7 +355,7 @@ impl File {
 
     fn replace(&self, state: &StateFile) -> io::Result<()> {
         fs::create_dir_all(self.dir())?;
-        // Readable by this user only, as tempfile makes them.
+        // tempfile makes files that only this user may read.
         let mut temporary =
             tempfile::Builder::new().prefix(&self.temporary_prefix()).suffix(TEMPORARY).tempfile_in(self.dir())?;
         let mut writer = BufWriter::new(temporary.as_file_mut());
@@ -370,8 +373,8 @@ impl File {
         Ok(())
     }
 
-    /// Removes what writers left behind that were killed between creating a
-    /// temporary file and renaming it. Best effort: they harm nobody.
+    /// Removes the temporary files of writers that were killed before they renamed
+    /// them. Best effort: such a file does no harm.
     fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(self.dir()) else {
             return;

@@ -2,8 +2,8 @@ use super::{Sink, WriteOutcome};
 use crate::error::SinkError;
 use crate::status::Status;
 
-/// Stores nothing: for a gateway that runs where nobody reads its status, and
-/// for tests. What was reported can still be watched through a handle.
+/// Stores nothing: for a gateway whose status has no reader, and for tests. A handle
+/// can still watch what was reported.
 ///
 /// ```
 /// # tokio_test(async {
@@ -24,12 +24,12 @@ pub struct NoOpSink {
 }
 
 impl NoOpSink {
-    /// Says nothing.
+    /// Makes a sink that logs nothing.
     pub const fn silent() -> Self {
         NoOpSink { logging: false, last: None }
     }
 
-    /// Logs each update at debug level.
+    /// Makes a sink that logs each status at debug level.
     pub const fn logging() -> Self {
         NoOpSink { logging: true, last: None }
     }

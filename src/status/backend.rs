@@ -7,8 +7,8 @@ use super::wire::{null_is_default, time};
 
 /// One backend as the gateway sees it: an item of `status.discoveredBackends`.
 ///
-/// `name` is the key of the list. Everything else may be left at its default
-/// and is then left out on the wire:
+/// `name` is the key of the list. Every other field may keep its default, which the
+/// JSON form leaves out:
 ///
 /// ```
 /// use vmcp_status::{BackendStatus, DiscoveredBackend};
@@ -25,77 +25,77 @@ use super::wire::{null_is_default, time};
 #[serde(rename_all = "camelCase")]
 pub struct DiscoveredBackend {
     /// The key: unique among the backends, never empty.
-    // Defaulted, so that one backend without a name does not cost a whole
-    // snapshot: the nameless one is left out and said.
+    // Defaulted, so that a backend without a name does not make a whole snapshot
+    // unreadable: the reporter leaves out that backend and logs it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
-    /// Where the backend is reached. User names, passwords, queries and
-    /// fragments are cut off before anything is stored.
+    /// Where to reach the backend. The reporter cuts off user names, passwords, queries
+    /// and fragments before it stores anything.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// What the last check found.
     #[serde(default)]
     pub status: BackendStatus,
-    /// How the gateway authenticates to it, in its own words: `oauth2`,
+    /// How the gateway authenticates to the backend, in the gateway's words: `oauth2`,
     /// `header_injection`, `unauthenticated`, …
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub auth_type: String,
     /// The name of the object that configures the authentication.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub auth_config_ref: String,
-    /// When it was last checked. A change of this alone causes no write.
+    /// When the backend was last checked. A change of this time alone causes no write.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "kubernetes", schemars(with = "Option<DateTime<Utc>>"))]
     pub last_health_check: Option<DateTime<Utc>>,
-    /// For a person: why it is not ready.
+    /// Why the backend is not ready, for a person.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// The gateway's circuit breaker for it, if it has one. A state that this
-    /// version does not know reads as none.
+    /// The state of the gateway's circuit breaker for the backend, if it has one. A
+    /// state that this version does not know reads as `None`.
     #[serde(default, deserialize_with = "known_circuit_state", skip_serializing_if = "Option::is_none")]
     pub circuit_breaker_state: Option<CircuitBreakerState>,
     /// When the circuit breaker last changed its state.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "kubernetes", schemars(with = "Option<DateTime<Utc>>"))]
     pub circuit_last_changed: Option<DateTime<Utc>>,
-    /// Checks failed in a row, up to the last one.
+    /// How many checks failed in a row, up to the last one.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_zero")]
     pub consecutive_failures: u32,
-    /// The MCP protocol revision that was negotiated, such as `2025-11-25`.
+    /// The negotiated MCP protocol revision, such as `2025-11-25`.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub mcp_revision: String,
 }
 
-/// An unknown state costs itself, never the status that holds it.
+/// Reads an unknown state as `None`, so that the rest of the status stays readable.
 fn known_circuit_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CircuitBreakerState>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| CircuitBreakerState::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(&text))))
 }
 
-// The shape of the reference is serde's.
+// serde asks for a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
 impl DiscoveredBackend {
-    /// A backend of which only the name is known.
+    /// Makes a backend of which only the name is known.
     pub fn named(name: impl Into<String>) -> Self {
         DiscoveredBackend { name: name.into(), ..DiscoveredBackend::default() }
     }
 
-    /// Whether requests are routed to it: it is ready, or it answers and only
-    /// asks the caller for credentials.
+    /// Whether requests are routed to the backend: it is ready, or it answers and asks
+    /// the caller for credentials.
     pub fn is_routable(&self) -> bool {
         matches!(self.status, BackendStatus::Ready | BackendStatus::Unauthenticated)
     }
 
-    /// Whether no check has found anything yet.
+    /// Whether no check of the backend has ended yet.
     pub(crate) fn is_unchecked(&self) -> bool {
         self.status == BackendStatus::Unknown && self.last_health_check.is_none()
     }
 
-    /// This backend with what an earlier check of it has found.
+    /// Returns this backend with the finding of an earlier check.
     pub(crate) fn with_finding_of(&self, earlier: &Self) -> Self {
         let own = self.clone();
         DiscoveredBackend {
@@ -107,18 +107,18 @@ impl DiscoveredBackend {
         }
     }
 
-    /// Checks what a store would refuse.
+    /// Checks for everything that a store would refuse.
     ///
     /// # Errors
     ///
-    /// Lists every fault. The reporter would repair the backend or leave it out.
+    /// Lists every fault. The reporter repairs the backend, or leaves it out.
     pub fn validate(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         repair::backend(&mut self.clone(), &mut faults);
         faults.into_result()
     }
 
-    /// Whether the two differ in nothing but when they were last checked.
+    /// Whether the two are equal in all but the time of the last check.
     pub(crate) fn eq_ignoring_times(&self, other: &Self) -> bool {
         let DiscoveredBackend {
             name,
@@ -146,22 +146,22 @@ impl DiscoveredBackend {
     }
 }
 
-/// What a check of a backend found (`discoveredBackends[].status`): lower case
-/// on the wire, read in any case. One that this version does not know reads as
-/// [`Unknown`](BackendStatus::Unknown).
+/// What a check of a backend found (`discoveredBackends[].status`). JSON has it in
+/// lower case, and reading accepts any case. A status that this version does not know
+/// reads as [`Unknown`](BackendStatus::Unknown).
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendStatus {
-    /// It answers as it should.
+    /// The backend answers as an MCP server, in time.
     Ready,
-    /// It answers, but slowly or not well.
+    /// The backend answers, but slowly or with faults.
     Degraded,
-    /// It does not answer, or not as an MCP server.
+    /// The backend does not answer, or not as an MCP server.
     Unavailable,
-    /// It answers and wants credentials that the gateway has not been given.
+    /// The backend answers, and wants credentials that the gateway does not have.
     Unauthenticated,
-    /// It has not been checked yet.
+    /// The backend has not been checked yet.
     #[default]
     Unknown,
 }
@@ -176,7 +176,7 @@ impl BackendStatus {
         BackendStatus::Unknown,
     ];
 
-    /// The status as it stands in the CRD.
+    /// Returns the status as the CRD spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             BackendStatus::Ready => "ready",
@@ -208,9 +208,9 @@ impl<'de> Deserialize<'de> for BackendStatus {
 pub enum CircuitBreakerState {
     /// Requests pass.
     Closed,
-    /// Requests fail at once.
+    /// Requests fail at once, without reaching the backend.
     Open,
-    /// Some requests pass, to see whether it has recovered.
+    /// Some requests pass, to find out whether the backend has recovered.
     HalfOpen,
 }
 
@@ -219,7 +219,7 @@ impl CircuitBreakerState {
     pub const ALL: [CircuitBreakerState; 3] =
         [CircuitBreakerState::Closed, CircuitBreakerState::Open, CircuitBreakerState::HalfOpen];
 
-    /// The state as it stands in the CRD.
+    /// Returns the state as the CRD spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             CircuitBreakerState::Closed => "closed",

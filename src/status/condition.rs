@@ -17,12 +17,12 @@ const REASON_PATTERN: &str = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// The key, such as `Ready`: see [`condition_type`] for the usual ones.
+    /// The key, such as `Ready`: see [`condition_type`] for the usual types.
     // `type` is a keyword of Rust.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     #[cfg_attr(feature = "kubernetes", schemars(length(max = 316), regex(pattern = TYPE_PATTERN)))]
     pub type_: String,
-    /// Whether it holds.
+    /// Whether the condition holds.
     pub status: ConditionStatus,
     /// Why, in one CamelCase word for programs: see [`reason`].
     #[serde(default, deserialize_with = "null_is_default")]
@@ -32,23 +32,23 @@ pub struct Condition {
     #[serde(default, deserialize_with = "null_is_default")]
     #[cfg_attr(feature = "kubernetes", schemars(length(max = 32768)))]
     pub message: String,
-    /// When `status` last changed. May be left out: the reporter fills it in,
-    /// and moves it only when `status` moves.
+    /// When `status` last changed. The reporter fills in `None`, and moves the time only
+    /// when `status` moves.
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "kubernetes", schemars(with = "DateTime<Utc>"))]
     pub last_transition_time: Option<DateTime<Utc>>,
-    /// The generation of the spec that this condition speaks of.
+    /// The generation of the spec that this condition was found for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
 
 impl Condition {
-    /// A condition whose transition time the reporter fills in.
+    /// Makes a condition whose transition time the reporter fills in.
     ///
     /// # Errors
     ///
-    /// Lists every rule of `metav1.Condition` that the words break: the form
-    /// and length of type and reason, the length of the message.
+    /// Lists every rule of `metav1.Condition` that the arguments break: the form and
+    /// length of type and reason, the length of the message.
     ///
     /// ```
     /// use vmcp_status::{Condition, ConditionStatus, condition_type, reason};
@@ -67,8 +67,8 @@ impl Condition {
         condition.validate().map(|()| condition)
     }
 
-    /// As [`new`](Condition::new), for words that are known to be right or
-    /// for the reporter to repair.
+    /// Makes a condition without checking the rules. The reporter repairs it or leaves
+    /// it out if it breaks them.
     pub fn unchecked(
         type_: impl Into<String>,
         status: ConditionStatus,
@@ -89,14 +89,14 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// Lists every fault. The reporter would repair the condition or leave it out.
+    /// Lists every fault. The reporter repairs the condition, or leaves it out.
     pub fn validate(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
         repair::condition(&mut self.clone(), &mut faults);
         faults.into_result()
     }
 
-    /// Whether the two differ in nothing but the time of their transition.
+    /// Whether the two are equal in all but the time of their transition.
     pub(crate) fn eq_ignoring_times(&self, other: &Self) -> bool {
         let Condition { type_, status, reason, message, last_transition_time: _, observed_generation } = self;
         *type_ == other.type_
@@ -111,16 +111,16 @@ impl Condition {
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ConditionStatus {
-    /// It holds.
+    /// The condition holds.
     True,
-    /// It does not hold.
+    /// The condition does not hold.
     False,
-    /// It cannot be told.
+    /// Whether the condition holds is not known.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// The status as it stands in `metav1.Condition`.
+    /// Returns the status as `metav1.Condition` spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             ConditionStatus::True => "True",
@@ -144,18 +144,19 @@ impl From<bool> for ConditionStatus {
 
 /// The types of condition that a virtual MCP server reports.
 pub mod condition_type {
-    /// Requests are served, by all backends or by some.
+    /// The vMCP serves requests, with all backends or with some.
     pub const READY: &str = "Ready";
-    /// The list of backends could be had.
+    /// Discovery could list the backends.
     pub const BACKENDS_DISCOVERED: &str = "BackendsDiscovered";
-    /// Some backends cannot be routed to.
+    /// Some backends are not routable.
     pub const DEGRADED: &str = "Degraded";
     /// Authentication of incoming requests is configured. ToolHive's operator
     /// sets it; a gateway may.
     pub const AUTH_CONFIGURED: &str = "AuthConfigured";
 
-    /// The types that belong to the reporter whether this process has reported
-    /// them or not: one that an earlier process left behind goes away (law 8).
+    /// The types that always belong to the reporter, even if this process has not
+    /// reported them: the reporter removes a condition of such a type that an earlier
+    /// process left behind (law 8).
     pub const OWNED: [&str; 3] = [READY, DEGRADED, BACKENDS_DISCOVERED];
 }
 
@@ -163,14 +164,14 @@ pub mod condition_type {
 pub mod reason {
     /// The list of backends is complete.
     pub const BACKEND_DISCOVERY_SUCCEEDED: &str = "BackendDiscoverySucceeded";
-    /// The list of backends could not be had.
+    /// Discovery could not list the backends.
     pub const BACKEND_DISCOVERY_FAILED: &str = "BackendDiscoveryFailed";
-    /// Every backend can be routed to.
+    /// Every checked backend is routable.
     pub const SERVER_READY: &str = "ServerReady";
     /// No backend has been checked yet.
     pub const SERVER_STARTING: &str = "ServerStarting";
-    /// Some backends cannot be routed to.
+    /// Some backends are not routable.
     pub const SERVER_DEGRADED: &str = "ServerDegraded";
-    /// No backend can be routed to.
+    /// No backend is routable.
     pub const SERVER_FAILED: &str = "ServerFailed";
 }

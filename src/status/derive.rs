@@ -2,23 +2,23 @@ use std::fmt::Write as _;
 
 use super::{BackendStatus, Condition, DiscoveredBackend, Phase, condition_type, reason};
 
-/// What follows from the backends alone.
+/// What [`derive`] computes from the backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Derived {
-    /// How the whole is.
+    /// The state of the vMCP as a whole.
     pub phase: Phase,
-    /// The same in words and numbers.
+    /// The phase explained, with counts.
     pub message: String,
-    /// How many backends can be routed to.
+    /// How many backends are routable.
     pub backend_count: u32,
     /// `Ready`, `BackendsDiscovered` and, where it holds, `Degraded`, without
     /// transition times.
     pub conditions: Vec<Condition>,
 }
 
-/// Phase, message, count and conditions that follow from the backends, so that
-/// no gateway has to write this itself.
+/// Computes phase, message, count and conditions from the backends, so that gateways
+/// agree on what they mean.
 ///
 /// | backends | phase |
 /// |---|---|
@@ -28,10 +28,10 @@ pub struct Derived {
 /// | none routable | `Failed` |
 /// | some routable | `Degraded` |
 ///
-/// Routable means ready or unauthenticated. Backends that are unknown, since
-/// they have not been checked, count in the first two rows alone. A degraded gateway serves, so its
-/// `Ready` condition holds, with the reason `ServerDegraded`. Messages carry
-/// counts only, never a word that a backend said.
+/// A backend is routable if it is ready or unauthenticated. Unknown backends have not
+/// been checked, and count only in the first two rows. A degraded gateway serves
+/// requests, so its `Ready` condition holds, with the reason `ServerDegraded`. Messages
+/// contain counts only, never the text of a backend.
 ///
 /// ```
 /// use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, derive};
@@ -98,7 +98,7 @@ impl Tally {
 
     fn phase(&self) -> Phase {
         let total = self.total();
-        // One that has not been checked says nothing of the whole.
+        // An unchecked backend says nothing about the whole.
         let checked = total - self.count(BackendStatus::Unknown);
         match self.routable() {
             _ if total == 0 => Phase::Ready,

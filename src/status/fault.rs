@@ -1,14 +1,14 @@
-//! What a store would have refused, one by one.
+//! The faults of a status: what a store would refuse.
 
-/// A fault quotes at most so many characters, because faults are remembered.
+/// A fault quotes at most this many characters, because the log remembers faults.
 pub(super) const MAX_QUOTE: usize = 320;
 
-/// One thing that a store would have refused, and what the reporter makes of it.
-/// What it quotes is cut to 320 characters.
+/// One fault of a status, which a store would refuse, and what the reporter does about
+/// it. A fault quotes at most 320 characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A backend has no name, and the name is the key.
+    /// A backend does not have a name, which is its key.
     #[error("a backend without a name is left out: give it a name")]
     NamelessBackend,
     /// The name of a backend has more than 32,768 bytes.
@@ -36,10 +36,10 @@ pub enum Fault {
         /// The reason as it was given.
         reason: String,
     },
-    /// A generation below zero.
+    /// A generation is below zero.
     #[error("the observed generation of {0} is negative: left out")]
     NegativeGeneration(String),
-    /// A time in a year that RFC 3339 cannot write: before 0 or after 9999.
+    /// A time is in a year that RFC 3339 cannot write: before 0 or after 9999.
     #[error("a time of {0} is in a year before 0 or after 9999: left out")]
     ImpossibleTime(String),
     /// A message has more than 32,768 characters.
@@ -48,15 +48,15 @@ pub enum Fault {
     /// Another text has more than 32,768 characters.
     #[error("the {field} of {subject} is longer than 32768 characters: its end is cut off")]
     LongText {
-        /// Which one, by its JSON name.
+        /// The JSON name of the field.
         field: &'static str,
-        /// Of what.
+        /// The item that has the field.
         subject: String,
     },
 }
 
 impl Fault {
-    /// What it repeats of what was given.
+    /// The quoted parts of the caller's input.
     fn quoted(&mut self) -> Vec<&mut String> {
         match self {
             Fault::NamelessBackend => Vec::new(),
@@ -74,7 +74,7 @@ impl Fault {
     }
 }
 
-/// Every fault of one value, in the order found.
+/// All faults of one value, in the order found.
 ///
 /// ```
 /// use vmcp_status::{Condition, ConditionStatus, Fault};
@@ -87,7 +87,7 @@ impl Fault {
 pub struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
-    /// The faults, in the order found.
+    /// Iterates over the faults, in the order found.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
         self.0.iter()
     }
@@ -109,7 +109,8 @@ impl Faults {
     }
 }
 
-/// Cuts a text to so many characters, the last of which says that it was cut.
+/// Cuts a text to at most this many characters, and ends it with an ellipsis. Returns
+/// whether it was longer.
 pub(super) fn shorten(text: &mut String, most: usize) -> bool {
     let mut ends = text.char_indices().map(|(index, _)| index).skip(most - 1);
     let (Some(end), Some(_)) = (ends.next(), ends.next()) else { return false };

@@ -1,5 +1,5 @@
-//! How what we want meets what is stored: item by item, in the order the store
-//! has, leaving alone what is not ours.
+//! Merges the status that we want into the stored one: item by item, in the stored
+//! order, without touching what belongs to others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl OwnedTypes {
     }
 }
 
-/// What the store shall hold: `wanted`, whose backends are sorted by name, laid
-/// over what it holds now.
+/// Returns the status to store: `wanted`, whose backends must be sorted by name, merged
+/// with `stored`.
 pub(crate) fn merge(stored: Option<&Status>, wanted: Status, owned: &OwnedTypes, now: DateTime<Utc>) -> Status {
     let nothing = Status::default();
     let stored = stored.unwrap_or(&nothing);
@@ -53,7 +53,7 @@ fn merge_conditions(
     now: DateTime<Utc>,
 ) -> Vec<Condition> {
     let of_generation = |condition: Condition| Condition {
-        // As with the status as a whole: it never goes back.
+        // The generation never goes back, as in the status as a whole.
         observed_generation: condition.observed_generation.max(generation),
         ..condition
     };
@@ -83,8 +83,8 @@ fn merge_conditions(
     merged
 }
 
-/// Both lists are mostly in the same order, so the walk looks first at the item
-/// that follows the one found last and searches only where that fails.
+/// Both lists mostly have the same order, so the loop tries the item after the last
+/// match first, and searches only if that fails.
 fn merge_backends(
     stored: &[Arc<DiscoveredBackend>],
     wanted: Vec<Arc<DiscoveredBackend>>,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn transition_time_stays_while_the_status_stays_whatever_the_caller_says() {
+    fn transition_time_from_the_caller_is_ignored_while_the_status_stays() {
         let stored = with_conditions(vec![condition("Ready", true, Some(10))]);
         let mut wanted = condition("Ready", true, Some(99));
         wanted.reason = "Another".into();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn transition_time_never_goes_back_though_the_clock_does() {
+    fn transition_time_stays_when_the_clock_goes_back() {
         let stored = with_conditions(vec![condition("Ready", true, Some(3_600))]);
         for earlier in [Some(1), None] {
             let flipped = with_conditions(vec![condition("Ready", false, earlier)]);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_conditions_stay_untouched_and_ours_that_are_missing_go() {
+    fn missing_condition_is_removed_if_ours_and_kept_if_foreign() {
         let foreign = condition("AuthConfigured", true, None);
         let stored = with_conditions(vec![
             condition("Degraded", true, Some(1)),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_ours_carry_the_generation_and_never_take_it_back() {
+    fn own_conditions_carry_the_generation_which_never_goes_back() {
         let of = |generation| Condition { observed_generation: generation, ..condition("Ready", true, Some(1)) };
         let foreign = condition("AuthConfigured", true, None);
         let stored = with_conditions(vec![of(Some(3)), foreign.clone()]);

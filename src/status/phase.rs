@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// How the virtual MCP server is as a whole (`status.phase`).
+/// The state of the virtual MCP server as a whole (`status.phase`).
 ///
 /// ```
 /// use vmcp_status::Phase;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[cfg_attr(feature = "kubernetes", derive(schemars::JsonSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Phase {
-    /// Starting: nothing is known of the backends yet.
+    /// The vMCP is starting: no backend has been checked yet.
     #[default]
     Pending,
-    /// Every backend that is configured can be routed to.
+    /// Every checked backend is routable, or no backend is configured.
     Ready,
-    /// Some backends can be routed to, some cannot.
+    /// Some backends are routable, some are not.
     Degraded,
-    /// No backend can be routed to.
+    /// No backend is routable.
     Failed,
 }
 
@@ -27,7 +27,7 @@ impl Phase {
     /// Every phase, in the order of the CRD's enumeration.
     pub const ALL: [Phase; 4] = [Phase::Pending, Phase::Ready, Phase::Degraded, Phase::Failed];
 
-    /// The phase as it stands in the CRD.
+    /// Returns the phase as the CRD spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Phase::Pending => "Pending",
@@ -45,8 +45,8 @@ impl std::fmt::Display for Phase {
 }
 
 impl<'de> Deserialize<'de> for Phase {
-    /// Reads any case. A phase that a later version may know and this one does
-    /// not is `Pending`, so that its reader waits instead of failing.
+    /// Reads any case. A phase that this version does not know reads as `Pending`, so
+    /// that a reader waits instead of failing.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
         Ok(Phase::ALL.into_iter().find(|phase| phase.as_str().eq_ignore_ascii_case(&text)).unwrap_or_default())

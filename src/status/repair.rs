@@ -1,5 +1,5 @@
-//! What a store would refuse, in one place: the same rules list the faults of
-//! a value (`validate`) and repair it on its way to the store (law 12).
+//! What a store would refuse, in one place: the same rules list the faults of a
+//! value (`validate`) and repair it before it is stored (law 12).
 
 use std::collections::HashSet;
 
@@ -9,20 +9,20 @@ use super::fault::{Fault, Faults, shorten};
 use super::wire::whole_seconds;
 use super::{Condition, DiscoveredBackend, Status};
 
-/// The limits of `metav1.Condition`, in characters. Other texts have no limit
-/// of their own in the CRD; they get that of its message.
+/// The limits of `metav1.Condition`, in characters. The CRD does not limit other texts,
+/// so they get the limit of a message.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
 const MAX_MESSAGE: usize = 32_768;
 
-/// Stands for a reason that cannot be repaired.
+/// Replaces a reason that cannot be repaired.
 const NO_REASON: &str = "Unspecified";
 
 /// Whether something can be stored once it is repaired.
 pub(crate) type Keep = bool;
 
-/// Repairs one backend. Cheap where there is nothing to repair: it runs for every
-/// backend that is reported.
+/// Repairs one backend. It runs for every reported backend, so it is cheap where there
+/// is nothing to repair.
 pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> Keep {
     if backend.name.is_empty() {
         faults.push(Fault::NamelessBackend);
@@ -62,7 +62,7 @@ pub(crate) fn backend(backend: &mut DiscoveredBackend, faults: &mut Faults) -> K
     true
 }
 
-/// Whether `backend` would change something. Lets a shared backend stay shared.
+/// Whether [`backend`] would change nothing, so that a shared backend stays shared.
 pub(crate) fn backend_is_sound(backend: &DiscoveredBackend) -> bool {
     let whole =
         |time: Option<DateTime<Utc>>| time.is_none_or(|time| time == whole_seconds(time) && has_writable_year(time));
@@ -99,7 +99,7 @@ pub(crate) fn condition(condition: &mut Condition, faults: &mut Faults) -> Keep 
     true
 }
 
-/// Cuts a time to what the wire has, or leaves it out.
+/// Cuts a time to whole seconds, or leaves it out if RFC 3339 cannot write it.
 pub(crate) fn time(time: &mut Option<DateTime<Utc>>, subject: impl FnOnce() -> String, faults: &mut Faults) {
     if time.is_some_and(|time| !has_writable_year(time)) {
         *time = None;
@@ -114,7 +114,7 @@ fn has_writable_year(time: DateTime<Utc>) -> bool {
     (0..=9999).contains(&time.year())
 }
 
-/// Cuts a message to what a store takes, in memory too.
+/// Cuts a message to what a store takes, and frees the memory of the rest.
 pub(crate) fn message(message: &mut String, subject: impl FnOnce() -> String, faults: &mut Faults) {
     cut(message, || Fault::LongMessage(subject()), faults);
 }
@@ -129,8 +129,8 @@ fn cut(text: &mut String, fault: impl FnOnce() -> Fault, faults: &mut Faults) {
     text.shrink_to_fit();
 }
 
-/// Whether a text need not be looked at: it has at least as many bytes as
-/// characters, and what it takes in memory can be more than it says.
+/// Whether a text is certainly short enough, without counting its characters. The
+/// capacity counts, because a short text can hold much memory.
 // Only a `String` has a capacity.
 #[allow(clippy::ptr_arg)]
 fn is_short(text: &String) -> bool {
@@ -180,8 +180,8 @@ fn keep_last_of_each<T>(
     }
 }
 
-/// The URL without user info, query and fragment, where it has any of them.
-/// Works on a text that is not a URL too, so that no secret gets through.
+/// Returns the URL without user info, query and fragment, if it has any of them. It
+/// works on a text that is not a URL too, so that no secret gets through.
 fn bare_url(url: &str) -> Option<String> {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let (start, authority_end) = match url[..end].find("://") {
@@ -198,7 +198,7 @@ fn bare_url(url: &str) -> Option<String> {
     }
 }
 
-/// Whether a condition of this type can be stored.
+/// Whether a store takes a condition of this type.
 pub(crate) fn is_condition_type(text: &str) -> bool {
     text.len() <= MAX_TYPE && is_qualified_name(text)
 }
@@ -234,7 +234,7 @@ fn is_reason_end(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The nearest reason that a store takes: words joined in CamelCase.
+/// Returns the nearest reason that a store takes: the words joined in CamelCase.
 fn repair_reason(text: &str) -> String {
     let mut repaired = String::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | ',' | ':')) {

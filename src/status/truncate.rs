@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use super::{BackendStatus, Condition, DiscoveredBackend, OwnedTypes, Status};
 
-/// How much a store takes.
+/// How large a status a store takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimit {
-    /// Bytes that the status may have as JSON.
+    /// Maximum size of the status as JSON, in bytes.
     pub bytes: usize,
-    /// Bytes that the store adds on its own for each backend.
+    /// Bytes that the store adds by itself for each backend.
     pub per_backend: usize,
 }
 
 impl SizeLimit {
-    /// A limit of the JSON alone, for a store that adds nothing on its own.
+    /// Makes a limit on the JSON alone, for a store that adds nothing by itself.
     ///
     /// ```
     /// use vmcp_status::SizeLimit;
@@ -32,28 +32,28 @@ impl SizeLimit {
 pub(crate) struct Omitted {
     pub(crate) missing: usize,
     pub(crate) total: usize,
-    /// Those that are missing, in the order of [`BackendStatus::ALL`].
+    /// The missing ones by status, in the order of [`BackendStatus::ALL`].
     pub(crate) by_status: [usize; BackendStatus::ALL.len()],
 }
 
-/// Names of members, quotes and times of one list item, at the most.
+/// Maximum size of the member names, quotes and times of one list item.
 const ITEM_FRAME: usize = 320;
 /// Room for the fixed members, their names and punctuation.
 const FRAME: usize = 512;
-/// How far messages are shortened, step by step, before a backend is left out:
-/// in characters.
+/// Lengths in characters to which messages are shortened, step by step, before a
+/// backend is left out.
 const MESSAGE_STEPS: [usize; 3] = [1024, 256, 64];
 
-/// Makes the status fit: shortens messages first, then leaves out backends, the
-/// healthy ones first, and says in the message how many are missing.
-/// `backend_count` keeps counting all.
+/// Makes the status fit: shortens messages first, then leaves out backends, healthy ones
+/// first, and appends to the message how many are missing. `backend_count` still counts
+/// all.
 ///
-/// A shortened list still tells the truth to a reader who counts it: it keeps a
-/// backend that routes while any does, and one that does not while any does
-/// not.
+/// ToolHive's operator counts the list to find the phase. So a shortened list keeps a
+/// routable backend if there is one, and a backend that is not routable if there is
+/// one.
 pub(crate) fn truncate(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes) -> Option<Omitted> {
-    // Counting exactly means to serialise everything; most statuses are far
-    // from the limit.
+    // An exact count serialises everything, and most statuses are far below the
+    // limit.
     if upper_bound(status, limit) <= limit.bytes || size(status, limit) <= limit.bytes {
         return None;
     }
@@ -86,9 +86,9 @@ pub(crate) fn truncate(status: &mut Status, limit: SizeLimit, owned: &OwnedTypes
 /// The name and brackets of the list of backends.
 const LIST_FRAME: usize = 32;
 
-/// Which backends stay in this much room: those that say most to somebody who
-/// looks for a fault. Nothing overtakes a backend that does not fit, so that no
-/// healthy one is listed while an unhealthy one is not.
+/// Selects the backends that stay in this much room: those that matter most to a person
+/// who looks for a fault. The selection stops at the first backend that does not fit,
+/// so that it never lists a healthy backend in place of an unhealthy one.
 fn kept(backends: &[Arc<DiscoveredBackend>], limit: SizeLimit, mut room: usize) -> Vec<bool> {
     let mut by_need: Vec<usize> = (0..backends.len()).collect();
     by_need.sort_by_key(|&index| rank(backends[index].status));
@@ -113,21 +113,22 @@ fn size(status: &Status, limit: SizeLimit) -> usize {
     json_bytes(status) + limit.per_backend * status.discovered_backends.len()
 }
 
-/// What [`size`] is at the most, from the lengths of texts alone.
+/// Returns an upper bound of [`size`], from the lengths of texts alone.
 fn upper_bound(status: &Status, limit: SizeLimit) -> usize {
     let conditions: usize = status.conditions.iter().map(condition_bound).sum();
     let backends: usize = status.discovered_backends.iter().map(|b| backend_bound(b) + limit.per_backend).sum();
     FRAME + text_bound(&status.message) + conditions + backends
 }
 
-/// Shortens what is ours to say; whether anything became shorter.
+/// Shortens the messages that belong to this process. Returns whether any became
+/// shorter.
 fn shorten_messages(status: &mut Status, owned: &OwnedTypes, longest: usize) -> bool {
     let mut shortened = shorten(&mut status.message, longest);
     for condition in status.conditions.iter_mut().filter(|condition| owned.contains(&condition.type_)) {
         shortened |= shorten(&mut condition.message, longest);
     }
     for backend in &mut status.discovered_backends {
-        // Fewer bytes than that are fewer characters too.
+        // A text has at least as many bytes as characters.
         if backend.message.len() > longest {
             shortened |= shorten(&mut Arc::make_mut(backend).message, longest);
         }
@@ -152,12 +153,12 @@ pub(crate) fn json_bytes(value: &impl serde::Serialize) -> usize {
     count.0
 }
 
-/// How the message of a truncated status ends.
+/// The end of the message of a truncated status.
 fn note(missing: usize, total: usize) -> String {
     format!(" ({missing} of {total} backends not listed: too large)")
 }
 
-/// Whether it became shorter.
+/// Shortens a message. Returns whether it became shorter.
 fn shorten(message: &mut String, longest: usize) -> bool {
     let Some((end, _)) = message.char_indices().nth(longest) else { return false };
     message.truncate(end);
@@ -165,7 +166,7 @@ fn shorten(message: &mut String, longest: usize) -> bool {
     true
 }
 
-/// What somebody who looks for a fault must see comes first.
+/// Ranks first what a person who looks for a fault has to see.
 fn rank(status: BackendStatus) -> u8 {
     match status {
         BackendStatus::Unavailable => 0,
@@ -192,7 +193,7 @@ fn backend_bound(backend: &DiscoveredBackend) -> usize {
     ITEM_FRAME + texts.into_iter().map(|text| text_bound(text)).sum::<usize>()
 }
 
-/// Bytes of a text in JSON, without its quotes, at the most.
+/// Returns an upper bound of the bytes of a text in JSON, without its quotes.
 fn text_bound(text: &str) -> usize {
     let escapes: usize = text
         .bytes()
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_backends_are_trimmed_with_the_unhealthy_kept_and_all_counted() {
+    fn ten_thousand_backends_are_truncated_with_the_unhealthy_kept_and_all_counted() {
         let health = |i| {
             if i % 10 == 7 { BackendStatus::Unavailable } else { BackendStatus::Ready }
         };
@@ -279,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_list_counts_to_the_same_phase(
+        fn truncated_list_counts_to_the_same_phase(
             statuses in proptest::collection::vec(0usize..5, 2..200), bytes in 1500usize..4000,
         ) {
             let mut status = many(statuses.len(), |i| BackendStatus::ALL[statuses[i]]);

@@ -1,10 +1,10 @@
-//! How single values look on the wire.
+//! The JSON form of single values.
 
 use chrono::{DateTime, SecondsFormat, Timelike as _, Utc};
 use serde::{Deserialize, Deserializer};
 
-/// `null` reads as the default, as it does for every client of the Kubernetes
-/// API: a Go writer leaves `null` where a list or a text is empty.
+/// Reads `null` as the default, like every client of the Kubernetes API: a Go writer
+/// leaves `null` where a list or a text is empty.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -13,9 +13,9 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Whole seconds: `metav1.Time` has no more, and what we hold in memory must
-/// equal what comes back. A leap second, which the API server refuses, is the
-/// second before it.
+/// Cuts a time to whole seconds, because `metav1.Time` has no fractions and the time
+/// in memory must equal the one that comes back. A leap second, which the API server
+/// refuses, becomes the second before it.
 pub(crate) fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.with_nanosecond(0).expect("every second has a beginning")
 }
@@ -30,7 +30,7 @@ pub(crate) mod time {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serializer};
 
-    // The shape of the reference is serde's.
+    // serde asks for this reference.
     #[allow(clippy::ref_option)]
     pub(crate) fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
         match time {

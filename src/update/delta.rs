@@ -1,4 +1,4 @@
-//! Many updates as one: what a full mailbox keeps instead of a queue.
+//! Many updates merged into one, which a full mailbox keeps instead of a queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,40 +9,40 @@ use super::Update;
 use super::desired_state::{Change, DesiredState, Entry};
 use crate::status::{Condition, DiscoveredBackend, Faults, is_condition_type};
 
-/// The net effect of updates on a desired state that is not known. Its size is that
-/// of the names in it, not of the number of updates.
+/// The net effect of updates on a desired state that the sender does not know. Its
+/// size depends on the number of names in it, not on the number of updates.
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
-    /// Everything before it is replaced by this.
+    /// Replaces everything before it.
     snapshot: Option<Update>,
-    /// Sources whose list was replaced: what the desired state has of them goes,
-    /// unless `backends` names it.
+    /// Sources whose list was replaced: their backends in the desired state are
+    /// removed, unless `backends` names them.
     replaced: BTreeSet<Arc<str>>,
     backends: BTreeMap<String, Edit>,
     conditions: BTreeMap<String, Option<Condition>>,
     /// The last `SetPhase` or `DerivePhase`.
     phase_source: Option<Update>,
     observed_generation: Option<i64>,
-    /// The types of condition that were reported, those included that are
-    /// gone again: they are ours from then on.
+    /// The types of condition that were reported, even if removed again: from then on
+    /// they belong to this process.
     reported: BTreeSet<String>,
-    /// How many updates are in it.
+    /// The number of merged updates.
     count: u64,
 }
 
-/// What becomes of one name.
+/// The net effect on one name.
 #[derive(Debug)]
 enum Edit {
     Removed,
-    /// Listed by a source that is known, or by none.
+    /// Listed by a known source, or by none.
     Put {
         backend: Arc<DiscoveredBackend>,
         source: Option<Arc<str>>,
     },
-    /// Put by an update without a source: it stays with the source that the
-    /// desired state has for it, which is not known here. If that source is one of
-    /// these, the name went when its list was replaced: `true` where the
-    /// backend was put again after that and so belongs to nobody.
+    /// Upserted without a source: the backend keeps the source that it has in the
+    /// desired state, which is not known here. If that source is one of these, then
+    /// replacing its list removed the name: `true` where the backend was upserted
+    /// again after that, and so belongs to no source.
     Touched {
         backend: Arc<DiscoveredBackend>,
         lost: BTreeMap<Arc<str>, bool>,
@@ -50,12 +50,12 @@ enum Edit {
 }
 
 impl Delta {
-    /// How many updates are in it.
+    /// The number of merged updates.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Adds one update after all that are in it.
+    /// Merges one update, after all earlier ones.
     pub(crate) fn push(&mut self, update: Update) {
         self.count += 1;
         match update {
@@ -138,7 +138,7 @@ impl DesiredState {
         let Delta { snapshot, replaced, backends, conditions, phase_source, observed_generation, reported, count: _ } =
             delta;
         self.touched(now);
-        // One that cannot be stored is nowhere, and need not be remembered.
+        // A condition whose type is malformed is never stored, so nothing owns it.
         for type_ in reported.iter().filter(|type_| is_condition_type(type_)) {
             self.own(type_);
         }
@@ -251,8 +251,8 @@ mod tests {
 
     type Owners = Vec<(String, Option<Arc<str>>)>;
 
-    /// Everything but the times of transitions, which a desired state that skips
-    /// states in between cannot know.
+    /// Everything but the times of transitions: a desired state that skips the states
+    /// in between cannot know them.
     fn rendered(desired_state: &mut DesiredState) -> (Status, Owners, String) {
         let mut status = desired_state.build_status(None, DateTime::UNIX_EPOCH);
         status.conditions.iter_mut().for_each(|c| c.last_transition_time = None);

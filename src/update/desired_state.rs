@@ -14,8 +14,8 @@ use crate::status::{
 pub(crate) struct DesiredState {
     phase_source: PhaseSource,
     conditions: BTreeMap<String, Condition>,
-    /// Sorted by name, so that two desired states with the same content render alike
-    /// whatever the order in which it came.
+    /// Sorted by name, so that two desired states with the same content build the same
+    /// status, whatever the order of their updates.
     backends: BTreeMap<String, Entry>,
     observed_generation: Option<i64>,
     timestamp: Option<DateTime<Utc>>,
@@ -25,13 +25,13 @@ pub(crate) struct DesiredState {
     start: Start,
 }
 
-/// How far the process is with its first round of checks. Until that is done, a
-/// backend that has not been checked keeps what is stored of it.
+/// The progress of the first round of checks. Until the round is done, an unchecked
+/// backend keeps the stored finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Start {
-    /// Under way, and writes are held back meanwhile.
+    /// Under way; the reporter holds back writes.
     Held,
-    /// Under way, as far as is known.
+    /// Under way, as far as is known; the reporter writes.
     Open,
     #[default]
     Done,
@@ -59,9 +59,9 @@ pub(super) struct Entry {
 /// What an update did to the desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
-    /// Nothing but times.
+    /// Only times changed.
     Times,
-    /// Something that is worth a write, as far as can be told cheaply.
+    /// Something changed that may be worth a write, by a cheap comparison.
     Content,
 }
 
@@ -78,13 +78,13 @@ impl DesiredState {
         DesiredState { phase_source, start, ..DesiredState::default() }
     }
 
-    /// The first round of checks is under way, and writes are held back.
+    /// Marks the first round of checks as under way, with writes held back.
     pub(crate) fn hold(&mut self) {
         self.start = Start::Held;
     }
 
-    /// The first round is done, or has had its time: what has not been checked
-    /// is shown as that. Whether it was still under way.
+    /// Ends the first round, because it is done or its time is over: from now on an
+    /// unchecked backend shows as unchecked. Returns whether it was still under way.
     pub(crate) fn end_start(&mut self) -> bool {
         std::mem::replace(&mut self.start, Start::Done) != Start::Done
     }
@@ -94,7 +94,7 @@ impl DesiredState {
         self.start == Start::Held
     }
 
-    /// Applies one update. What a store would refuse is repaired or left out.
+    /// Applies one update. Repairs or leaves out what a store would refuse.
     pub(crate) fn apply(&mut self, update: Update, now: DateTime<Utc>, faults: &mut Faults) -> Change {
         self.touched(now);
         match update {
@@ -114,8 +114,7 @@ impl DesiredState {
         }
     }
 
-    /// The status as it shall be stored in place of `stored`, backends sorted by
-    /// name.
+    /// Builds the status to store in place of `stored`, backends sorted by name.
     pub(crate) fn build_status(&mut self, stored: Option<&Status>, now: DateTime<Utc>) -> Status {
         let discovered_backends = self.listed(stored);
         let (phase, message, derived) = match &self.phase_source {
@@ -129,7 +128,7 @@ impl DesiredState {
             }
         };
         let conditions = self.with_set_conditions(derived, now);
-        // One that went and comes back has had a transition.
+        // A condition that was removed and comes back has had a transition.
         self.transitions.retain(|type_, _| conditions.iter().any(|condition| condition.type_ == *type_));
         Status {
             phase,
@@ -142,7 +141,8 @@ impl DesiredState {
         }
     }
 
-    /// The types of condition that are ours, every one ever reported included.
+    /// Returns the types of condition that belong to this process, every one ever
+    /// reported included.
     pub(crate) fn owned(&self) -> &OwnedTypes {
         &self.owned
     }
@@ -170,7 +170,7 @@ impl DesiredState {
         all.into_values().collect()
     }
 
-    /// Since when the condition has had its status.
+    /// Returns since when the condition has had its status.
     fn transition(&mut self, condition: &Condition, now: DateTime<Utc>) -> DateTime<Utc> {
         let since = condition.last_transition_time.unwrap_or(whole_seconds(now));
         match self.transitions.get(&condition.type_) {
@@ -187,7 +187,7 @@ impl DesiredState {
     fn replace_all(&mut self, status: Status, now: DateTime<Utc>, faults: &mut Faults) -> Change {
         let Status { phase, message, conditions, discovered_backends, observed_generation, mut timestamp, .. } = status;
         repair_time(&mut timestamp, || "the status".into(), faults);
-        // A caller's own snapshot is stored as it is.
+        // A snapshot is stored as it is, so it ends the first round.
         self.start = Start::Done;
         self.timestamp = timestamp.or(self.timestamp);
         self.set_phase_source(phase, message, faults);
@@ -208,12 +208,12 @@ impl DesiredState {
             self.upsert(backend, None, faults);
         }
         self.share_with(before);
-        // Whether it says anything new is told by comparing with the store.
+        // Comparing with the store finds out whether anything is new.
         Change::Content
     }
 
-    /// What is the same as before stays the same object, so that the rest of the
-    /// way tells at a glance what a snapshot that was built anew has changed.
+    /// Keeps the old object of each backend that did not change, so that later
+    /// comparisons of a rebuilt snapshot need only compare pointers.
     fn share_with(&mut self, before: BTreeMap<String, Entry>) {
         let mut before = before.into_iter().peekable();
         for (name, entry) in &mut self.backends {

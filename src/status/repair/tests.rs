@@ -37,7 +37,7 @@ fn validate_lists_every_fault_of_a_status() {
 }
 
 #[test]
-fn long_texts_of_a_backend_are_cut_and_a_long_name_costs_it() {
+fn long_texts_of_a_backend_are_cut_and_a_long_name_leaves_it_out() {
     let long = || "x".repeat(MAX_MESSAGE + 1);
     let given = DiscoveredBackend {
         url: long(),
@@ -65,7 +65,7 @@ fn long_texts_of_a_backend_are_cut_and_a_long_name_costs_it() {
 }
 
 #[test]
-fn of_duplicate_backends_the_last_is_kept() {
+fn duplicate_backends_keep_the_last() {
     let mut status_ = Status::from_backends([
         DiscoveredBackend::named("a"),
         DiscoveredBackend { status: BackendStatus::Ready, ..DiscoveredBackend::named("a") },
