@@ -390,3 +390,27 @@ async fn answer_without_end_is_not_read_to_its_end() {
     assert!(error.chain().len() < 500, "{}", error.chain());
     sink.read().await.expect("the next answer is an object");
 }
+
+#[tokio::test(start_paused = true)]
+async fn write_that_arrives_after_newer_ones_is_noticed_and_repaired() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    assert!(handle.report(Status::from_backends([ready("a")])));
+    handle.flush().await.expect("stored");
+    api.inject(Fault::CommitLate(Duration::from_secs(30)));
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+    let late = Instant::now();
+    sleep(Duration::from_secs(15)).await;
+    handle.flush().await.expect("written again");
+    assert!(handle.upsert_backend(ready("a")));
+    handle.flush().await.expect("stored");
+    let stored = || status(&api)["discoveredBackends"][0]["status"].clone();
+    assert_eq!(stored(), "ready");
+    sleep(Duration::from_secs(18)).await;
+    assert_eq!(stored(), "unavailable", "the late one fits what it finds");
+    sleep(Duration::from_secs(64).saturating_sub(late.elapsed())).await;
+    assert_eq!(stored(), "ready", "the store is read again once the server must have given up the late one");
+    api.clear_requests();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(requests(&api), Vec::<String>::new(), "once");
+}

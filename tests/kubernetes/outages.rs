@@ -1,5 +1,7 @@
 //! Faults on a real API server and its etcd.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::time::sleep;
 
 use super::*;
@@ -205,4 +207,32 @@ async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
         assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "good");
         server.allow("least").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn write_that_is_held_up_on_its_way_and_arrives_after_newer_ones_is_repaired() {
+    let server = server().await;
+    let proxy = server.proxy().await;
+    let client = proxy.client(&server, "least").await;
+    let (handle, _reporter) = reporter(client, |b| b.write_timeout(Duration::from_secs(2)));
+    let stored =
+        async || server.object(NAME).await.expect("there")["status"]["discoveredBackends"][0]["status"].clone();
+    assert!(handle.report(Status::from_backends([ready("a")])));
+    handle.flush_within(LONG).await.expect("stored");
+    let first = AtomicBool::new(true);
+    let mut hold = proxy.hold(move |request| {
+        request.uri.path().ends_with("/status") && request.method == "PATCH" && first.swap(false, Ordering::Relaxed)
+    });
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+    hold.has_held(1).await;
+    handle.flush_within(LONG).await.expect("written by the next try");
+    assert!(handle.upsert_backend(ready("a")));
+    handle.flush_within(LONG).await.expect("stored");
+    assert_eq!(stored().await, "ready");
+    sleep(Duration::from_secs(30)).await;
+    drop(hold);
+    eventually(async || stored().await == "unavailable").await;
+    println!("the late write has arrived");
+    eventually(async || stored().await == "ready").await;
 }
