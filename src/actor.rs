@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::applied::Applied;
 use self::observer::Observer;
-use self::schedule::{FlushAnswer, FlushId, Schedule, Step};
+use self::schedule::{Call, FlushAnswer, FlushId, Schedule, Step};
 use self::store::{Done, Finished, Store};
 use crate::backoff::{BackoffPolicy, Backoffs, at, jittered};
 use crate::error::SinkError;
@@ -37,7 +37,7 @@ use crate::leadership::{Leadership, LeadershipState};
 use crate::listener::StoredListener;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Counts, Metrics};
-use crate::sink::{AnySink, Location, WriteOutcome};
+use crate::sink::{AnySink, Location, Refreshed, WriteOutcome};
 use crate::status::{Omitted, Status, merge, truncate, whole_seconds};
 use crate::update::{Change, DesiredState};
 
@@ -145,6 +145,7 @@ impl Actor {
                 Step::Publish => self.publish(),
                 Step::Read => self.begin_read(),
                 Step::Write => self.begin_write(),
+                Step::Refresh => self.begin_refresh(),
                 Step::Wait(until) => self.wait(until).await,
                 Step::Stop => return self.end().await,
             }
@@ -282,7 +283,7 @@ impl Actor {
 
     fn begin_read(&mut self) {
         self.observer.read_begins();
-        self.schedule.begin(Instant::now(), false);
+        self.schedule.begin(Instant::now(), Call::Read);
         self.store.read(self.leadership());
     }
 
@@ -302,8 +303,21 @@ impl Actor {
             return;
         }
         self.observer.write_begins(&next, omitted);
-        self.schedule.begin(Instant::now(), true);
+        self.schedule.begin(Instant::now(), Call::Write);
         self.store.write(self.leadership(), next);
+    }
+
+    /// Brings times up to date and finds out what is stored.
+    fn begin_refresh(&mut self) {
+        if self.store.advice.must_write {
+            return self.begin_read();
+        }
+        let (next, omitted) = self.next_status();
+        let next = Arc::new(next);
+        self.show(&next, omitted);
+        self.observer.read_begins();
+        self.schedule.begin(Instant::now(), Call::Refresh);
+        self.store.refresh(self.leadership(), next);
     }
 
     /// What the store shall hold: the desired state, laid over what it holds now; and
@@ -343,6 +357,14 @@ impl Actor {
                 self.observer.read_done(stored, &self.store.advice);
                 if first && !self.store.advice.no_early_pending {
                     self.schedule.announce();
+                }
+            }
+            Ok(Done::Refreshed(Refreshed { stored, outcome })) => {
+                self.schedule.refresh_done(outcome);
+                self.store.content = stored.map(Arc::new);
+                self.observer.read_done(self.store.content.as_ref(), &self.store.advice);
+                if outcome == Some(WriteOutcome::Written) {
+                    self.observer.times_written((self.settings.wall_clock)());
                 }
             }
             Ok(Done::Wrote(outcome, status)) => {

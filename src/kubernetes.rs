@@ -8,19 +8,21 @@ pub mod api;
 mod budget;
 mod connect;
 mod crd;
-mod diff;
 #[cfg(feature = "events")]
 mod events;
 mod identity;
+mod json_patch;
 mod lease;
 mod location;
 mod name;
+mod object_client;
 mod observed;
 mod operation;
 #[cfg(test)]
 mod properties;
 mod sink;
 mod takeover;
+mod write_history;
 
 pub use connect::{ConnectError, connect};
 pub use crd::crd;

@@ -72,6 +72,22 @@ pub trait Sink: Send + 'static {
     /// [`Retry`](crate::Retry).
     fn write(&mut self, status: &Status) -> impl Future<Output = Result<WriteOutcome, SinkError>> + Send;
 
+    /// Brings the times of what is stored up to date where they have moved, and
+    /// finds out what is stored then: the periodic refresh. `status` says the
+    /// same as what was last read or written, times and counts of checks aside.
+    ///
+    /// A store that can do both in one request overrides it. By default it is a
+    /// [`read`](Sink::read), and the reporter writes where that differs.
+    ///
+    /// # Errors
+    ///
+    /// The error says when, and with what, to try again: see
+    /// [`Retry`](crate::Retry).
+    fn refresh(&mut self, status: &Status) -> impl Future<Output = Result<Refreshed, SinkError>> + Send {
+        let _ = status;
+        async { Ok(Refreshed { stored: self.read().await?, outcome: None }) }
+    }
+
     /// Returns how large a status may be; `None` (the default) for no limit. The
     /// reporter truncates a larger status before it writes.
     fn size_limit(&self) -> Option<SizeLimit> {
@@ -83,6 +99,16 @@ pub trait Sink: Send + 'static {
     fn advice(&self) -> Advice {
         Advice::default()
     }
+}
+
+/// What a [`refresh`](Sink::refresh) has found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refreshed {
+    /// What is stored now; `None` where nothing is.
+    pub stored: Option<Status>,
+    /// What was done about the times of what is stored, which are up to date
+    /// now; `None` where nothing was done.
+    pub outcome: Option<WriteOutcome>,
 }
 
 /// What a sink tells the reporter about its store, beside the content.

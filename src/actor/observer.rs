@@ -109,6 +109,13 @@ impl Observer {
         });
     }
 
+    /// A refresh has brought the times of what is stored up to date.
+    pub(super) fn times_written(&mut self, at: DateTime<Utc>) {
+        self.metrics.attempts.add(1);
+        self.metrics.results.for_outcome(WriteOutcome::Written).add(1);
+        self.metrics.stored_at.set(at);
+    }
+
     /// The status that a write would carry is known.
     pub(super) fn write_planned(&mut self, omitted: Option<Omitted>) {
         self.metrics.truncated.add(u64::from(omitted.is_some()));

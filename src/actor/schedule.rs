@@ -15,6 +15,7 @@ use self::flushes::Flushes;
 pub(super) use self::flushes::{FlushAnswer, FlushId};
 use crate::error::Retry;
 use crate::leadership::LeadershipState;
+use crate::sink::WriteOutcome;
 
 /// Counts changes of the desired state. What is stored at one revision contains all
 /// revisions before it.
@@ -38,6 +39,9 @@ pub(super) enum Step {
     Read,
     /// Compare the desired state with what is stored; where they differ, write.
     Write,
+    /// Bring the times of what is stored up to date and find out what is stored
+    /// then, in one request if the sink can.
+    Refresh,
     /// Nothing, until something happens or this time comes.
     Wait(Option<Instant>),
     /// End: all is stored, or it cannot be stored in time.
@@ -96,9 +100,19 @@ struct Refresh {
 /// Why the store is compared though nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verify {
-    /// To see whether a write has stayed.
+    /// To see whether what was written has stayed.
     Look,
-    /// To bring times up to date too.
+    /// To bring times up to date too, once it is known what is stored.
+    Refresh,
+    /// The same, and the sink has not been asked for it yet.
+    AskSink,
+}
+
+/// A call of the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Read,
+    Write,
     Refresh,
 }
 
@@ -106,7 +120,9 @@ enum Verify {
 struct Busy {
     /// What it carries.
     revision: Revision,
-    writes: bool,
+    call: Call,
+    /// What the pace was before.
+    paced_until: Option<Instant>,
     /// It uses up a hurry.
     expedited: bool,
     /// It began as the last chance before the deadline.
@@ -244,14 +260,15 @@ impl Schedule {
             // What the store refused is not sent again for the clock's sake,
             // not even if it took the same once.
             if self.refused != Some(self.newest) {
-                self.verifying = Some(Verify::Refresh);
-                self.known = false;
+                let only_times = self.known && self.is_clean();
+                self.verifying = Some(if only_times { Verify::AskSink } else { Verify::Refresh });
+                self.known = only_times;
             }
         }
         if !stopping && self.look_at.is_some_and(|at| now >= at) {
             self.look_at = None;
-            if self.refused != Some(self.newest) {
-                self.verifying = self.verifying.or(Some(Verify::Look));
+            if self.refused != Some(self.newest) && self.verifying.is_none() {
+                self.verifying = Some(Verify::Look);
                 self.known = false;
             }
         }
@@ -269,8 +286,9 @@ impl Schedule {
         }
         match self.earliest() {
             Some(at) if now < at => Step::Wait(earlier(Some(at), self.stop_at)),
-            _ if self.known => Step::Write,
-            _ => Step::Read,
+            _ if !self.known => Step::Read,
+            _ if self.verifying == Some(Verify::AskSink) => Step::Refresh,
+            _ => Step::Write,
         }
     }
 
@@ -323,7 +341,7 @@ impl Schedule {
 
     /// Whether times count as changes in this comparison.
     pub(super) fn is_refreshing(&self) -> bool {
-        self.verifying == Some(Verify::Refresh)
+        matches!(self.verifying, Some(Verify::Refresh | Verify::AskSink))
     }
 
     /// A caller waits until everything that was reported is stored, and no
@@ -395,24 +413,25 @@ impl Schedule {
         }
     }
 
-    /// A read or a write of the newest revision begins.
-    pub(super) fn begin(&mut self, now: Instant, writes: bool) {
+    /// A call of the sink begins, with the newest revision.
+    pub(super) fn begin(&mut self, now: Instant, call: Call) {
         self.busy = Some(Busy {
             revision: self.newest,
-            writes,
+            call,
+            paced_until: self.paced_until,
             // One that comes while this is in flight is for the next try.
             expedited: std::mem::take(&mut self.expedite),
             last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
         });
         self.pause = None;
-        if writes {
+        if call != Call::Read {
             self.paced_until = Some(now + self.write_interval);
         }
     }
 
     /// Whether a write is in flight.
     pub(super) fn is_writing(&self) -> bool {
-        self.busy.is_some_and(|busy| busy.writes)
+        self.busy.is_some_and(|busy| busy.call == Call::Write)
     }
 
     /// How long is left until the end has to come.
@@ -425,6 +444,23 @@ impl Schedule {
         // The write that follows is the same try.
         self.expedite |= self.busy.take().is_some_and(|busy| busy.expedited);
         self.known = true;
+        if self.verifying == Some(Verify::AskSink) {
+            // A refresh has failed, and now it takes a read and a write.
+            self.verifying = Some(Verify::Refresh);
+        }
+    }
+
+    /// The refresh has ended well: it is known what is stored, with times that
+    /// are up to date unless the sink has done nothing about them.
+    pub(super) fn refresh_done(&mut self, outcome: Option<WriteOutcome>) {
+        if let Some(busy) = self.busy.take() {
+            self.expedite |= busy.expedited;
+            if outcome != Some(WriteOutcome::Written) {
+                self.paced_until = busy.paced_until;
+            }
+        }
+        self.known = true;
+        self.verifying = Some(if outcome.is_some() { Verify::Look } else { Verify::Refresh });
     }
 
     /// The newest revision turned out to be stored already.

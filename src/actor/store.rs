@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::call_guard::CallGuard;
 use crate::error::SinkError;
 use crate::leadership::Leadership;
-use crate::sink::{Advice, AnySink, Sink as _, WriteOutcome};
+use crate::sink::{Advice, AnySink, Refreshed, Sink as _, WriteOutcome};
 use crate::status::{SizeLimit, Status};
 
 pub(super) struct Store {
@@ -40,6 +40,7 @@ pub(super) struct Finished {
 
 pub(super) enum Done {
     Read(Option<Status>),
+    Refreshed(Refreshed),
     Wrote(WriteOutcome, Arc<Status>),
 }
 
@@ -71,6 +72,15 @@ impl Store {
             let began = Instant::now();
             let result = guard.guard(sink.write(&status)).await;
             let result = result.map(|outcome| Done::Wrote(outcome, status));
+            Returned { sink, finished: Finished { took: began.elapsed(), result } }
+        }));
+    }
+
+    pub(super) fn refresh(&mut self, leadership: Option<Leadership>, status: Arc<Status>) {
+        let (mut sink, guard) = self.begin(leadership);
+        self.call = Some(Box::pin(async move {
+            let began = Instant::now();
+            let result = guard.guard(sink.refresh(&status)).await.map(Done::Refreshed);
             Returned { sink, finished: Finished { took: began.elapsed(), result } }
         }));
     }

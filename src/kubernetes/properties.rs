@@ -10,11 +10,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
+use super::json_patch::Patch;
 use super::location::Home;
-use super::observed::ObservedObject;
+use super::observed::{ObservedObject, PatchOptions, PatchPlan, Times};
 use crate::status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, DiscoveredBackend, OwnedTypes, Phase, Status, merge,
 };
+
+const OPTIONS: PatchOptions<'static> = PatchOptions { pruned: &[], remove: None, times: Times::Left };
 
 fn leaf() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -182,13 +185,19 @@ fn merged(seen: &ObservedObject, wanted: Status) -> Status {
     merge(seen.status().as_ref(), wanted, &owned, DateTime::UNIX_EPOCH)
 }
 
-/// The object after the patch, as the API server would have it.
-fn patched(object: &Value, operations: &[Value]) -> Result<Value, TestCaseError> {
-    let patch: json_patch::Patch = serde_json::from_value(operations.to_vec().into())
-        .map_err(|error| TestCaseError::fail(format!("{error}: {operations:?}")))?;
+/// The object after the patch, as the API server would have it: there a test for
+/// null passes where nothing is.
+fn patched(object: &Value, patch: &Patch) -> Result<Value, TestCaseError> {
+    let (tests, edits): (Vec<_>, Vec<_>) = patch.operations().cloned().partition(|one| one["op"] == "test");
+    for test in &tests {
+        let found = test["path"].as_str().and_then(|path| object.pointer(path));
+        prop_assert_eq!(found.unwrap_or(&Value::Null), &test["value"], "{} of {}", test, object);
+    }
+    let edits: json_patch::Patch =
+        serde_json::from_value(edits.into()).map_err(|error| TestCaseError::fail(format!("{error}: {patch:?}")))?;
     let mut object = object.clone();
-    json_patch::patch(&mut object, &patch)
-        .map_err(|error| TestCaseError::fail(format!("{error}: {operations:?} of {object}")))?;
+    json_patch::patch(&mut object, &edits)
+        .map_err(|error| TestCaseError::fail(format!("{error}: {patch:?} of {object}")))?;
     Ok(object)
 }
 
@@ -256,9 +265,9 @@ proptest! {
     ) {
         let object = if is_object { json!({"metadata": {"resourceVersion": "7"}, "status": object}) } else { object };
         if let Some(seen) = ObservedObject::from_object(&object, home)
-            && let Some((patch, _)) = seen.patch_to(&merged(&seen, wanted), &[], None)
+            && let Some(PatchPlan { patch, .. }) = seen.patch_to(&merged(&seen, wanted), OPTIONS)
         {
-            patched(&object, &patch.operations)?;
+            patched(&object, &patch)?;
         }
     }
 
@@ -267,16 +276,16 @@ proptest! {
         let object = moved(object, home);
         let seen = ObservedObject::from_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, said.clone());
-        let Some((patch, after)) = seen.patch_to(&wanted, &[], None) else {
+        let Some(PatchPlan { patch, after, .. }) = seen.patch_to(&wanted, OPTIONS) else {
             prop_assert_eq!(seen.status().map(|seen| told_in(home, seen)), Some(told_in(home, wanted)));
             return Ok(());
         };
-        let object = patched(&object, &patch.operations)?;
+        let object = patched(&object, &patch)?;
         let found = ObservedObject::from_object(&object, home).and_then(|seen| seen.status()).expect("it has a status");
         prop_assert_eq!(after.status(), Some(found.clone()), "what is remembered is there: {}", object);
         prop_assert!(
             sorted(told_in(home, found.clone())).eq_ignoring_times(&sorted(told_in(home, wanted.clone()))),
-            "{found:?}\n{wanted:?}\n{:?}", patch.operations
+            "{found:?}\n{wanted:?}\n{:?}", patch
         );
         // And there is nothing left to say but times.
         prop_assert!(told_in(home, merged(&after, said)).eq_ignoring_times(&told_in(home, found)));
@@ -290,9 +299,9 @@ proptest! {
         let object = moved(object, home);
         let seen = ObservedObject::from_object(&object, home).expect("it has a version");
         let wanted = merged(&seen, wanted);
-        if let Some((patch, _)) = seen.patch_to(&wanted, &[], None) {
-            let after = patched(&object, &patch.operations)?;
-            prop_assert_eq!(theirs(&after, &wanted, home), theirs(&object, &wanted, home), "{:?}", patch.operations);
+        if let Some(PatchPlan { patch, .. }) = seen.patch_to(&wanted, OPTIONS) {
+            let after = patched(&object, &patch)?;
+            prop_assert_eq!(theirs(&after, &wanted, home), theirs(&object, &wanted, home), "{:?}", patch);
         }
     }
 }

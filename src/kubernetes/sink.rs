@@ -1,37 +1,29 @@
 //! `VirtualMCPServer.status` on a Kubernetes API server.
 //!
 //! Reads once, then sends what differs as one JSON Patch on `/status` that is
-//! conditional on the version last seen.
+//! conditional on what it replaces.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::Client;
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::api::{ApiRequest, ApiResponse, JSON_PATCH, MERGE_PATCH, METADATA, ObjectPath, Refusal, RefusalKind, TABLE};
+use super::api::{ObjectPath, Refusal, RefusalKind};
 use super::budget::Budget;
-use super::diff::Patch;
 use super::identity::ObjectIdentity;
-use super::location::{self, StatusLocation};
-use super::location::{Home, Locator};
+use super::location::{Home, Locator, RuntimeSupport, StatusLocation};
 use super::name::{NameError, check_name};
-use super::observed::ObservedObject;
-use super::operation::{Operation, ReadStrategy};
-use super::takeover;
-use super::takeover::{Takeover, last_writer};
-use crate::custom_resource::{APP_NAME, PLURAL, STATUS_SUBRESOURCE};
+use super::object_client::{Answer, ObjectClient, RUNTIME_FIELD};
+use super::observed::{ObservedObject, PatchOptions, PatchPlan, Times};
+use super::operation::Operation;
+use super::takeover::{self, Takeover, last_writer};
+use super::write_history::WriteHistory;
+use crate::custom_resource::APP_NAME;
 use crate::error::{Retry, SinkError};
-use crate::sink::{Advice, Location, Sink, WriteOutcome};
+use crate::sink::{Advice, Location, Refreshed, Sink, WriteOutcome};
 use crate::status::{SizeLimit, Status, json_bytes};
-
-/// How a server calls the field when it warns that its CRD does not have it.
-const RUNTIME_FIELD: &str = "status.runtime";
-/// A patch that does not fit although the version does is explained by a fresh
-/// read. One that never fits must not be tried for ever at full speed.
-const QUICK_MISMATCHES: u32 = 3;
 
 /// Keeps the status of one `VirtualMCPServer` in a cluster.
 ///
@@ -43,12 +35,14 @@ const QUICK_MISMATCHES: u32 = 3;
 ///   `observedGeneration` at the top level itself: see [`StatusLocation`].
 ///   Nothing else. What others put into the object stays, unknown members of our
 ///   own list items included.
-/// * Never overwrites what it has not seen: each write is refused by the server
-///   if the object has changed since, and is then merged anew.
-/// * One changed backend of a thousand is one request of less than 1 KB.
+/// * Never overwrites what it has not seen: the server refuses a write if what it
+///   replaces has changed since, and the write is then merged anew. What others
+///   do to the rest of the object, such as the operator's own fields, is not a
+///   conflict.
+/// * One changed backend of a thousand is one request of less than 1.5 KB.
 ///
-/// Times of checks that changed along with something else go with it as far as
-/// they fit into 1 KB; the rest comes with the periodic refresh.
+/// Times and counts of checks of other backends come with the periodic refresh,
+/// which is one request where nobody has written to our fields since.
 ///
 /// # Required rights
 ///
@@ -66,25 +60,27 @@ const QUICK_MISMATCHES: u32 = 3;
 /// An object that was deleted and has come back is noticed at the next change
 /// or periodic refresh, whichever comes first: set a `periodic_interval`.
 pub struct KubernetesSink {
-    client: Client,
-    object: ObjectPath,
-    field_manager: String,
-    /// The way of reading that worked last.
-    way: Option<ReadStrategy>,
+    client: ObjectClient,
+    identity: ObjectIdentity,
+    /// What the object held when it was last read or written; `None` while that
+    /// is not known.
     seen: Option<Arc<ObservedObject>>,
     /// Members of a backend that the CRD does not know and the server drops.
     pruned: Vec<&'static str>,
     budget: Budget,
-    patch_mismatches: u32,
     locator: Locator,
     takeover: Takeover,
-    /// What this process has left in the object, and when.
-    left: Option<(Instant, Arc<ObservedObject>)>,
-    /// A `runtime` is to be removed, since the top level was chosen by hand.
-    runtime_to_remove: bool,
-    removed_runtime: bool,
-    look_again: Option<Duration>,
-    identity: ObjectIdentity,
+    history: WriteHistory,
+    removal: RuntimeRemoval,
+}
+
+/// The `runtime` that has to go, once, where the top level was chosen by hand.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum RuntimeRemoval {
+    #[default]
+    NotNeeded,
+    Due,
+    Done,
 }
 
 impl KubernetesSink {
@@ -111,21 +107,15 @@ impl KubernetesSink {
     pub fn new(client: Client, namespace: &str, name: &str) -> Result<Self, NameError> {
         let object = ObjectPath::new(namespace, name)?;
         Ok(KubernetesSink {
-            client,
             identity: ObjectIdentity::of(&object),
-            object,
-            field_manager: APP_NAME.into(),
-            way: None,
+            client: ObjectClient::new(client, object, APP_NAME),
             seen: None,
             pruned: Vec::new(),
             budget: Budget::default(),
-            patch_mismatches: 0,
             locator: Locator::new(StatusLocation::default()),
             takeover: Takeover::default(),
-            left: None,
-            runtime_to_remove: false,
-            removed_runtime: false,
-            look_again: None,
+            history: WriteHistory::default(),
+            removal: RuntimeRemoval::default(),
         })
     }
 
@@ -136,8 +126,8 @@ impl KubernetesSink {
     ///
     /// When either is no name.
     pub fn group_version(mut self, group: &str, version: &str) -> Result<Self, NameError> {
-        self.object = self.object.group_version(group, version)?;
-        self.identity = ObjectIdentity::of(&self.object);
+        self.client.object = self.client.object.group_version(group, version)?;
+        self.identity = ObjectIdentity::of(&self.client.object);
         Ok(self)
     }
 
@@ -164,7 +154,7 @@ impl KubernetesSink {
     ///
     /// When it is no name.
     pub fn field_manager(mut self, manager: &str) -> Result<Self, NameError> {
-        self.field_manager = check_name("field manager", manager)?;
+        self.client.field_manager = check_name("field manager", manager)?;
         Ok(self)
     }
 
@@ -177,72 +167,55 @@ impl KubernetesSink {
     /// A span whose fields name the object, for
     /// [`ReporterBuilder::span`](crate::ReporterBuilder::span).
     pub fn span(&self) -> Span {
-        self.object.span()
+        self.client.object.span()
     }
 
-    /// The status actor bounds the time of each read and write.
-    async fn send(&self, doing: Operation, request: ApiRequest) -> Result<ApiResponse, SinkError> {
-        request.send(&self.client, None).await.map_err(|error| {
-            let message = format!("cannot {doing} {}: no answer from the API server, is it reachable?", self.display());
-            SinkError::new(Retry::Transient, message).caused_by(error)
-        })
-    }
-
-    async fn read_by(&self, way: ReadStrategy) -> Result<ApiResponse, SinkError> {
-        let request = match way {
-            ReadStrategy::Status => ApiRequest::get(self.object.uri("/status", "")),
-            ReadStrategy::Object => ApiRequest::get(self.object.uri("", "")),
-            ReadStrategy::EmptyPatch => {
-                ApiRequest::patch(self.object.uri("/status", &self.query("")), MERGE_PATCH, b"{}".to_vec())
-            }
-        };
-        self.send(Operation::Read(way), request).await
-    }
-
-    fn query(&self, more: &str) -> String {
-        format!("?fieldManager={}{more}", self.field_manager)
-    }
-
-    /// Asks the server whether its CRD has `status.runtime`, by a patch that is
-    /// not carried out: it needs no other right than the one to write.
-    async fn ask_for_runtime(&self) -> Result<location::RuntimeSupport, SinkError> {
-        let uri = self.object.uri("/status", &self.query("&dryRun=All&fieldValidation=Warn"));
-        let question = br#"{"status":{"runtime":{}}}"#.to_vec();
-        let request = ApiRequest::patch(uri, MERGE_PATCH, question).accept(METADATA);
-        let answer = self.send(Operation::Ask, request).await?;
-        let Some(refusal) = answer.refusal() else {
-            let is_dropped = answer.warns_of(RUNTIME_FIELD);
-            return Ok(if is_dropped { location::RuntimeSupport::Unknown } else { location::RuntimeSupport::Known });
-        };
-        match refusal.kind() {
-            // A webhook that does not support dry runs, or a policy.
-            RefusalKind::DryRunUnsupported | RefusalKind::Invalid | RefusalKind::PatchMismatch => {
-                Ok(location::RuntimeSupport::Refused(refusal.summary()))
-            }
-            kind if kind.is_forbidden() => Ok(location::RuntimeSupport::Refused(refusal.summary())),
-            _ => Operation::Ask.object_of(&answer, &self.display()).map(|_| location::RuntimeSupport::Known),
+    /// Takes in what the server has answered: in which home the status lives,
+    /// what it holds, who else writes and who does not read.
+    async fn observe(&mut self, object: &Value, before: Option<&ObservedObject>) -> Result<Option<Status>, SinkError> {
+        self.locate(object).await?;
+        let seen = ObservedObject::from_object(object, self.locator.home()).ok_or_else(|| {
+            SinkError::new(Retry::Transient, format!("{} was answered without a version", self.client))
+        })?;
+        self.watch_others(object, &seen);
+        if self.removal != RuntimeRemoval::Done {
+            let is_due = self.locator.setting() == StatusLocation::TopLevel && has_runtime(object);
+            self.removal = if is_due { RuntimeRemoval::Due } else { RuntimeRemoval::NotNeeded };
         }
+        for member in before.map(|before| seen.dropped_since(before)).unwrap_or_default() {
+            if !self.pruned.contains(&member) {
+                tracing::warn!(
+                    member,
+                    "the CRD does not know this member of a backend, it is left out: update the CRD"
+                );
+                self.pruned.push(member);
+            }
+        }
+        self.identity.set_uid(seen.uid());
+        let status = seen.status();
+        self.seen = Some(Arc::new(seen));
+        Ok(status)
     }
 
     /// Finds out, if it has to be, in which home the status lives.
     async fn locate(&mut self, object: &Value) -> Result<(), SinkError> {
-        let runtime_seen = object.pointer(Home::Runtime.pointer()).is_some();
+        let runtime_seen = has_runtime(object);
         if self.locator.has_to_ask(runtime_seen, Instant::now()) {
-            let answer = self.ask_for_runtime().await?;
+            let answer = self.client.ask_for_runtime().await?;
             self.locator.answered(answer, Instant::now());
         }
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
-        if self.left.as_ref().is_some_and(|(_, left)| left.uid() != uid) {
-            self.left = None;
+        if self.history.left().is_some_and(|left| left.uid() != uid) {
+            self.history.object_replaced();
             self.locator.object_replaced();
         }
-        let writer = last_writer(object, takeover::STATUS, &self.field_manager);
+        let writer = last_writer(object, takeover::STATUS, &self.client.field_manager);
         self.locator.observed(runtime_seen, writer.as_deref(), Instant::now());
-        self.say_where();
+        self.log_location();
         Ok(())
     }
 
-    fn say_where(&mut self) {
+    fn log_location(&mut self) {
         if let Some(Location { place, reason, .. }) = self.locator.take_news() {
             tracing::info!(place, reason, "the status lives here");
         }
@@ -253,46 +226,100 @@ impl KubernetesSink {
     fn watch_others(&mut self, object: &Value, seen: &ObservedObject) {
         let now = Instant::now();
         if self.locator.home() == Home::TopLevel {
-            // The operator's own words are at the top level too.
+            // The operator writes to the top level as well.
             return;
         }
-        let wrote_at = self.left.as_ref().map(|(at, _)| *at);
-        self.takeover.read(object, wrote_at, now);
-        if self.left.as_ref().is_some_and(|(_, left)| seen.is_there() && seen.says_other_than(left)) {
-            let writer = last_writer(object, takeover::RUNTIME, &self.field_manager);
+        self.takeover.read(object, self.history.said_at(), now);
+        if self.history.left().is_some_and(|left| seen.is_there() && seen.says_other_than(left)) {
+            let writer = last_writer(object, takeover::RUNTIME, &self.client.field_manager);
             self.takeover.overwritten(writer.as_deref(), now);
         }
     }
 
-    /// Tries the way that worked last, then the others while rights are missing.
-    async fn read_object(&mut self) -> Result<Value, SinkError> {
-        let remembered = self.way;
-        let others = ReadStrategy::ALL.into_iter().filter(|way| Some(*way) != remembered);
-        for way in remembered.into_iter().chain(others) {
-            let answer = self.read_by(way).await?;
-            if !answer.refusal().is_some_and(|refusal| refusal.kind().is_forbidden()) {
-                let object = Operation::Read(way).object_of(&answer, &self.display())?;
-                self.way = Some(way);
-                return Ok(object);
+    /// Sends what differs from what is stored; `None` where nothing does. What
+    /// is stored after it is in `seen`.
+    async fn send_changes(
+        &mut self,
+        seen: &Arc<ObservedObject>,
+        status: &Status,
+        times: Times,
+        answer: Answer,
+    ) -> Result<Option<Value>, SinkError> {
+        let allowed = without_operators_conditions(status, self.locator.home());
+        let status = allowed.as_ref().unwrap_or(status);
+        let remove = (self.removal == RuntimeRemoval::Due).then_some(Home::Runtime);
+        let options = PatchOptions { pruned: &self.pruned, remove, times };
+        let Some(PatchPlan { patch, after, is_news }) = seen.patch_to(status, options) else { return Ok(None) };
+        // Whatever comes of it, only an answer tells what is stored then.
+        self.seen = None;
+        let sent = self.send_patch(seen, patch.to_body(), json_bytes(status), answer).await;
+        match &sent {
+            Ok((_, version)) => {
+                self.seen = Some(Arc::new(after.at_version(version.clone())));
+                self.stored(is_news);
             }
+            Err(error) if !error.retry().leaves_doubt() => self.seen = Some(Arc::clone(seen)),
+            Err(_) => {}
         }
-        self.way = None;
-        let message = format!(
-            "not allowed to read {}: give the service account the verb patch on {STATUS_SUBRESOURCE}, see RBAC.md",
-            self.display()
-        );
-        Err(SinkError::new(Retry::Blocked, message))
+        sent.map(|(object, _)| Some(object))
     }
 
-    /// A write was taken.
-    fn stored(&mut self) {
+    /// What the server answers to the patch, and the version of the object after
+    /// it.
+    async fn send_patch(
+        &mut self,
+        seen: &ObservedObject,
+        body: Vec<u8>,
+        status_bytes: usize,
+        answer: Answer,
+    ) -> Result<(Value, String), SinkError> {
+        self.history.sending(Instant::now());
+        let response = self.client.patch(body.clone(), answer).await?;
+        let refused = response.refusal().map(Refusal::kind);
+        if refused != Some(RefusalKind::ServerError) {
+            self.history.answered();
+        }
+        let now = Instant::now();
+        match refused {
+            Some(RefusalKind::PatchMismatch) if self.history.mismatch_lasts(seen.version(), body) => {
+                let said = response.refusal().map(Refusal::summary).unwrap_or_default();
+                let message =
+                    format!("{} is as it was read, and yet the server refuses the change: {said}", self.client);
+                return Err(SinkError::new(Retry::Refused, message));
+            }
+            Some(RefusalKind::PatchMismatch) => {
+                let message = format!("{} is not as it was read, reading it again", self.client);
+                return Err(SinkError::new(Retry::Conflict, message));
+            }
+            Some(RefusalKind::TooLarge) if !self.budget.refuse(status_bytes, now) => {
+                let message = format!("{} does not even take the smallest status", self.client);
+                return Err(SinkError::new(Retry::Refused, message));
+            }
+            None if response.warns_of(RUNTIME_FIELD) => return Err(self.runtime_was_dropped()),
+            _ => {}
+        }
+        let object = Operation::Write.object_of(&response, &self.client.to_string())?;
+        self.history.fitted();
+        if self.budget.is_tight() {
+            self.budget.took(status_bytes, now);
+        }
+        let Some(version) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(String::from)
+        else {
+            let message = format!("the answer to a write of {} has no version", self.client);
+            return Err(SinkError::new(Retry::Transient, message));
+        };
+        Ok((object, version))
+    }
+
+    /// The server has stored a write, which said something new or only brought
+    /// times up to date.
+    fn stored(&mut self, is_news: bool) {
         let now = Instant::now();
         self.locator.wrote(now);
-        self.say_where();
-        self.look_again = self.locator.take_look();
-        self.left = self.seen.clone().map(|seen| (now, seen));
-        if std::mem::take(&mut self.runtime_to_remove) {
-            self.removed_runtime = true;
+        self.log_location();
+        self.history.stored(self.seen.clone(), is_news, self.locator.take_look(), now);
+        if self.removal == RuntimeRemoval::Due {
+            self.removal = RuntimeRemoval::Done;
             tracing::warn!(
                 "status.runtime was removed, since the operator would overwrite from it what is reported to the top \
                  level, the status location that was chosen"
@@ -300,125 +327,64 @@ impl KubernetesSink {
         }
     }
 
-    async fn send_patch(&mut self, patch: &Patch, status: &Status) -> Result<String, SinkError> {
-        let body = serde_json::to_vec(&patch.operations).expect("JSON values serialise");
-        // A CRD without `runtime` drops it without a word, unless it is asked
-        // to warn.
-        let uri = self.object.uri("/status", &self.query("&fieldValidation=Warn&includeObject=None"));
-        let answer = self.send(Operation::Write, ApiRequest::patch(uri, JSON_PATCH, body).accept(TABLE)).await?;
-        let refused = answer.refusal().map(Refusal::kind);
-        if refused == Some(RefusalKind::PatchMismatch) {
-            self.patch_mismatches += 1;
-            let retry = if self.patch_mismatches <= QUICK_MISMATCHES { Retry::Conflict } else { Retry::Transient };
-            return Err(SinkError::new(retry, format!("{} is not as it was read, reading it again", self.display())));
-        }
-        let now = Instant::now();
-        if refused == Some(RefusalKind::TooLarge) && !self.budget.refuse(json_bytes(status), now) {
-            let message = format!("{} does not even take the smallest status", self.display());
-            return Err(SinkError::new(Retry::Refused, message));
-        }
-        if refused.is_none() && answer.warns_of(RUNTIME_FIELD) {
-            return Err(self.runtime_was_dropped());
-        }
-        let object = Operation::Write.object_of(&answer, &self.display())?;
-        self.patch_mismatches = 0;
-        if self.budget.is_tight() {
-            self.budget.took(json_bytes(status), now);
-        }
-        match object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
-            Some(version) => Ok(version.to_owned()),
-            None => Err(SinkError::new(
-                Retry::Transient,
-                format!("the answer to a write of {} has no version", self.display()),
-            )),
-        }
-    }
-
     /// The server took a write to `runtime` and kept nothing of it.
     fn runtime_was_dropped(&mut self) -> SinkError {
-        self.locator.answered(location::RuntimeSupport::Unknown, Instant::now());
-        self.say_where();
+        self.locator.answered(RuntimeSupport::Unknown, Instant::now());
+        self.log_location();
         if self.locator.home() == Home::TopLevel {
-            let message = format!("{} has no status.runtime, writing to the top level", self.display());
+            let message = format!("{} has no status.runtime, writing to the top level", self.client);
             return SinkError::new(Retry::Conflict, message);
         }
         let message = format!(
             "cannot write {}: its CRD has no status.runtime, update ToolHive's CRDs or choose another status location",
-            self.display()
+            self.client
         );
         SinkError::new(Retry::Blocked, message)
-    }
-
-    fn display(&self) -> String {
-        let ObjectPath { group, namespace, name, .. } = &self.object;
-        format!("{PLURAL}.{group} {namespace}/{name}")
     }
 }
 
 impl std::fmt::Debug for KubernetesSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubernetesSink").field("object", &self.object).field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("KubernetesSink").field("object", &self.client.object).finish_non_exhaustive()
     }
 }
 
 impl Sink for KubernetesSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
         let before = self.seen.take();
-        // What it was asked for has been done with this.
-        self.look_again = None;
-        let object = self.read_object().await?;
-        self.locate(&object).await?;
-        let home = self.locator.home();
-        let seen = ObservedObject::from_object(&object, home).ok_or_else(|| {
-            SinkError::new(Retry::Transient, format!("{} was answered without a version", self.display()))
-        })?;
-        self.watch_others(&object, &seen);
-        self.runtime_to_remove = self.locator.setting() == StatusLocation::TopLevel
-            && !self.removed_runtime
-            && object.pointer(Home::Runtime.pointer()).is_some();
-        for member in before.map(|before| seen.dropped_since(&before)).unwrap_or_default() {
-            if !self.pruned.contains(&member) {
-                tracing::warn!(
-                    member,
-                    "the CRD does not know this member of a backend, it is left out: update the CRD"
-                );
-                self.pruned.push(member);
-            }
-        }
-        let status = seen.status();
-        self.identity.set_uid(seen.uid());
-        self.seen = Some(Arc::new(seen));
-        Ok(status)
+        self.history.reading(Instant::now());
+        let object = self.client.read().await?;
+        self.observe(&object, before.as_deref()).await
     }
 
     async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         if self.locator.home() == Home::TopLevel && self.locator.has_to_ask(false, Instant::now()) {
-            let answer = self.ask_for_runtime().await?;
+            let answer = self.client.ask_for_runtime().await?;
             self.locator.answered(answer, Instant::now());
-            self.say_where();
+            self.log_location();
             if self.locator.home() != Home::TopLevel {
                 self.seen = None;
             }
         }
-        let Some(seen) = &self.seen else {
-            return Err(SinkError::new(Retry::Conflict, format!("{} is to be read first", self.display())));
+        let Some(seen) = self.seen.clone() else {
+            return Err(SinkError::new(Retry::Conflict, format!("{} is to be read first", self.client)));
         };
-        let allowed = without_operators_conditions(status, self.locator.home());
-        let status = allowed.as_ref().unwrap_or(status);
-        let remove = self.runtime_to_remove.then_some(Home::Runtime);
-        let Some((patch, after)) = seen.patch_to(status, &self.pruned, remove) else {
-            return Ok(WriteOutcome::Unchanged);
-        };
-        // Whatever comes of it, only an answer tells what is stored then.
-        let version = self.send_patch(&patch, status).await;
-        self.seen = match &version {
-            Ok(version) => Some(Arc::new(after.at_version(version.clone()))),
-            Err(error) if error.retry().leaves_doubt() => None,
-            Err(_) => self.seen.take(),
-        };
-        version?;
-        self.stored();
-        Ok(WriteOutcome::Written)
+        let sent = self.send_changes(&seen, status, Times::Left, Answer::Version).await?;
+        Ok(if sent.is_some() { WriteOutcome::Written } else { WriteOutcome::Unchanged })
+    }
+
+    /// Where times have moved, the answer to the patch that brings them up to
+    /// date is what is verified; else it is a read.
+    async fn refresh(&mut self, status: &Status) -> Result<Refreshed, SinkError> {
+        if let Some(seen) = self.seen.clone()
+            && let Some(object) = self.send_changes(&seen, status, Times::All, Answer::Object).await?
+        {
+            self.history.reading(Instant::now());
+            let before = self.seen.take();
+            let stored = self.observe(&object, before.as_deref()).await?;
+            return Ok(Refreshed { stored, outcome: Some(WriteOutcome::Written) });
+        }
+        Ok(Refreshed { stored: self.read().await?, outcome: Some(WriteOutcome::Unchanged) })
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {
@@ -429,12 +395,16 @@ impl Sink for KubernetesSink {
 
     fn advice(&self) -> Advice {
         Advice {
-            must_write: self.runtime_to_remove || self.seen.as_ref().is_some_and(|seen| !seen.is_exact()),
+            must_write: self.removal == RuntimeRemoval::Due || self.seen.as_ref().is_some_and(|seen| !seen.is_exact()),
             no_early_pending: !self.locator.may_announce(),
-            look_again: self.look_again,
+            look_again: self.history.look_again(Instant::now()),
             location: Some(Location { unfollowed_since: self.takeover.unfollowed_since(), ..self.locator.location() }),
         }
     }
+}
+
+fn has_runtime(object: &Value) -> bool {
+    object.pointer(Home::Runtime.pointer()).is_some()
 }
 
 /// The status without conditions that the operator would fight over; `None`

@@ -1,6 +1,6 @@
 use futures::future::BoxFuture;
 
-use super::{Advice, Sink, WriteOutcome};
+use super::{Advice, Refreshed, Sink, WriteOutcome};
 use crate::error::SinkError;
 use crate::status::{SizeLimit, Status};
 
@@ -9,6 +9,7 @@ use crate::status::{SizeLimit, Status};
 trait DynSink: Send {
     fn read(&mut self) -> BoxFuture<'_, Result<Option<Status>, SinkError>>;
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>>;
+    fn refresh<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Refreshed, SinkError>>;
     fn size_limit(&self) -> Option<SizeLimit>;
     fn advice(&self) -> Advice;
 }
@@ -20,6 +21,10 @@ impl<S: Sink> DynSink for S {
 
     fn write<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<WriteOutcome, SinkError>> {
         Box::pin(Sink::write(self, status))
+    }
+
+    fn refresh<'a>(&'a mut self, status: &'a Status) -> BoxFuture<'a, Result<Refreshed, SinkError>> {
+        Box::pin(Sink::refresh(self, status))
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {
@@ -66,6 +71,10 @@ impl Sink for AnySink {
 
     async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
         self.0.write(status).await
+    }
+
+    async fn refresh(&mut self, status: &Status) -> Result<Refreshed, SinkError> {
+        self.0.refresh(status).await
     }
 
     fn size_limit(&self) -> Option<SizeLimit> {

@@ -30,7 +30,9 @@ contract! {
     first_write_of_an_object_without_status_makes_one
     only_our_fields_change_and_unknown_ones_stay
     conditions_keep_times_and_those_of_others_and_lose_left_overs
-    conflict_is_merged_with_what_somebody_else_wrote
+    foreign_write_to_other_fields_is_not_a_conflict
+    conflict_in_our_place_is_merged_with_what_another_wrote
+    two_that_add_the_same_backend_are_a_conflict_and_no_refusal
     backends_are_edited_removed_and_appended_in_place
     equal_status_writes_nothing
     restart_keeps_transition_times_and_writes_nothing_new
@@ -109,16 +111,72 @@ async fn conditions_keep_times_and_those_of_others_and_lose_left_overs(cluster: 
     assert!(moved.as_str() > Some("2021"), "{moved}");
 }
 
-async fn conflict_is_merged_with_what_somebody_else_wrote(cluster: Cluster) {
+async fn foreign_write_to_other_fields_is_not_a_conflict(cluster: Cluster) {
     let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
-    assert!(handle.report(said("one")));
+    let theirs = stored_condition("Theirs", "True", "2020-01-01T00:00:00Z");
+    // The server compares encoded text, in which these characters are escaped.
+    let odd = "a&b <x> \u{2028}";
+    assert!(handle.report(Status::from_backends([ready("a"), ready(odd)])));
     handle.flush().await.expect("stored");
-    cluster.merge_status(json!({"url": "http://theirs"})).await;
-    assert!(handle.report(said("two")));
-    handle.flush().await.expect("stored");
+    for round in 0..4 {
+        cluster.merge_status(json!({"url": format!("http://{round}"), "conditions": [theirs]})).await;
+        cluster.merge_metadata(json!({"annotations": {"theirs": round.to_string()}})).await;
+        let status = if round % 2 == 0 { BackendStatus::Unavailable } else { BackendStatus::Ready };
+        assert!(handle.upsert_backend(DiscoveredBackend { status, ..ready(odd) }));
+        assert!(handle.set_phase(if round % 2 == 0 { Phase::Degraded } else { Phase::Ready }, "R&D <x>"));
+        handle.flush().await.expect("stored");
+    }
     let status = cluster.status().await;
-    assert_eq!((&status["url"], &status["message"]), (&json!("http://theirs"), &json!("two")));
-    assert_eq!((handle.counts().conflicts, handle.counts().failures), (1, 0));
+    assert_eq!(
+        (&status["url"], &status["conditions"], &status["discoveredBackends"][1]["status"]),
+        (&json!("http://3"), &json!([theirs]), &json!("ready"))
+    );
+    let counts = handle.counts();
+    assert_eq!((counts.reads, counts.attempts, counts.conflicts, counts.failures), (1, 5, 0, 0));
+}
+
+async fn conflict_in_our_place_is_merged_with_what_another_wrote(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Seed).await, |b| b);
+    assert!(handle.report(Status { phase: Phase::Degraded, ..Status::from_backends([ready("a"), ready("b")]) }));
+    handle.flush().await.expect("stored");
+    for foreign in [
+        json!({"phase": "Failed", "url": "http://theirs"}),
+        json!({"discoveredBackends": [{"name": "b", "status": "ready"}]}),
+        json!({"discoveredBackends": [{"name": "a", "status": "degraded"}, {"name": "b", "status": "ready"}]}),
+        json!({"discoveredBackends": null}),
+    ] {
+        let before = handle.counts();
+        cluster.merge_status(foreign.clone()).await;
+        assert!(handle.set_phase(Phase::Ready, foreign.to_string()));
+        assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+        handle.flush().await.expect("stored");
+        let status = cluster.status().await;
+        assert_eq!((&status["url"], &status["message"]), (&json!("http://theirs"), &json!(foreign.to_string())));
+        let backends = status["discoveredBackends"].as_array().cloned().unwrap_or_default();
+        let mut found: Vec<_> = backends.iter().map(|backend| (&backend["name"], &backend["status"])).collect();
+        found.sort_by_key(|(name, _)| name.to_string());
+        assert_eq!(found, [(&json!("a"), &json!("unavailable")), (&json!("b"), &json!("ready"))]);
+        let counts = handle.counts();
+        assert_eq!((counts.conflicts - before.conflicts, counts.failures), (1, 0), "{foreign}");
+        assert!(handle.set_phase(Phase::Degraded, "next") && handle.upsert_backend(ready("a")));
+        handle.flush().await.expect("stored");
+    }
+}
+
+async fn two_that_add_the_same_backend_are_a_conflict_and_no_refusal(cluster: Cluster) {
+    let (one, _one) = reporter(cluster.client(Role::Seed).await, |b| b);
+    let (other, _other) = reporter(cluster.client(Role::Seed).await, |b| b);
+    for (handle, name) in [(&one, "a"), (&other, "a")] {
+        assert!(handle.report(Status::from_backends([ready(name)])));
+        handle.flush().await.expect("stored");
+    }
+    assert!(one.upsert_backend(ready("new")));
+    one.flush().await.expect("stored");
+    assert!(other.upsert_backend(ready("new")));
+    other.flush().await.expect("stored");
+    assert_eq!(names(&cluster.status().await), ["a", "new"]);
+    let counts = other.counts();
+    assert_eq!((counts.conflicts, counts.failures), (1, 0));
 }
 
 async fn backends_are_edited_removed_and_appended_in_place(cluster: Cluster) {

@@ -132,6 +132,18 @@ impl Cluster {
         }
     }
 
+    /// Another writer merges this into the metadata.
+    async fn merge_metadata(&self, patch: Value) {
+        match self {
+            Cluster::Double(api) => api.edit(NAMESPACE, NAME, |object| {
+                for (member, value) in patch.as_object().expect("an object") {
+                    object["metadata"][member] = value.clone();
+                }
+            }),
+            Cluster::Real(server) => server.merge(NAME, &json!({"metadata": patch})).await,
+        }
+    }
+
     /// How many requests a role has made, where that is known: on a real server
     /// its audit log tells, and a cluster that others run shows us none.
     fn requests(&self, role: Role) -> Option<usize> {

@@ -12,7 +12,7 @@ fn settled() -> (Schedule, Instant) {
     let mut schedule = Schedule::new(INTERVAL);
     schedule.changed();
     assert_eq!(schedule.decide(t0), Step::Read);
-    schedule.begin(t0, false);
+    schedule.begin(t0, Call::Read);
     schedule.read_done();
     write(&mut schedule, t0);
     (schedule, t0)
@@ -20,14 +20,14 @@ fn settled() -> (Schedule, Instant) {
 
 fn write(schedule: &mut Schedule, now: Instant) {
     assert_eq!(schedule.decide(now), Step::Write);
-    schedule.begin(now, true);
+    schedule.begin(now, Call::Write);
     schedule.write_done();
 }
 
 fn fail(schedule: &mut Schedule, now: Instant, retry: Retry, pause: Duration) {
     let step = schedule.decide(now);
     assert!(matches!(step, Step::Read | Step::Write), "{step:?}");
-    schedule.begin(now, step == Step::Write);
+    schedule.begin(now, if step == Step::Write { Call::Write } else { Call::Read });
     schedule.failed(now, retry, pause);
 }
 
@@ -55,7 +55,7 @@ fn write_in_flight_waits_without_a_timer() {
     let (mut schedule, t0) = settled();
     schedule.changed();
     let later = t0 + INTERVAL;
-    schedule.begin(later, true);
+    schedule.begin(later, Call::Write);
     schedule.changed();
     assert_eq!(schedule.decide(later + INTERVAL), Step::Wait(None));
     schedule.write_done();
@@ -70,7 +70,7 @@ fn conflict_reads_again_after_its_pause_whatever_the_pace() {
     fail(&mut schedule, now, Retry::Conflict, ms(20));
     assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(20))));
     assert_eq!(schedule.decide(now + ms(20)), Step::Read);
-    schedule.begin(now + ms(20), false);
+    schedule.begin(now + ms(20), Call::Read);
     schedule.read_done();
     assert_eq!(schedule.decide(now + ms(20)), Step::Write);
 }
@@ -102,9 +102,9 @@ fn refused_content_is_not_repeated_until_it_changes() {
 fn content_that_a_refresh_finds_refused_is_not_repeated_by_the_next() {
     let (mut schedule, t0) = settled();
     schedule.refresh_at = Some(t0 + INTERVAL);
-    assert_eq!(schedule.decide(t0 + INTERVAL), Step::Read);
-    schedule.begin(t0 + INTERVAL, false);
-    schedule.read_done();
+    assert_eq!(schedule.decide(t0 + INTERVAL), Step::Refresh);
+    schedule.begin(t0 + INTERVAL, Call::Refresh);
+    schedule.refresh_done(None);
     fail(&mut schedule, t0 + INTERVAL, Retry::Refused, Duration::ZERO);
     schedule.refresh_at = Some(t0 + INTERVAL * 2);
     assert_eq!(schedule.decide(t0 + INTERVAL * 2), Step::Wait(None));
@@ -113,18 +113,49 @@ fn content_that_a_refresh_finds_refused_is_not_repeated_by_the_next() {
 }
 
 #[test]
-fn refresh_reads_and_compares_though_nothing_changed() {
+fn refresh_asks_the_sink_and_compares_though_nothing_changed() {
+    for (outcome, times_count) in
+        [(None, true), (Some(WriteOutcome::Written), false), (Some(WriteOutcome::Unchanged), false)]
+    {
+        let (mut schedule, t0) = settled();
+        let due = t0 + ms(30_000);
+        schedule.refresh_at = Some(due);
+        assert_eq!(schedule.decide(t0), Step::Wait(Some(due)));
+        assert_eq!(schedule.decide(due), Step::Refresh);
+        assert!(schedule.is_refreshing());
+        schedule.begin(due, Call::Refresh);
+        schedule.refresh_done(outcome);
+        assert_eq!(schedule.is_refreshing(), times_count, "times are a difference only if the sink left them");
+        let paced = outcome == Some(WriteOutcome::Written);
+        assert_eq!(schedule.decide(due), if paced { Step::Wait(Some(due + INTERVAL)) } else { Step::Write });
+        assert_eq!(schedule.decide(due + INTERVAL), Step::Write);
+        schedule.verified();
+        assert_eq!(schedule.decide(due + INTERVAL), Step::Wait(None));
+    }
+}
+
+#[test]
+fn refresh_that_fails_is_made_up_for_by_a_read_and_a_write() {
     let (mut schedule, t0) = settled();
     let due = t0 + ms(30_000);
     schedule.refresh_at = Some(due);
-    assert_eq!(schedule.decide(t0), Step::Wait(Some(due)));
-    assert_eq!(schedule.decide(due), Step::Read);
-    schedule.begin(due, false);
+    assert_eq!(schedule.decide(due), Step::Refresh);
+    schedule.begin(due, Call::Refresh);
+    schedule.failed(due, Retry::Conflict, ms(20));
+    assert_eq!(schedule.decide(due + ms(20)), Step::Read);
+    schedule.begin(due + ms(20), Call::Read);
     schedule.read_done();
     assert!(schedule.is_refreshing());
-    assert_eq!(schedule.decide(due), Step::Write);
-    schedule.verified();
-    assert_eq!(schedule.decide(due), Step::Wait(None));
+    assert_eq!(schedule.decide(due + ms(20)), Step::Write);
+}
+
+#[test]
+fn refresh_while_a_change_waits_is_a_read_and_a_write() {
+    let (mut schedule, t0) = settled();
+    schedule.changed();
+    fail(&mut schedule, t0 + INTERVAL, Retry::After(INTERVAL), INTERVAL);
+    schedule.refresh_at = Some(t0 + INTERVAL);
+    assert_eq!(schedule.decide(t0 + INTERVAL * 3), Step::Read);
 }
 
 #[test]
@@ -145,7 +176,7 @@ fn hurry_during_a_write_is_not_used_up_by_that_write() {
     let (mut schedule, t0) = settled();
     let now = t0 + INTERVAL;
     schedule.changed();
-    schedule.begin(now, true);
+    schedule.begin(now, Call::Write);
     schedule.flush(now, now + ms(5000));
     schedule.failed(now, Retry::Transient, ms(2000));
     assert_eq!(schedule.decide(now), Step::Read);
@@ -157,7 +188,7 @@ fn hurry_during_a_hurried_write_is_for_the_next_try() {
     let by = t0 + ms(5000);
     schedule.changed();
     schedule.flush(t0, by);
-    schedule.begin(t0, true);
+    schedule.begin(t0, Call::Write);
     schedule.changed();
     schedule.flush(t0, by);
     schedule.failed(t0, Retry::Transient, ms(2000));
@@ -169,7 +200,7 @@ fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
     let (mut schedule, t0) = settled();
     schedule.changed();
     schedule.flush(t0, t0 + ms(5000));
-    schedule.begin(t0, true);
+    schedule.begin(t0, Call::Write);
     schedule.changed();
     schedule.write_done();
     assert!(matches!(schedule.decide(t0), Step::Answer(_, FlushAnswer::Stored)));
@@ -184,7 +215,7 @@ fn hurry_covers_the_read_and_its_write() {
     let now = t0 + INTERVAL + ms(10);
     schedule.flush(now, now + ms(5000));
     assert_eq!(schedule.decide(now), Step::Read);
-    schedule.begin(now, false);
+    schedule.begin(now, Call::Read);
     schedule.read_done();
     assert_eq!(schedule.decide(now), Step::Write, "the pace is skipped too");
 }
@@ -221,7 +252,7 @@ fn stop_during_a_hanging_write_ends_at_the_deadline() {
     let (mut schedule, t0) = settled();
     schedule.changed();
     let now = t0 + INTERVAL;
-    schedule.begin(now, true);
+    schedule.begin(now, Call::Write);
     schedule.stop(now, now + ms(5000));
     assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(5000))));
     assert_eq!(schedule.decide(now + ms(5000)), Step::Stop);
@@ -234,7 +265,7 @@ fn held() -> (Schedule, Instant) {
     schedule.hold(t0 + INTERVAL * 10);
     schedule.changed();
     assert_eq!(schedule.decide(t0), Step::Read, "what is stored is found out meanwhile");
-    schedule.begin(t0, false);
+    schedule.begin(t0, Call::Read);
     schedule.read_done();
     (schedule, t0)
 }
@@ -278,7 +309,7 @@ fn look_reads_and_compares_once() {
     assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(t0 + INTERVAL * 10)));
     let now = t0 + INTERVAL * 10;
     assert_eq!(schedule.decide(now), Step::Read);
-    schedule.begin(now, false);
+    schedule.begin(now, Call::Read);
     schedule.read_done();
     assert_eq!(schedule.decide(now), Step::Write);
     assert!(!schedule.is_refreshing(), "times are no difference");
@@ -334,7 +365,7 @@ fn winner_reads_and_compares_though_nothing_changed_and_whatever_the_pause() {
     let now = t0 + INTERVAL * 2;
     schedule.set_leadership_state(LeadershipState::Leading);
     assert_eq!(schedule.decide(now), Step::Read);
-    schedule.begin(now, false);
+    schedule.begin(now, Call::Read);
     schedule.read_done();
     assert!(schedule.is_refreshing());
     write(&mut schedule, now);
@@ -350,7 +381,7 @@ fn flush_is_answered_when_its_revision_is_stored_or_its_time_is_over() {
     schedule.changed();
     let first = schedule.flush(now, now + ms(100));
     let second = schedule.flush(now, now + ms(5000));
-    schedule.begin(now, true);
+    schedule.begin(now, Call::Write);
     schedule.changed();
     let third = schedule.flush(now, now + ms(5000));
     assert_eq!(schedule.decide(now), Step::Wait(Some(now + ms(100))), "the loop waits for the time of a flush");
@@ -376,7 +407,7 @@ fn flush_on_standby_is_answered_at_once() {
 fn progress_is_shown_at_once_and_then_once_in_an_interval_whatever_the_store_does() {
     let (mut schedule, t0) = settled();
     let now = t0 + INTERVAL * 5;
-    schedule.begin(now, true);
+    schedule.begin(now, Call::Write);
     schedule.publish_soon(now);
     assert_eq!(schedule.decide(now), Step::Publish);
     schedule.published(now);
@@ -396,14 +427,14 @@ fn periodic_refresh_is_planned_once_something_was_reported() {
     assert_eq!(schedule.decide(t0), Step::Wait(None));
     schedule.changed();
     assert_eq!(schedule.decide(t0), Step::Read);
-    schedule.begin(t0, false);
+    schedule.begin(t0, Call::Read);
     schedule.read_done();
     write(&mut schedule, t0);
     let due = t0 + INTERVAL * 30 + ms(1);
     assert_eq!(schedule.decide(t0 + INTERVAL), Step::Wait(Some(due)), "with its jitter");
-    assert_eq!(schedule.decide(due), Step::Read);
-    schedule.begin(due, false);
-    schedule.read_done();
+    assert_eq!(schedule.decide(due), Step::Refresh);
+    schedule.begin(due, Call::Refresh);
+    schedule.refresh_done(None);
     assert!(schedule.is_refreshing());
     schedule.verified();
     assert_eq!(schedule.decide(due), Step::Wait(Some(due + INTERVAL * 30 + ms(1))));

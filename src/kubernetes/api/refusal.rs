@@ -54,7 +54,8 @@ pub enum RefusalKind {
     Conflict,
     /// The object or the request is too large for the server.
     TooLarge,
-    /// The paths of a JSON Patch are not in the object.
+    /// A JSON Patch does not fit the object as it is now: a path is not there, a
+    /// test fails, or an item that it adds is there already.
     PatchMismatch,
     /// A webhook that does not support dry runs refused one.
     DryRunUnsupported,
@@ -138,8 +139,7 @@ impl Refusal {
             413 => RefusalKind::TooLarge,
             429 => RefusalKind::TooManyRequests,
             400 if self.is_about_dry_runs() => RefusalKind::DryRunUnsupported,
-            // Refused like bad content, but without a cause.
-            422 if !self.has_causes() => RefusalKind::PatchMismatch,
+            422 if self.is_mismatch() => RefusalKind::PatchMismatch,
             400 | 422 => RefusalKind::Invalid,
             500 if self.is_limit_of_storage() => RefusalKind::TooLarge,
             408 | 500..=599 => RefusalKind::ServerError,
@@ -153,12 +153,7 @@ impl Refusal {
             return RefusalKind::NamespaceTerminating;
         }
         // `User "a" cannot patch resource`; `admission webhook "w" denied the request`
-        let message = self.message();
-        if message.contains(" denied ") && !message.contains(" cannot ") {
-            RefusalKind::Denied
-        } else {
-            RefusalKind::MissingRight
-        }
+        if self.is_denial() { RefusalKind::Denied } else { RefusalKind::MissingRight }
     }
 
     fn not_found(&self) -> RefusalKind {
@@ -180,8 +175,18 @@ impl Refusal {
         ["request is too large", "ResourceExhausted"].iter().any(|sign| self.message.contains(sign))
     }
 
-    fn has_causes(&self) -> bool {
-        !self.causes().is_empty()
+    /// Refused like bad content, but without a cause; or because another writer
+    /// has added the same item. A webhook that denies with this code has no
+    /// causes either, and says so.
+    fn is_mismatch(&self) -> bool {
+        let is_duplicate = |cause: &Value| cause["reason"] == "FieldValueDuplicate";
+        self.causes().iter().all(is_duplicate) && !self.is_denial()
+    }
+
+    /// `admission webhook "w" denied the request`
+    fn is_denial(&self) -> bool {
+        let message = self.message();
+        message.contains(" denied ") && !message.contains(" cannot ")
     }
 
     fn causes(&self) -> &[Value] {
