@@ -82,7 +82,7 @@ fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
 }
 
 #[test]
-fn leader_that_was_stopped_while_nobody_took_over_asks_before_it_writes() {
+fn leader_that_was_suspended_without_a_takeover_asks_before_it_writes() {
     let Two { cluster, first: (one, first), second } = two();
     drop(second);
     cluster.clear_sent();
@@ -117,7 +117,7 @@ fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_
 }
 
 #[test]
-fn many_stops_of_either_never_make_two_writers_of_them() {
+fn suspending_either_replica_many_times_never_makes_two_writers() {
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     for (round, seconds) in [3u64, 9, 11, 14, 16, 20, 40, 10, 12, 15].into_iter().enumerate() {
         cluster.clear_sent();

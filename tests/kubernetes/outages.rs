@@ -191,7 +191,7 @@ async fn real_429_is_waited_out_and_the_newest_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
+async fn denial_of_a_policy_is_quoted_in_both_its_forms() {
     let server = server().await;
     for denial in [Denial::Invalid, Denial::Forbidden] {
         let allowed = "!has(object.status) || !has(object.status.message) || object.status.message != 'bad'";
