@@ -1,4 +1,4 @@
-//! What is told, and what is not.
+//! Which Events are sent, and which are not.
 
 use super::*;
 

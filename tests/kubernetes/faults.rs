@@ -182,7 +182,8 @@ async fn retry_after_in_seconds_is_kept_and_flush_does_not_cut_it_short() {
     let at: Vec<_> = api.requests().iter().map(|request| request.at - start).collect();
     let [first, second] = at[..] else { panic!("{at:?}") };
     assert_eq!(first, Duration::ZERO);
-    // Some is added, so that those who were told the same do not come together.
+    // The reporter adds some time, so that reporters refused together do not return
+    // together.
     assert!((3.0..6.0).contains(&second.as_secs_f64()), "{second:?}");
 }
 
@@ -360,7 +361,7 @@ async fn items_that_our_model_cannot_read_are_left_alone_or_replaced_if_they_are
             "discoveredBackends": [{"name": "a", "status": "ready", "consecutiveFailures": -1}, {"name": "gone", "consecutiveFailures": -1}],
         });
     });
-    // Somebody who writes past the schema has done this; it must not be checked.
+    // A client that bypasses the schema has written this, so the double must not check it.
     api.edit_crd(|crd| {
         for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
             let status = &mut version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];

@@ -22,7 +22,7 @@ fn patient(builder: ReporterBuilder) -> ReporterBuilder {
         .periodic_interval(Some(Duration::from_secs(2)))
 }
 
-/// Reports as fast as a gateway with many backends might, until told to end.
+/// Reports as fast as a gateway with many backends might, until `end` is sent.
 fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<u32>) {
     let (end, mut ended) = tokio::sync::oneshot::channel();
     let storm = tokio::spawn(async move {

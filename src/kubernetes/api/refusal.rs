@@ -44,7 +44,7 @@ pub enum RefusalKind {
     Denied,
     /// The namespace is being deleted, and takes no new objects.
     NamespaceTerminating,
-    /// There is no namespace of this name.
+    /// The namespace does not exist.
     NamespaceNotFound,
     /// The resource is there, but no object of this name.
     ObjectNotFound,
