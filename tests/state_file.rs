@@ -61,7 +61,7 @@ async fn transition_times_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
+async fn unknown_circuit_state_reads_as_none_and_keeps_transition_times() {
     let dir = tempfile::tempdir().expect("a directory");
     let begin = |second: i64| {
         let clock = move || DateTime::from_timestamp(second, 0).expect("in range");
@@ -87,7 +87,7 @@ async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
 }
 
 #[tokio::test]
-async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
+async fn read_only_directory_is_an_error_that_is_retried_until_it_is_writable() {
     // A file where the directory should be stops root too.
     let dir = tempfile::tempdir().expect("a directory");
     let state_dir = dir.path().join("state");
@@ -113,7 +113,7 @@ async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
 }
 
 #[tokio::test]
-async fn file_that_is_no_state_is_replaced() {
+async fn file_that_is_not_a_state_is_replaced() {
     for junk in ["", "{", "[]", "\0\0", r#"{"status":{"conditions":7}}"#] {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("demo.json"), junk).expect("written");

@@ -24,7 +24,7 @@ fn patient(builder: ReporterBuilder) -> ReporterBuilder {
         .periodic_interval(Some(Duration::from_secs(2)))
 }
 
-/// Reports as fast as a gateway with many backends might, until told to end.
+/// Reports as fast as a gateway with many backends might, until `end` is sent.
 fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<u32>) {
     let (end, mut ended) = tokio::sync::oneshot::channel();
     let storm = tokio::spawn(async move {
@@ -193,7 +193,7 @@ async fn real_429_is_waited_out_and_the_newest_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
+async fn denial_of_a_policy_is_quoted_in_both_its_forms() {
     let server = server().await;
     for denial in [Denial::Invalid, Denial::Forbidden] {
         let allowed = "!has(object.status) || !has(object.status.message) || object.status.message != 'bad'";

@@ -30,8 +30,8 @@ macro_rules! contract {
 }
 
 contract! {
-    runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone
-    what_others_put_into_runtime_stays
+    runtime_is_the_home_of_todays_crd_with_the_right_to_patch_alone
+    fields_of_others_in_runtime_stay
     condition_that_is_dropped_becomes_unknown_and_comes_back
     transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goes_back
     generation_goes_into_the_conditions
@@ -45,7 +45,7 @@ fn placed(client: kube::Client, location: StatusLocation) -> ReporterBuilder {
     Reporter::builder(sink)
 }
 
-async fn runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone(cluster: Cluster) {
+async fn runtime_is_the_home_of_todays_crd_with_the_right_to_patch_alone(cluster: Cluster) {
     let (handle, reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
@@ -58,7 +58,7 @@ async fn runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone
     assert_eq!((location.place, location.reason.as_str()), ("status.runtime", "the CRD has status.runtime"));
 }
 
-async fn what_others_put_into_runtime_stays(cluster: Cluster) {
+async fn fields_of_others_in_runtime_stay(cluster: Cluster) {
     let foreign = json!({"type": "Theirs", "status": "True", "reason": "Why", "message": "m",
                          "lastTransitionTime": "2020-01-01T00:00:00Z"});
     cluster.merge_status(json!({"url": "http://x", "runtime": {"conditions": [foreign]}})).await;
@@ -213,7 +213,7 @@ async fn server_that_refuses_dry_runs_is_asked_by_the_first_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn home_that_is_not_known_yet_gets_no_early_pending() {
+async fn unknown_home_gets_no_early_pending() {
     let api = double();
     api.set_webhook_with_side_effects(Some("nosy.example.com".into()));
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.derive_phase(true).start_window(MINUTE));

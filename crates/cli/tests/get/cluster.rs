@@ -128,7 +128,7 @@ async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
     assert!(err.contains("no \"tool\" in namespace default"), "{err}");
     let Said { code, err, .. } = cluster.get(&["-n", "default", "../tools"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("no Kubernetes name"), "{err}");
+    assert!(err.contains("not a Kubernetes name"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
