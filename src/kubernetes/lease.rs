@@ -117,7 +117,7 @@ impl LeaseElection {
     ///
     /// Panics outside a tokio runtime.
     pub fn start(client: Client, namespace: &str, vmcp: &str, options: ElectionOptions) -> Result<Self, NameError> {
-        let lease = options.lease_name.unwrap_or_else(|| format!("{APP_NAME}-{vmcp}"));
+        let lease = options.lease_name.unwrap_or_else(|| Self::lease_name(vmcp));
         let lease = check_name("lease name", &lease)?;
         let identity = unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host));
         let timing = ElectionTiming::of(options.lease_duration);
@@ -133,6 +133,20 @@ impl LeaseElection {
         let log = ElectionLog::new(lease, identity);
         let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
         Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
+    }
+
+    /// The Lease by which the replicas of this vMCP elect one, unless
+    /// [`ElectionOptions::lease_name`] says otherwise. It is in the namespace of the
+    /// vMCP, and labelled `app.kubernetes.io/name: vmcp-status`.
+    ///
+    /// Its `renewTime` is the leader's sign of life.
+    ///
+    /// ```
+    /// assert_eq!(vmcp_status::LeaseElection::lease_name("my-vmcp"), "vmcp-status-my-vmcp");
+    /// ```
+    #[must_use]
+    pub fn lease_name(vmcp: &str) -> String {
+        format!("{APP_NAME}-{vmcp}")
     }
 }
 

@@ -81,7 +81,7 @@ fn program() -> Command {
     command
 }
 
-fn ended(child: Child) -> Said {
+pub fn ended(child: Child) -> Said {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     said(child.wait_with_output().expect("it ends"))
 }
