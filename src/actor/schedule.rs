@@ -26,14 +26,14 @@ type Revision = u64;
 const LAST_CHANCE_PART: u32 = 4;
 const LAST_CHANCE_MAX: Duration = Duration::from_secs(1);
 
-/// What the loop shall do.
+/// What the loop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Tell the caller of this flush how it ended.
     Answer(FlushId, FlushAnswer),
     /// The window for the first round of checks is over: write what is known.
     EndStart,
-    /// Show the newest status to those who watch the reporter.
+    /// Publish the newest status to the watchers of the reporter.
     Publish,
     /// Find out what is stored.
     Read,
@@ -74,17 +74,17 @@ pub(super) struct Schedule {
     /// Nothing is written before this time, the first round of checks not being
     /// done.
     held_until: Option<Instant>,
-    /// One write is let through all the same: it says that the process starts.
+    /// One write passes the hold: the announcement that the process starts.
     announcing: bool,
-    /// When to show the newest status to those who watch, and when that was last
-    /// done: once in a write interval.
+    /// When to publish the newest status, and when that was last done: at most once
+    /// in a write interval.
     publish_at: Option<Instant>,
     published_at: Option<Instant>,
     flushes: Flushes,
     /// A flush or shutdown has asked to skip pace and back-off, once.
     expedite: bool,
-    /// The nearest time by which somebody wants everything stored, and the last
-    /// chance before it.
+    /// The nearest deadline of a flush or the shutdown, and the last try before
+    /// it.
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
     leadership_state: LeadershipState,
@@ -123,7 +123,7 @@ struct Busy {
     call: Call,
     /// What the pace was before.
     paced_until: Option<Instant>,
-    /// It uses up a hurry.
+    /// It uses up `expedite`.
     expedited: bool,
     /// It began as the last chance before the deadline.
     last_chance: bool,
@@ -133,7 +133,7 @@ struct Busy {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
-    /// The store asked for it: a hurry does not cut it short.
+    /// The store asked for it, so `expedite` does not cut it short.
     ordered: bool,
 }
 
@@ -210,7 +210,7 @@ impl Schedule {
     pub(super) fn set_leadership_state(&mut self, leadership_state: LeadershipState) {
         let could = std::mem::replace(&mut self.leadership_state, leadership_state).may_write();
         if leadership_state.may_write() && !could && self.newest > 0 {
-            // Whoever led before has written what it saw.
+            // The earlier leader has written what it saw.
             self.known = false;
             self.pause = None;
             self.verifying = (!self.is_stopping()).then_some(Verify::Refresh);
@@ -249,8 +249,8 @@ impl Schedule {
         }
         let stopping = self.stop_at.is_some();
         if !self.leadership_state.may_write() {
-            // The one that leads stores what it sees itself. Until it is decided
-            // who that is, only what is to be stored is worth a wait.
+            // The leader stores what it sees itself. While there is none yet, a
+            // shutdown waits for the election only if it has something to store.
             let is_withheld = self.is_held(now) && !self.announcing;
             let nothing_to_store = self.leadership_state == LeadershipState::Standby || !self.has_work() || is_withheld;
             return if stopping && nothing_to_store { Step::Stop } else { Step::Wait(self.stop_at) };
@@ -277,7 +277,7 @@ impl Schedule {
         }
         if self.is_held(now) && !self.announcing {
             if stopping {
-                // What it began to find out nobody may take for the truth.
+                // An unfinished first round is not the truth about the backends.
                 return Step::Stop;
             }
             if self.known {
@@ -375,7 +375,7 @@ impl Schedule {
         Some(answer)
     }
 
-    /// The nearest time by which everything shall be stored may have changed.
+    /// Takes the nearest deadline of all flushes and the shutdown.
     fn update_deadline(&mut self, now: Instant) {
         let by = earlier(self.flushes.next_by(), self.stop_at);
         if by != self.deadline.map(|deadline| deadline.at) {
@@ -392,7 +392,7 @@ impl Schedule {
     pub(super) fn stop(&mut self, now: Instant, by: Instant) {
         if self.stop_at.is_none() {
             self.stop_at = Some(by);
-            // What somebody else overwrote is no longer our business.
+            // A process that ends repairs nothing that others overwrote.
             self.verifying = None;
             self.expedite = true;
             self.update_deadline(now);
@@ -496,7 +496,7 @@ impl Schedule {
                 self.refused = busy.map(|busy| busy.revision);
                 self.verifying = None;
             }
-            // Nothing was written: the pace has nothing to say about the retry.
+            // Nothing was written, so the retry does not break the pace.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,
             Retry::After(_) | Retry::Transient | Retry::Blocked => {}
         }
