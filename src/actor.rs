@@ -30,7 +30,7 @@ use self::applied::Applied;
 use self::observer::Observer;
 use self::schedule::{Call, FlushAnswer, FlushId, Schedule, Step};
 use self::store::{Done, Finished, Store};
-use crate::backoff::{BackoffPolicy, Backoffs, at, jittered};
+use crate::backoff::{BackoffPolicy, Backoffs, at, jittered, up_to};
 use crate::error::SinkError;
 use crate::handle::{Control, FlushError, Progress};
 use crate::leadership::{Leadership, LeadershipState};
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) backoff: BackoffPolicy,
     pub(crate) derive: bool,
     pub(crate) start_window: Duration,
+    pub(crate) start_jitter: Duration,
     pub(crate) wall_clock: WallClock,
 }
 
@@ -116,6 +117,9 @@ impl Actor {
         let mut schedule = Schedule::new(settings.write_interval);
         if let Some(interval) = settings.periodic_interval {
             schedule.refresh_every(interval, jittered);
+        }
+        if !settings.start_jitter.is_zero() {
+            schedule.delay(Instant::now() + up_to(settings.start_jitter));
         }
         let mut desired = DesiredState::new(settings.derive);
         if !settings.start_window.is_zero() {

@@ -179,6 +179,11 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
     around(interval.min(LONGEST), REFRESH_JITTER)
 }
 
+/// Returns a random time between zero and this one, all of them as likely.
+pub(crate) fn up_to(longest: Duration) -> Duration {
+    around(longest.min(LONGEST) / 2, 1.0)
+}
+
 /// Returns a random time whose average is `mean`.
 fn around(mean: Duration, jitter: f64) -> Duration {
     exponential(mean, mean, 1.0, jitter).next_backoff().unwrap_or(mean)

@@ -117,6 +117,7 @@ impl Reporter {
                 backoff: BackoffPolicy::default(),
                 derive: false,
                 start_window: Duration::ZERO,
+                start_jitter: Duration::ZERO,
                 wall_clock: Arc::new(Utc::now),
             },
             mailbox_size: 256,
@@ -262,6 +263,15 @@ impl ReporterBuilder {
     /// what it had found in [`Outcome::held_back`].
     pub fn start_window(mut self, window: Duration) -> Self {
         self.settings.start_window = window.min(LONGEST);
+        self
+    }
+
+    /// Waits a random part of this time before the first read and write, so that
+    /// ten thousand reporters that start in one moment, as after an outage of a
+    /// data centre, do not all ask the store in that moment. A
+    /// [`flush`](StatusHandle::flush) and the shutdown do not wait. Default zero.
+    pub fn start_jitter(mut self, longest: Duration) -> Self {
+        self.settings.start_jitter = longest.min(LONGEST);
         self
     }
 

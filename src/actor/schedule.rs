@@ -178,6 +178,11 @@ impl Schedule {
         self.refresh = Some(Refresh { interval, jitter });
     }
 
+    /// Starts nothing before this time, unless a flush or the shutdown asks for it.
+    pub(super) fn delay(&mut self, until: Instant) {
+        self.pause = Some(Pause { until, ordered: false });
+    }
+
     /// Holds writes back until [`release`](Self::release); at this time at the
     /// latest the schedule asks for that.
     pub(super) fn hold(&mut self, until: Instant) {

@@ -177,6 +177,11 @@ impl TargetArgs {
         ElectionOptions { lease_duration, lease_name, ..ElectionOptions::default() }
     }
 
+    /// Whether the status goes to a cluster.
+    pub(crate) fn is_in_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
+        Ok(matches!(self.destination(configured)?, Destination::Kubernetes { .. }))
+    }
+
     /// The name of the vMCP.
     pub(crate) fn name(&self, configured: Option<&str>) -> Result<String, Failure> {
         let (Destination::File { name } | Destination::Kubernetes { name, .. }) = self.destination(configured)?;

@@ -373,6 +373,18 @@ fn winner_reads_and_compares_though_nothing_changed_and_whatever_the_pause() {
 }
 
 #[test]
+fn delayed_start_reads_nothing_before_its_time_unless_a_flush_asks_for_it() {
+    let t0 = Instant::now();
+    let mut schedule = Schedule::new(INTERVAL);
+    schedule.delay(t0 + INTERVAL * 3);
+    schedule.changed();
+    assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL * 3)));
+    assert_eq!(schedule.decide(t0 + INTERVAL * 3), Step::Read);
+    schedule.flush(t0, t0 + INTERVAL * 9);
+    assert_eq!(schedule.decide(t0), Step::Read);
+}
+
+#[test]
 fn flush_is_answered_when_its_revision_is_stored_or_its_time_is_over() {
     let (mut schedule, t0) = settled();
     let now = t0 + INTERVAL;
