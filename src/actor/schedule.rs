@@ -3,6 +3,7 @@
 //! waits and touches no store, so that tests drive every rule of pace, retry and
 //! shutdown without a runtime.
 
+mod deadline;
 mod flushes;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::deadline::Deadline;
 use self::flushes::Flushes;
 pub(super) use self::flushes::{FlushAnswer, FlushId};
 use crate::error::Retry;
@@ -20,11 +22,6 @@ use crate::sink::WriteOutcome;
 /// Counts changes of the desired state. What is stored at one revision contains all
 /// revisions before it.
 type Revision = u64;
-
-/// The last try before a deadline is made this part of the grace before it, so
-/// that it has time to succeed.
-const LAST_CHANCE_PART: u32 = 4;
-const LAST_CHANCE_MAX: Duration = Duration::from_secs(1);
 
 /// What the loop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,14 +132,6 @@ struct Pause {
     until: Instant,
     /// The store asked for it, so `expedite` does not cut it short.
     ordered: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Deadline {
-    at: Instant,
-    last_chance: Instant,
-    /// The last chance has been taken.
-    spent: bool,
 }
 
 impl Schedule {
@@ -302,10 +291,8 @@ impl Schedule {
         let pause = self.pause.filter(|pause| pause.ordered || !self.expedite).map(|pause| pause.until);
         let pace = self.paced_until.filter(|_| !self.expedite);
         let earliest = later(pause, pace);
-        match self.deadline {
-            Some(deadline) if !deadline.spent => earliest.map(|at| at.min(deadline.last_chance)),
-            _ => earliest,
-        }
+        let last_chance = self.deadline.and_then(|deadline| deadline.last_chance());
+        earliest.map(|at| last_chance.map_or(at, |last_chance| at.min(last_chance)))
     }
 
     fn has_work(&self) -> bool {
@@ -383,12 +370,8 @@ impl Schedule {
     /// Takes the nearest deadline of all flushes and the shutdown.
     fn update_deadline(&mut self, now: Instant) {
         let by = earlier(self.flushes.next_by(), self.stop_at);
-        if by != self.deadline.map(|deadline| deadline.at) {
-            self.deadline = by.map(|at| {
-                let left = at.saturating_duration_since(now);
-                let last_chance = at - (left / LAST_CHANCE_PART).min(LAST_CHANCE_MAX);
-                Deadline { at, last_chance, spent: false }
-            });
+        if by != self.deadline.map(Deadline::at) {
+            self.deadline = by.map(|at| Deadline::new(now, at));
         }
     }
 
@@ -426,7 +409,7 @@ impl Schedule {
             paced_until: self.paced_until,
             // One that comes while this is in flight is for the next try.
             expedited: std::mem::take(&mut self.expedite),
-            last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
+            last_chance: self.deadline.is_some_and(|deadline| deadline.is_near(now)),
         });
         self.pause = None;
         if call != Call::Read {
@@ -508,7 +491,7 @@ impl Schedule {
         if let Some(deadline) = &mut self.deadline
             && busy.is_some_and(|busy| busy.last_chance)
         {
-            deadline.spent = true;
+            deadline.spend();
         }
         self.pause = Some(Pause { until: now + pause, ordered: matches!(retry, Retry::After(_)) });
     }
