@@ -180,9 +180,8 @@ fn reaction(error: &kube::Error) -> RefusalAction {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::{Ready, ready};
+    use std::future::ready;
     use std::sync::atomic::AtomicUsize;
-    use std::task::{Context, Poll};
 
     use http::{Request, Response};
     use kube::client::Body;
@@ -191,31 +190,23 @@ mod tests {
     use super::super::changes::Reason;
     use super::*;
 
-    /// Counts requests, and accepts each.
-    #[derive(Clone, Default)]
-    struct Server(Arc<AtomicUsize>);
-
-    impl tower::Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = Ready<Result<Self::Response, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    /// A server that accepts each request, and the count of them.
+    fn server() -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&requests);
+        let server = tower::service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
             let event = r#"{"metadata": {"name": "e"}, "eventTime": "2020-01-01T00:00:00.000000Z"}"#;
-            ready(Ok(Response::new(Body::from(event.as_bytes().to_vec()))))
-        }
+            ready(Ok::<_, Infallible>(Response::new(Body::from(event.as_bytes().to_vec()))))
+        });
+        (Client::new(server, "default"), requests)
     }
 
     /// Returns how many Events eleven changes make, of which the last has to wait.
     async fn events_sent(stays_leader: bool) -> usize {
-        let server = Server::default();
+        let (client, requests) = server();
         let leads = Arc::new(AtomicBool::new(true));
-        let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into(), Arc::clone(&leads));
+        let publisher = Publisher::new(client, "test".into(), Arc::clone(&leads));
         let (queue, batches) = mpsc::channel(11);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
             let change = EventContent { subject: Subject::Backend("a".into()), reason, note: "a".into() };
@@ -225,13 +216,13 @@ mod tests {
         }
         let task = tokio::spawn(publisher.run(batches));
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(server.0.load(Ordering::Relaxed), 10, "the eleventh waits");
+        assert_eq!(requests.load(Ordering::Relaxed), 10, "the eleventh waits");
         if !stays_leader {
             leads.store(false, Ordering::Relaxed);
         }
         sleep(OFF).await;
         task.abort();
-        server.0.load(Ordering::Relaxed)
+        requests.load(Ordering::Relaxed)
     }
 
     #[tokio::test(start_paused = true)]
