@@ -77,7 +77,11 @@ fn quiet_fleet_makes_one_request_for_each_change_and_each_refresh_whatever_the_o
         let refreshes = refresh.map_or(0.0, |refresh| SIZE as f64 * seconds / refresh.as_secs_f64());
         let most = stale.changes as f64 + refreshes * 1.1;
         assert!(f64::from(load.total.requests()) <= most, "{refresh:?}: {load:?}, {stale:?}");
-        assert_eq!((load.total.conflicts, load.total.operator), (0, load.total.stored), "{refresh:?}: each is answered");
+        assert_eq!(
+            (load.total.conflicts, load.total.operator),
+            (0, load.total.stored),
+            "{refresh:?}: each is answered"
+        );
     }
 }
 

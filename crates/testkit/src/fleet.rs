@@ -15,7 +15,7 @@ mod sink;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use gateway::Checks;
 use sink::ModelSink;
@@ -53,6 +53,8 @@ pub struct Timeline {
     /// Whether the objects hold what an earlier process of each member has left:
     /// then the start is a restart.
     pub restart: bool,
+    /// All start within this time, evenly; none: in the same moment.
+    pub start_over: Duration,
 }
 
 impl Timeline {
@@ -62,13 +64,20 @@ impl Timeline {
         // would happen to suit them.
         let outage = started + quiet + Duration::from_secs(15);
         let back = outage + Duration::from_secs(10 * 60);
-        Timeline { started, outage, back, end: back + Duration::from_secs(10 * 60), restart: false }
+        Timeline {
+            started,
+            outage,
+            back,
+            end: back + Duration::from_secs(10 * 60),
+            restart: false,
+            start_over: Duration::ZERO,
+        }
     }
 
     /// All start again at once, and nothing else happens.
     pub fn restart() -> Self {
         let started = Duration::from_secs(5 * 60);
-        Timeline { started, outage: started, back: started, end: started, restart: true }
+        Timeline { started, outage: started, back: started, end: started, restart: true, start_over: Duration::ZERO }
     }
 }
 
@@ -97,7 +106,11 @@ async fn live(design: Design, size: usize, capacity: Capacity, timeline: Timelin
         match design {
             Design::Reporter { precondition, refresh } => {
                 let sink = ModelSink::new(server.clone(), id, precondition);
-                drop(tokio::spawn(gateway::report(sink, checks, refresh, clock)));
+                let starts = between(&mut random(id, 4), Duration::ZERO, timeline.start_over);
+                drop(tokio::spawn(async move {
+                    sleep(starts).await;
+                    gateway::report(sink, checks, refresh, clock).await;
+                }));
             }
             Design::GetPut { in_step } => drop(tokio::spawn(get_put::report(server.clone(), id, in_step, checks))),
         }

@@ -122,7 +122,9 @@ impl Ledger {
     /// change, if there was one.
     pub fn stored(&mut self, id: usize, status: &Status) {
         self.now().stored += 1;
-        let Some(carried) = status.discovered_backends.first().and_then(|first| first.message.parse().ok()) else { return };
+        let Some(carried) = status.discovered_backends.first().and_then(|first| first.message.parse().ok()) else {
+            return;
+        };
         let (now, begin) = (Instant::now(), self.begin);
         let member = &mut self.members[id];
         let settled = member.waiting.iter().take_while(|(number, _)| *number <= carried).count();
