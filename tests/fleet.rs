@@ -1,11 +1,13 @@
 //! What a small fleet does to a small API server. `cargo bench --bench fleet`
 //! shows the same for large ones.
 
+#![allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+
 use vmcp_status_testkit::fleet as sim;
 
 use std::time::Duration;
 
-use sim::{Capacity, Design, Timeline};
+use sim::{Capacity, Design, Precondition, Timeline};
 
 /// As large for the server as 10,000 are for one of the size that
 /// [`Capacity::default`] assumes.
@@ -17,7 +19,19 @@ fn capacity() -> Capacity {
 
 fn live(capacity: Capacity) -> (sim::Ledger, Timeline) {
     let timeline = Timeline::new(Duration::from_secs(10 * 60));
-    (sim::run(Design::Reporter { refresh: None }, SIZE, capacity, timeline), timeline)
+    (sim::run(reporter(None), SIZE, capacity, timeline), timeline)
+}
+
+fn reporter(refresh: Option<Duration>) -> Design {
+    Design::Reporter { precondition: Precondition::Replaced, refresh }
+}
+
+/// Three hours in which nothing happens but that a tenth flaps.
+fn quiet(design: Design) -> (sim::Load, sim::Staleness) {
+    let timeline = Timeline::new(Duration::from_secs(3 * 60 * 60));
+    let ledger = sim::run(design, SIZE, Capacity::default(), timeline);
+    let (from, until) = (timeline.started, timeline.outage);
+    (ledger.load(from..until), ledger.staleness(from..until))
 }
 
 #[test]
@@ -49,11 +63,56 @@ fn quiet_fleet_asks_for_next_to_nothing_though_a_tenth_flaps() {
     let (ledger, timeline) = live(capacity());
     let quiet = timeline.started..timeline.outage;
     let (load, stale) = (ledger.load(quiet.clone()), ledger.staleness(quiet));
-    // A conflict adds a read and a write.
     let changes = u32::try_from(stale.changes).expect("few");
     assert!(changes > 0 && load.total.stored <= changes, "{load:?}, {stale:?}");
-    assert!(load.total.requests() <= changes * 3, "{load:?}, {stale:?}");
+    assert!(load.total.requests() <= changes, "{load:?}, {stale:?}");
     assert!(stale.max < Duration::from_secs(5), "{stale:?}");
+}
+
+#[test]
+fn quiet_fleet_makes_one_request_for_each_change_and_each_refresh_whatever_the_operator_writes() {
+    let seconds = 3.0 * 60.0 * 60.0;
+    for refresh in [None, Some(Duration::from_secs(5 * 60)), Some(Duration::from_secs(60 * 60))] {
+        let (load, stale) = quiet(reporter(refresh));
+        let refreshes = refresh.map_or(0.0, |refresh| SIZE as f64 * seconds / refresh.as_secs_f64());
+        let most = stale.changes as f64 + refreshes * 1.1;
+        assert!(f64::from(load.total.requests()) <= most, "{refresh:?}: {load:?}, {stale:?}");
+        assert_eq!(
+            (load.total.conflicts, load.total.operator),
+            (0, load.total.stored),
+            "{refresh:?}: each is answered"
+        );
+    }
+}
+
+#[test]
+fn quiet_fleet_costs_half_of_what_it_costs_with_versions() {
+    for refresh in [None, Some(Duration::from_secs(5 * 60))] {
+        let (now, _) = quiet(reporter(refresh));
+        let (before, _) = quiet(Design::Reporter { precondition: Precondition::Version, refresh });
+        assert!(before.total.conflicts > 0, "the operator's answer is a conflict: {before:?}");
+        let (now, before) = (now.total.requests(), before.total.requests());
+        assert!(now * 2 <= before, "{refresh:?}: {now} requests, and {before} with versions");
+    }
+}
+
+#[test]
+fn backend_that_stays_down_costs_no_request_but_the_refresh() {
+    let (load, _) = quiet(reporter(None));
+    assert!(load.total.requests() > 0 && load.total.of_dead == 0, "{load:?}");
+    let (load, _) = quiet(reporter(Some(Duration::from_secs(60 * 60))));
+    let dead = u32::try_from((0..SIZE).filter(|id| sim::has_dead_backend(*id)).count()).expect("few");
+    assert!((dead..=dead * 4).contains(&load.total.of_dead), "{dead} with one that is down: {load:?}");
+}
+
+#[test]
+fn fleet_that_restarts_at_once_and_finds_nothing_new_reads_once_and_writes_nothing() {
+    let timeline = Timeline::restart();
+    let ledger = sim::run(reporter(None), SIZE, Capacity::default(), timeline);
+    let load = ledger.load(Duration::ZERO..timeline.started);
+    let (reads, flaps) = (load.total.reads, ledger.staleness(Duration::ZERO..timeline.started).changes);
+    assert!(reads as usize <= SIZE + flaps, "{load:?}");
+    assert!(load.total.writes as usize <= flaps, "{load:?}");
 }
 
 #[test]
@@ -62,9 +121,9 @@ fn refresh_of_a_fleet_that_started_at_once_is_spread_within_the_day() {
     // enough behind them that chance does not decide.
     let timeline = Timeline::new(Duration::from_secs(3 * 60 * 60));
     let refresh = Duration::from_secs(5 * 60);
-    let ledger = sim::run(Design::Reporter { refresh: Some(refresh) }, SIZE, Capacity::default(), timeline);
+    let ledger = sim::run(reporter(Some(refresh)), SIZE, Capacity::default(), timeline);
     let last = timeline.started + Duration::from_secs(170 * 60)..timeline.started + Duration::from_secs(175 * 60);
-    let minutes = ledger.seconds(last).map(|second| second.reads).collect::<Vec<_>>();
+    let minutes = ledger.seconds(last).map(|second| second.requests()).collect::<Vec<_>>();
     let busiest = minutes.chunks(60).map(|minute| minute.iter().sum::<u32>()).max().expect("five minutes");
     assert!(busiest < 45, "{busiest} of {SIZE} in one of five minutes");
 }

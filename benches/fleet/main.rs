@@ -1,12 +1,14 @@
 //! A fleet of reporters in simulation: what 100, 1,000 and 10,000 of them ask of
 //! an API server when all start at once, on a quiet day, and after an outage,
-//! beside a design that does a GET and a PUT every 30 s. Ends with 1 if the
-//! recovery does not hold to what is promised.
+//! beside the same reporter with writes that are conditional on the version of the
+//! object, and beside a design that does a GET and a PUT every 30 s. Ends with 1
+//! if what is promised does not hold.
 //!
 //! ```text
 //! cargo bench --bench fleet
 //! cargo bench --bench fleet -- --quick
 //! cargo bench --bench fleet -- --svg fleet.svg
+//! cargo bench --bench fleet -- --ours --size 10000 --quiet 60 --start-over 15
 //! cargo bench --bench fleet -- --ours --size 100000 --quiet 600 --writes 4000 --reads 30000
 //! ```
 
@@ -15,6 +17,7 @@
 
 mod memory;
 mod picture;
+mod promises;
 use vmcp_status_testkit::fleet as sim;
 mod table;
 
@@ -23,18 +26,24 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use sim::{Capacity, Design, Ledger, Timeline};
+use sim::{Capacity, Design, Ledger, Precondition, Timeline};
 use tokio::time::Instant;
 
-const DESIGNS: [Design; 5] = [
-    Design::Reporter { refresh: None },
-    Design::Reporter { refresh: Some(Duration::from_secs(5 * 60)) },
-    Design::Reporter { refresh: Some(Duration::from_secs(30)) },
+const MINUTES: Duration = Duration::from_secs(5 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DESIGNS: [Design; 7] = [
+    Design::Reporter { precondition: Precondition::Replaced, refresh: None },
+    Design::Reporter { precondition: Precondition::Replaced, refresh: Some(HOUR) },
+    Design::Reporter { precondition: Precondition::Replaced, refresh: Some(MINUTES) },
+    Design::Reporter { precondition: Precondition::Version, refresh: None },
+    Design::Reporter { precondition: Precondition::Version, refresh: Some(MINUTES) },
     Design::GetPut { in_step: false },
     Design::GetPut { in_step: true },
 ];
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+/// Long enough for a refresh every hour to show.
+const HOURS: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// One fleet and what was seen of it.
 struct Run {
@@ -51,13 +60,21 @@ struct Options {
     /// The length of the quiet time, if it is not to follow from the size.
     quiet: Option<Duration>,
     capacity: Capacity,
+    /// All start within this time.
+    start_over: Duration,
     svg: Option<PathBuf>,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options =
-            Options { designs: &DESIGNS, sizes: Vec::new(), quiet: None, capacity: Capacity::default(), svg: None };
+        let mut options = Options {
+            designs: &DESIGNS,
+            sizes: Vec::new(),
+            quiet: None,
+            capacity: Capacity::default(),
+            start_over: Duration::ZERO,
+            svg: None,
+        };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
             let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
@@ -73,6 +90,7 @@ impl Options {
                 "--quiet" => options.quiet = Some(Duration::from_secs(number(value()?)? as u64)),
                 "--writes" => options.capacity.writes_per_second = number(value()?)? as f64,
                 "--reads" => options.capacity.reads_per_second = number(value()?)? as f64,
+                "--start-over" => options.start_over = Duration::from_secs(number(value()?)? as u64),
                 "--svg" => options.svg = Some(value()?.into()),
                 _ => return Err(format!("{argument} is not known; benches/fleet.rs says what is")),
             }
@@ -84,9 +102,15 @@ impl Options {
     }
 
     /// Time goes by more slowly for a larger fleet, and one half hour of a quiet
-    /// day is like the next.
-    fn timeline(&self, size: usize) -> Timeline {
-        Timeline::new(self.quiet.unwrap_or(if size > 1000 { HALF_AN_HOUR } else { DAY }))
+    /// day is like the next where none is needed for a refresh.
+    fn timeline(&self, size: usize, design: Design) -> Timeline {
+        let refreshes_rarely = matches!(design, Design::Reporter { refresh: Some(HOUR), .. });
+        let quiet = match size {
+            ..=1000 => DAY,
+            _ if refreshes_rarely => HOURS,
+            _ => HALF_AN_HOUR,
+        };
+        Timeline { start_over: self.start_over, ..Timeline::new(self.quiet.unwrap_or(quiet)) }
     }
 }
 
@@ -105,12 +129,13 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let runs = run_all(&options);
     eprintln!("simulated in {} s", begin.elapsed().as_secs());
-    table::print(&runs, &options.capacity);
+    let (restarts, lives): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| run.timeline.restart);
+    table::print(&lives, &restarts, &options.capacity);
     memory::print(&options.sizes);
-    let broken = table::print_promises(&runs, &options.capacity);
+    let broken = promises::print(&lives, &options.capacity);
     if let Some(path) = &options.svg {
         let size = options.sizes.iter().copied().filter(|size| *size <= 1000).max().unwrap_or(options.sizes[0]);
-        if let Err(error) = std::fs::write(path, picture::draw(&runs, size)) {
+        if let Err(error) = std::fs::write(path, picture::draw(&lives, size)) {
             eprintln!("cannot write {}: {error}", path.display());
             return ExitCode::FAILURE;
         }
@@ -120,14 +145,17 @@ fn main() -> ExitCode {
 
 /// Each run has a clock of its own, so they go on side by side.
 fn run_all(options: &Options) -> Vec<Run> {
-    let of_size = |size: &usize| options.designs.iter().map(|design| (*size, *design)).collect::<Vec<_>>();
+    let of_size = |&size: &usize| {
+        let lives = options.designs.iter().map(move |&design| (size, design, options.timeline(size, design)));
+        let restart = Timeline { start_over: options.start_over, ..Timeline::restart() };
+        lives.chain([(size, DESIGNS[0], restart)]).collect::<Vec<_>>()
+    };
     let mut jobs: Vec<_> = options.sizes.iter().flat_map(of_size).collect();
-    jobs.sort_by_key(|(size, _)| *size);
+    jobs.sort_by_key(|(size, ..)| *size);
     let (jobs, runs) = (Mutex::new(jobs), Mutex::new(Vec::new()));
     let next = || jobs.lock().expect("no worker panics here").pop();
     let work = || {
-        while let Some((size, design)) = next() {
-            let timeline = options.timeline(size);
+        while let Some((size, design, timeline)) = next() {
             let ledger = sim::run(design, size, options.capacity, timeline);
             eprintln!("simulated {size} servers, {}", table::name(design));
             runs.lock().expect("no worker panics here").push(Run { design, size, timeline, ledger });
@@ -137,6 +165,6 @@ fn run_all(options: &Options) -> Vec<Run> {
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
     let mut runs = runs.into_inner().expect("no worker panicked");
     let order = |design| DESIGNS.iter().position(|other| *other == design);
-    runs.sort_by_key(|run| (run.size, order(run.design)));
+    runs.sort_by_key(|run| (run.timeline.restart, run.size, order(run.design)));
     runs
 }

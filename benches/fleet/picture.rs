@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::DESIGNS;
 use crate::Run;
 use crate::sim::Design;
 
@@ -28,7 +29,7 @@ const THEIRS: &str = "#d1495b";
 const PANELS: [(Design, &str, &str); 3] = [
     (Design::GetPut { in_step: true }, "GET and PUT every 30 s, all started together", THEIRS),
     (Design::GetPut { in_step: false }, "GET and PUT every 30 s, started evenly over 30 s", THEIRS),
-    (Design::Reporter { refresh: None }, "vmcp-status", OURS),
+    (DESIGNS[0], "vmcp-status", OURS),
 ];
 
 /// SVG of what the fleets of this size did around the outage.

@@ -8,23 +8,28 @@
 mod gateway;
 mod get_put;
 mod ledger;
+mod operator;
 mod server;
 mod sink;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-pub use gateway::{BACKENDS, backends};
+use gateway::Checks;
+use sink::ModelSink;
+
+pub use gateway::{BACKENDS, backends, has_dead_backend};
 pub use ledger::{Ledger, Load, Staleness};
 pub use server::{ApiServer, Capacity};
+pub use sink::Precondition;
 
 /// How a fleet tells the API server what it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Design {
     /// The reporter of this crate, with this periodic refresh.
-    Reporter { refresh: Option<Duration> },
+    Reporter { precondition: Precondition, refresh: Option<Duration> },
     /// GET and PUT every 30 s whether anything changed or not, and at once when
     /// something did.
     GetPut {
@@ -45,6 +50,11 @@ pub struct Timeline {
     pub back: Duration,
     /// The end of all.
     pub end: Duration,
+    /// Whether the objects hold what an earlier process of each member has left:
+    /// then the start is a restart.
+    pub restart: bool,
+    /// All start within this time, evenly; none: in the same moment.
+    pub start_over: Duration,
 }
 
 impl Timeline {
@@ -54,7 +64,20 @@ impl Timeline {
         // would happen to suit them.
         let outage = started + quiet + Duration::from_secs(15);
         let back = outage + Duration::from_secs(10 * 60);
-        Timeline { started, outage, back, end: back + Duration::from_secs(10 * 60) }
+        Timeline {
+            started,
+            outage,
+            back,
+            end: back + Duration::from_secs(10 * 60),
+            restart: false,
+            start_over: Duration::ZERO,
+        }
+    }
+
+    /// All start again at once, and nothing else happens.
+    pub fn restart() -> Self {
+        let started = Duration::from_secs(5 * 60);
+        Timeline { started, outage: started, back: started, end: started, restart: true, start_over: Duration::ZERO }
     }
 }
 
@@ -77,10 +100,19 @@ async fn live(design: Design, size: usize, capacity: Capacity, timeline: Timelin
     let begin = Instant::now();
     let clock = Clock { begin, outage: begin + timeline.outage, back: begin + timeline.back };
     let server = ApiServer::new(capacity, size, begin);
+    tokio::spawn(operator::answer(server.clone()));
     for id in 0..size {
+        let checks = Checks::new(server.clone(), id, clock, timeline.restart);
         match design {
-            Design::Reporter { refresh } => drop(tokio::spawn(gateway::report(server.clone(), id, refresh, clock))),
-            Design::GetPut { in_step } => drop(tokio::spawn(get_put::report(server.clone(), id, in_step, clock))),
+            Design::Reporter { precondition, refresh } => {
+                let sink = ModelSink::new(server.clone(), id, precondition);
+                let starts = between(&mut random(id, 4), Duration::ZERO, timeline.start_over);
+                drop(tokio::spawn(async move {
+                    sleep(starts).await;
+                    gateway::report(sink, checks, refresh, clock).await;
+                }));
+            }
+            Design::GetPut { in_step } => drop(tokio::spawn(get_put::report(server.clone(), id, in_step, checks))),
         }
     }
     sleep_until(clock.outage).await;

@@ -8,8 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use vmcp_status::{Phase, Status};
 
 use super::gateway::Checks;
-use super::server::{ApiServer, RequestError};
-use super::{Clock, between, random};
+use super::server::{ApiServer, Expected, RequestError};
+use super::{between, random};
 
 const TICK: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,14 +20,13 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 const REFUSAL_TRIES: usize = 10;
 
 /// Lives for ever. Its ticks have no jitter and count from its own start.
-pub async fn report(server: ApiServer, id: usize, in_step: bool, clock: Clock) {
+pub async fn report(server: ApiServer, id: usize, in_step: bool, mut checks: Checks) {
     if !in_step {
         sleep(between(&mut random(id, 3), Duration::ZERO, TICK)).await;
     }
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
     // A ticker of Go drops the ticks for which nobody was there.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut checks = Checks::new(server.clone(), id, clock);
     let pending = Status { phase: Phase::Pending, ..Status::from_backends(checks.listed().iter().cloned()) };
     get_and_put(&server, id, &pending).await;
     loop {
@@ -43,7 +42,7 @@ async fn get_and_put(server: &ApiServer, id: usize, status: &Status) {
     for _ in 0..CONFLICT_TRIES {
         let tried = async {
             let (version, _) = patiently(|| server.read(id)).await?;
-            patiently(|| server.write(id, version, status)).await
+            patiently(|| server.write(id, Expected::Version(version), status)).await
         };
         match tried.await {
             Ok(_) => return,

@@ -22,6 +22,11 @@ pub struct Second {
     pub broken: u32,
     /// Reports that their sender gave up.
     pub given_up: u32,
+    /// Of the reads and writes, those of members with a backend that stays down.
+    pub of_dead: u32,
+    /// What the operator writes in answer to what was stored; not among the
+    /// others.
+    pub operator: u32,
 }
 
 impl Second {
@@ -67,6 +72,11 @@ impl Load {
     pub fn writes(&self) -> f64 {
         f64::from(self.total.writes) / self.seconds
     }
+
+    /// Answers of the operator.
+    pub fn operator(&self) -> f64 {
+        f64::from(self.total.operator) / self.seconds
+    }
 }
 
 /// How long changes took to be stored.
@@ -108,10 +118,13 @@ impl Ledger {
         member.newest
     }
 
-    /// A status is stored; its first backend carries the number of the change.
+    /// A status is stored; the message of its first backend is the number of the
+    /// change, if there was one.
     pub fn stored(&mut self, id: usize, status: &Status) {
         self.now().stored += 1;
-        let Some(carried) = status.discovered_backends.first().map(|first| first.consecutive_failures) else { return };
+        let Some(carried) = status.discovered_backends.first().and_then(|first| first.message.parse().ok()) else {
+            return;
+        };
         let (now, begin) = (Instant::now(), self.begin);
         let member = &mut self.members[id];
         let settled = member.waiting.iter().take_while(|(number, _)| *number <= carried).count();
@@ -148,6 +161,8 @@ impl Ledger {
             load.total.too_many += second.too_many;
             load.total.broken += second.broken;
             load.total.given_up += second.given_up;
+            load.total.of_dead += second.of_dead;
+            load.total.operator += second.operator;
             load.peak_requests = load.peak_requests.max(second.requests());
             load.peak_writes = load.peak_writes.max(second.writes);
         }

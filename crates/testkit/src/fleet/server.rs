@@ -2,14 +2,16 @@
 //! a second, lets those that come too fast wait, and refuses what would wait
 //! too long.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use vmcp_status::Status;
 
+use super::gateway::has_dead_backend;
 use super::ledger::Ledger;
-use super::random;
 
 /// What the API server bears. All of it is assumed.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +25,6 @@ pub struct Capacity {
     pub longest_wait: Duration,
     /// The `Retry-After` of the refusal.
     pub retry_after: Duration,
-    /// Time between two writes of the operator to one object, on average.
-    pub operator: Duration,
     /// The part of the attempts that get no answer at all while it is down; the
     /// others are refused at once.
     pub silent: f64,
@@ -39,7 +39,6 @@ impl Default for Capacity {
             read_time: Duration::from_millis(3),
             longest_wait: Duration::from_secs(2),
             retry_after: Duration::from_secs(1),
-            operator: Duration::from_secs(5 * 60),
             silent: 0.5,
         }
     }
@@ -56,9 +55,25 @@ pub enum RequestError {
     Broken,
 }
 
+/// What a write is conditional on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// That nothing of the object has changed since this version.
+    Version(u64),
+    /// That what it replaces is as it was seen. Each member is the only one to
+    /// write that.
+    Replaced,
+}
+
 /// A handle on the one server of a run.
 #[derive(Clone)]
-pub struct ApiServer(Arc<Mutex<ServerState>>);
+pub struct ApiServer(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<ServerState>,
+    /// The operator has something to answer.
+    unanswered: Notify,
+}
 
 struct ServerState {
     capacity: Capacity,
@@ -66,32 +81,18 @@ struct ServerState {
     writes: Lane,
     down: bool,
     objects: Vec<StoredObject>,
+    /// What the operator has to answer, each once.
+    unanswered: VecDeque<usize>,
     random: fastrand::Rng,
     ledger: Ledger,
 }
 
+#[derive(Clone, Default)]
 struct StoredObject {
     version: u64,
     status: Option<Status>,
-    operator: OtherWriter,
-}
-
-/// Somebody else who writes to the object now and then.
-struct OtherWriter {
-    next: Instant,
-    random: fastrand::Rng,
-}
-
-impl OtherWriter {
-    /// How often it has written by now.
-    fn writes(&mut self, now: Instant, mean: Duration) -> u64 {
-        let mut writes = 0;
-        while self.next <= now {
-            self.next += mean.mul_f64(-(1.0 - self.random.f64()).ln());
-            writes += 1;
-        }
-        writes
-    }
+    /// Whether the operator has to answer what was written last.
+    unanswered: bool,
 }
 
 /// Requests of one kind, one after the other.
@@ -120,6 +121,8 @@ impl Lane {
 enum Kind {
     Read,
     Write,
+    /// A write of the operator, which takes its place among the others.
+    Answer,
 }
 
 /// What becomes of a request.
@@ -134,27 +137,26 @@ enum Admission {
 impl ApiServer {
     /// With this many objects, which the operator has made.
     pub fn new(capacity: Capacity, objects: usize, now: Instant) -> Self {
-        // What the operator writes is not left for the others.
-        let operator = objects as f64 / capacity.operator.as_secs_f64();
-        let writes_per_second = (capacity.writes_per_second - operator).max(1.0);
-        let object = |id| {
-            let mut operator = OtherWriter { next: now, random: random(id, 1) };
-            operator.writes(now, capacity.operator);
-            StoredObject { version: 1, status: None, operator }
-        };
-        ApiServer(Arc::new(Mutex::new(ServerState {
+        let state = ServerState {
             capacity,
             reads: Lane::new(capacity.reads_per_second, now),
-            writes: Lane::new(writes_per_second, now),
+            writes: Lane::new(capacity.writes_per_second, now),
             down: false,
-            objects: (0..objects).map(object).collect(),
+            objects: vec![StoredObject::default(); objects],
+            unanswered: VecDeque::new(),
             random: fastrand::Rng::with_seed(0),
             ledger: Ledger::new(now, objects),
-        })))
+        };
+        ApiServer(Arc::new(Shared { state: Mutex::new(state), unanswered: Notify::new() }))
     }
 
     fn state(&self) -> MutexGuard<'_, ServerState> {
-        self.0.lock().expect("nothing panics while it holds the state")
+        self.0.state.lock().expect("nothing panics while it holds the state")
+    }
+
+    /// From before the run, an object holds this, and the operator has answered.
+    pub fn hold(&self, id: usize, status: Status) {
+        self.state().objects[id].status = Some(status);
     }
 
     /// Reads an object: its version and the status in it.
@@ -163,35 +165,76 @@ impl ApiServer {
     ///
     /// When the server refuses or cannot be reached; never with a conflict.
     pub async fn read(&self, id: usize) -> Result<(u64, Option<Status>), RequestError> {
-        self.serve(Kind::Read).await?;
-        let mut state = self.state();
-        let object = state.object(id);
+        self.serve(id, Kind::Read).await?;
+        let state = self.state();
+        let object = &state.objects[id];
         Ok((object.version, object.status.clone()))
     }
 
-    /// Stores a status on condition that the object still has this version, and
-    /// answers the new version.
+    /// Asks what a write would do, which takes no longer than a read.
     ///
     /// # Errors
     ///
-    /// When it has another version, the server refuses or cannot be reached.
-    pub async fn write(&self, id: usize, version: u64, status: &Status) -> Result<u64, RequestError> {
-        self.serve(Kind::Write).await?;
+    /// When the server refuses or cannot be reached; never with a conflict.
+    pub async fn dry_run(&self, id: usize) -> Result<(), RequestError> {
+        self.serve(id, Kind::Read).await
+    }
+
+    /// Stores a status if the object is as expected, and answers the new version.
+    ///
+    /// # Errors
+    ///
+    /// When the object is not as expected, the server refuses or cannot be
+    /// reached.
+    pub async fn write(&self, id: usize, expected: Expected, status: &Status) -> Result<u64, RequestError> {
+        self.serve(id, Kind::Write).await?;
         let mut state = self.state();
-        let object = state.object(id);
-        if object.version != version {
+        let object = &mut state.objects[id];
+        if matches!(expected, Expected::Version(version) if object.version != version) {
             state.ledger.now().conflicts += 1;
             return Err(RequestError::Conflict);
         }
         object.version += 1;
         object.status = Some(status.clone());
+        let version = object.version;
+        if !std::mem::replace(&mut object.unanswered, true) {
+            state.unanswered.push_back(id);
+            self.0.unanswered.notify_one();
+        }
         state.ledger.stored(id, status);
-        Ok(version + 1)
+        Ok(version)
+    }
+
+    /// Waits for an object that the operator has to answer.
+    pub async fn next_unanswered(&self) -> usize {
+        loop {
+            let next = self.state().unanswered.pop_front();
+            match next {
+                Some(id) => return id,
+                None => self.0.unanswered.notified().await,
+            }
+        }
+    }
+
+    /// The operator writes to the object what it makes of its newest status.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses or cannot be reached; never with a conflict, for
+    /// the operator's patches have no condition.
+    pub async fn answer(&self, id: usize) -> Result<(), RequestError> {
+        // What is written from here on is answered once more.
+        self.state().objects[id].unanswered = false;
+        self.serve(id, Kind::Answer).await?;
+        let mut state = self.state();
+        state.objects[id].version += 1;
+        state.ledger.now().operator += 1;
+        Ok(())
     }
 
     /// A request on its way through the server.
-    async fn serve(&self, kind: Kind) -> Result<(), RequestError> {
-        let fate = self.state().arrive(kind);
+    async fn serve(&self, id: usize, kind: Kind) -> Result<(), RequestError> {
+        let fate = self.state().arrive(id, kind);
         match fate {
             Admission::Served(at) => {
                 sleep_until(at).await;
@@ -237,7 +280,7 @@ impl ApiServer {
 }
 
 impl ServerState {
-    fn arrive(&mut self, kind: Kind) -> Admission {
+    fn arrive(&mut self, id: usize, kind: Kind) -> Admission {
         let now = Instant::now();
         let capacity = self.capacity;
         let second = self.ledger.now();
@@ -250,9 +293,12 @@ impl ServerState {
                 second.writes += 1;
                 (&mut self.writes, capacity.write_time)
             }
+            Kind::Answer => (&mut self.writes, capacity.write_time),
         };
+        let of_fleet = u32::from(!matches!(kind, Kind::Answer));
+        second.of_dead += of_fleet * u32::from(has_dead_backend(id));
         if self.down {
-            second.broken += 1;
+            second.broken += of_fleet;
             return if self.random.f64() < capacity.silent {
                 Admission::Silence
             } else {
@@ -262,17 +308,9 @@ impl ServerState {
         match lane.admit(now, capacity.longest_wait) {
             Some(served) => Admission::Served(served + time),
             None => {
-                second.too_many += 1;
+                second.too_many += of_fleet;
                 Admission::Refused(RequestError::TooMany(capacity.retry_after))
             }
         }
-    }
-
-    /// The object as it is by now.
-    fn object(&mut self, id: usize) -> &mut StoredObject {
-        let (now, mean) = (Instant::now(), self.capacity.operator);
-        let object = &mut self.objects[id];
-        object.version += object.operator.writes(now, mean);
-        object
     }
 }
