@@ -32,6 +32,7 @@ macro_rules! contract {
 contract! {
     runtime_is_the_home_of_todays_crd_with_the_right_to_patch_alone
     fields_of_others_in_runtime_stay
+    writes_of_others_beside_runtime_are_not_a_conflict
     condition_that_is_dropped_becomes_unknown_and_comes_back
     transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goes_back
     generation_goes_into_the_conditions
@@ -68,6 +69,35 @@ async fn fields_of_others_in_runtime_stay(cluster: Cluster) {
     let status = cluster.status().await;
     assert_eq!(status["runtime"]["conditions"][0], foreign);
     assert_eq!((&status["url"], &status["runtime"]["phase"]), (&json!("http://x"), &json!("Ready")));
+}
+
+async fn writes_of_others_beside_runtime_are_not_a_conflict(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b.derive_phase(true));
+    assert!(handle.upsert_backend(ready("a")) && handle.upsert_backend(ready("b")));
+    handle.flush().await.expect("stored");
+    let before = handle.counts();
+    for round in 0..4 {
+        let (phase, status) =
+            if round % 2 == 0 { ("Degraded", BackendStatus::Unavailable) } else { ("Ready", BackendStatus::Ready) };
+        assert!(handle.upsert_backend(DiscoveredBackend { status, ..ready("b") }));
+        handle.flush().await.expect("stored");
+        // As the operator answers: what users see, hashes, its own conditions.
+        let projected = cluster.status().await["runtime"]["discoveredBackends"].clone();
+        let theirs = json!({"type": "DeploymentReady", "status": "True", "reason": "Why", "message": round.to_string(),
+                            "lastTransitionTime": "2020-01-01T00:00:00Z"});
+        cluster
+            .merge_status(json!({
+                "phase": phase, "message": "the operator's", "url": "http://x", "discoveredBackends": projected,
+                "conditions": [theirs],
+            }))
+            .await;
+        cluster.merge_metadata(json!({"annotations": {"round": round.to_string()}})).await;
+    }
+    let counts = handle.counts();
+    assert_eq!((counts.attempts - before.attempts, counts.conflicts), (4, 0), "one request a change");
+    assert_eq!(counts.reads, before.reads);
+    let status = cluster.status().await;
+    assert_eq!((&status["message"], &status["runtime"]["phase"]), (&json!("the operator's"), &json!("Ready")));
 }
 
 async fn condition_that_is_dropped_becomes_unknown_and_comes_back(cluster: Cluster) {
