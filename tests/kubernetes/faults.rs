@@ -415,3 +415,29 @@ async fn write_that_arrives_after_newer_ones_is_noticed_and_repaired() {
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(requests(&api), Vec::<String>::new(), "once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn mismatch_of_an_object_that_is_as_it_was_read_is_a_refusal_and_a_denial_is_one_at_once() {
+    let denial = Fault::Status {
+        code: 422,
+        reason: "Invalid".into(),
+        message: "admission webhook \"w.example.com\" denied the request: not on Tuesdays".into(),
+        retry_after: None,
+    };
+    for (fault, attempts, words) in [(Fault::status(422), 2, "as it was read"), (denial, 1, "not on Tuesdays")] {
+        let api = double();
+        let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+        assert!(handle.report(Status::from_backends([ready("a")])));
+        handle.flush().await.expect("stored");
+        let before = handle.counts().attempts;
+        api.inject(fault.on("PATCH", "/status").times(1000));
+        assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+        let error = handle.flush().await.expect_err("refused").to_string();
+        assert!(error.contains(words), "{error}");
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(handle.counts().attempts - before, attempts, "not repeated until the content changes");
+        api.clear_faults();
+        assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Degraded, ..ready("a") }));
+        handle.flush().await.expect("stored");
+    }
+}
