@@ -1,5 +1,5 @@
-//! The whole of it on one machine: a few MCP servers on loopback, a reporter
-//! that checks them, and the state file as it changes. Ends by itself.
+//! Everything on one machine: five MCP servers on loopback, a reporter that checks them,
+//! and the state file as it changes. The demo ends by itself.
 //!
 //! ```text
 //! cargo run --example demo
@@ -93,7 +93,7 @@ fn is(status: &Status, name: &str, wanted: BackendStatus) -> bool {
     status.backend(name).is_some_and(|backend| backend.status == wanted)
 }
 
-/// The state file, looked at whenever something new is stored.
+/// The state file, read again whenever something new is stored.
 struct Live<'a> {
     watch: watch::Receiver<Progress>,
     file: &'a Path,

@@ -1,6 +1,5 @@
-//! A gateway that links the reporter: three discovery tasks that each know only
-//! their part, a configuration whose generation is reported, and a graceful
-//! shutdown.
+//! A gateway that links the reporter: three discovery tasks that each know only their
+//! part, a reported configuration generation, and a graceful shutdown.
 //!
 //! ```text
 //! cargo run --example gateway                  # stores nothing, ends by itself
@@ -47,13 +46,13 @@ async fn main() -> Result<(), Failure> {
     handle.first_round_done();
     handle.flush().await?;
 
-    // What no discovery task knows is a condition of its own.
+    // The gateway reports what no discovery task knows as a condition of its own.
     let auth = Condition::new(condition_type::AUTH_CONFIGURED, ConditionStatus::True, "IncomingAuthValid", "")?;
     let _ = handle.set_condition(auth);
     wait_for_the_end().await;
 
     // The reporter ends first: the tasks notice, because `replace_backends`
-    // answers `false`.
+    // returns `false`.
     let outcome = reporter.shutdown().await;
     for task in tasks {
         task.await?;
@@ -78,8 +77,8 @@ async fn main() -> Result<(), Failure> {
 /// Looks for backends until the reporter has ended.
 async fn discover(source: SourceHandle, names: &[&str]) {
     for round in 0.. {
-        // A real gateway lists workloads and asks each how it is. Here, one of
-        // the backends of `registry` is down in every second round.
+        // A real gateway lists workloads and checks each. Here, one of the backends of
+        // `registry` is down in every second round.
         let backends = names.iter().map(|name| {
             let down = *name == "tickets" && round % 2 == 1;
             found(name, if down { BackendStatus::Unavailable } else { BackendStatus::Ready })
@@ -99,7 +98,7 @@ fn found(name: &str, status: BackendStatus) -> DiscoveredBackend {
 /// Prints what is stored whenever that changes.
 async fn show_changes(handle: StatusHandle) {
     let mut progress = handle.watch();
-    // Nobody who only looks on should keep the reporter alive.
+    // This task only watches, so it must not keep the reporter alive.
     drop(handle);
     let mut last = String::new();
     while progress.changed().await.is_ok() {
@@ -112,7 +111,7 @@ async fn show_changes(handle: StatusHandle) {
     }
 }
 
-/// A gateway waits for SIGTERM. This one has seen enough after 3 s.
+/// Waits for ctrl-C, at most 3 s, where a real gateway waits for SIGTERM.
 async fn wait_for_the_end() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}

@@ -1,5 +1,5 @@
-//! Reports to a `VirtualMCPServer`: one of several replicas writes, elected by a
-//! Lease, and what changes is told as Kubernetes Events.
+//! Reports to a `VirtualMCPServer`: a Lease elects the one of several replicas that
+//! writes, and changes become Kubernetes Events.
 //!
 //! Needs a cluster with the CRD of `VirtualMCPServer` (ToolHive, or `vmcp-status
 //! crd | kubectl apply -f -`), an object, and the rights that `vmcp-status rbac
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Mode::Kubernetes { namespace, name } = Mode::from_env()? else {
         return Err("set VMCP_NAME and VMCP_NAMESPACE to the VirtualMCPServer to report for".into());
     };
-    // A client of your own does as well, if it repeats no request by itself.
+    // A client of your own works too, if it does not repeat requests by itself.
     let client = connect(None, None).await?;
     let sink = KubernetesSink::new(client.clone(), &namespace, &name)?
         // The default: `status.runtime` where the CRD has it, else the top level.
@@ -39,13 +39,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .on_stored(events)
         .span(span)
         .derive_phase(true)
-        // Repairs what somebody else overwrote, and notices an object that was
-        // deleted and has come back.
+        // Repairs what another writer overwrote, and notices an object that was deleted
+        // and created again.
         .periodic_interval(Some(Duration::from_secs(300)))
         .start();
     println!("reporting to {namespace}/{name}");
 
-    println!("standing: {:?}", settled(&handle).await);
+    println!("leadership: {:?}", settled(&handle).await);
     for (round, search) in
         [BackendStatus::Ready, BackendStatus::Unavailable, BackendStatus::Ready].into_iter().enumerate()
     {
@@ -56,8 +56,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             ..DiscoveredBackend::named(name)
         }));
         assert!(accepted, "the reporter runs");
-        // On standby this is an error that says so: the leader stores what it
-        // sees itself.
+        // On standby this is `FlushError::Standby`: the leader stores what it sees
+        // itself.
         match handle.flush().await {
             Ok(()) => println!("round {round}: stored"),
             Err(error) => println!("round {round}: {error}"),
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    // Writes what is left, then hands the Lease over.
+    // Writes what is left, then releases the Lease.
     let outcome = reporter.shutdown().await;
     if let Some(location) = &outcome.location {
         println!("the status is in {}: {}", location.place, location.reason);
@@ -81,7 +81,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Who writes, as soon as that is known; at most 20 s, after which it is not.
+/// Waits at most 20 s until it is decided which replica writes.
 async fn settled(handle: &StatusHandle) -> LeadershipState {
     for _ in 0..200 {
         if handle.leadership_state() != LeadershipState::Undecided {

@@ -23,8 +23,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stays = std::env::args().nth(1).as_deref() == Some("serve");
     let (handle, reporter) = Reporter::builder(NoOpSink::silent()).derive_phase(true).start();
 
-    // One registry: the gateway's own metrics, and those of the reporter. They are
-    // made when somebody scrapes.
+    // One registry holds the gateway's own metrics and those of the reporter, which are
+    // encoded at each scrape.
     let mut registry = Registry::default();
     let calls: Counter = Counter::default();
     registry.register("gateway_calls", "Tool calls", calls.clone());
@@ -37,8 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Readiness::Stored,
     ));
 
-    // `serve` is a small server with bounds that suit probes. Whoever has
-    // `axum::serve` already gives it the same router.
+    // `serve` is a small server with bounds that suit probes. `axum::serve` takes the
+    // same router.
     let listener = TcpListener::bind(if stays { "127.0.0.1:9090" } else { "127.0.0.1:0" }).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}");
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokio::signal::ctrl_c().await?;
     }
 
-    // The reporter ends first, so that probes are answered during its last write.
+    // The reporter ends first, so that the server answers probes during its last write.
     let outcome = reporter.shutdown().await;
     end.cancel();
     server.await?;

@@ -1,7 +1,6 @@
-//! A store of your own: a sink that keeps the status as one line of text in a
-//! service that is sometimes busy and takes so many bytes at the most. The
-//! reporter brings pace, retries, merging and the last write; the sink says what
-//! went wrong and when to try again.
+//! A store of your own: a sink that keeps the status as one line of text in a service
+//! that is sometimes busy and has a size limit. The reporter provides pace, retries,
+//! merging and the last write; the sink returns what went wrong and when to try again.
 //!
 //! ```text
 //! cargo run --example own_sink
@@ -28,7 +27,7 @@ impl Service {
     }
 }
 
-/// What the service answers when it has too much to do.
+/// The answer of the service when it is busy.
 #[derive(Debug, thiserror::Error)]
 #[error("too many requests, come back in 200 ms")]
 struct Busy;
@@ -37,8 +36,8 @@ struct Busy;
 struct ServiceSink(Arc<Mutex<Service>>);
 
 impl ServiceSink {
-    /// One request. The lock is not held across an await; a client of a real
-    /// service would await its answer here.
+    /// Sends one request. The client of a real service would await its answer here, and
+    /// must not hold a lock across the await.
     fn with<T>(&self, what: &'static str, request: impl FnOnce(&mut Option<String>) -> T) -> Result<T, SinkError> {
         let mut service = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match service.request() {
@@ -52,11 +51,11 @@ impl ServiceSink {
 }
 
 impl Sink for ServiceSink {
-    /// What is stored, so that a restart keeps the times of transitions and
-    /// writes nothing that is there already.
+    /// Returns what is stored, so that a restart keeps the times of transitions and does
+    /// not write the same again.
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
         let document = self.with("cannot read the status", |document| document.clone())?;
-        // A document that is no status is replaced, not mourned.
+        // The next write replaces a document that is not a status.
         Ok(document.and_then(|document| serde_json::from_str(&document).ok()))
     }
 
@@ -68,7 +67,7 @@ impl Sink for ServiceSink {
         Ok(WriteOutcome::Written)
     }
 
-    /// A larger status is trimmed before it comes here, unhealthy backends kept.
+    /// The reporter truncates a larger status, and keeps unhealthy backends.
     fn size_limit(&self) -> Option<SizeLimit> {
         Some(SizeLimit::new(64 * 1024))
     }

@@ -30,7 +30,7 @@ use self::applied::Applied;
 use self::observer::Observer;
 use self::schedule::{Call, FlushAnswer, FlushId, Schedule, Step};
 use self::store::{Done, Finished, Store};
-use crate::backoff::{BackoffPolicy, Backoffs, at, jittered};
+use crate::backoff::{BackoffPolicy, Backoffs, at, jittered, up_to};
 use crate::error::SinkError;
 use crate::handle::{Control, FlushError, Progress};
 use crate::leadership::{Leadership, LeadershipState};
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) backoff: BackoffPolicy,
     pub(crate) derive: bool,
     pub(crate) start_window: Duration,
+    pub(crate) start_jitter: Duration,
     pub(crate) wall_clock: WallClock,
 }
 
@@ -66,7 +67,7 @@ pub(crate) struct Channels {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Those who watch the actor.
+/// What observes the actor.
 pub(crate) struct Observers {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) metrics: Arc<Metrics>,
@@ -116,6 +117,9 @@ impl Actor {
         let mut schedule = Schedule::new(settings.write_interval);
         if let Some(interval) = settings.periodic_interval {
             schedule.refresh_every(interval, jittered);
+        }
+        if !settings.start_jitter.is_zero() {
+            schedule.delay(Instant::now() + up_to(settings.start_jitter));
         }
         let mut desired = DesiredState::new(settings.derive);
         if !settings.start_window.is_zero() {
@@ -169,8 +173,8 @@ impl Actor {
         }
     }
 
-    /// From now on what has been found is written, whatever has not been
-    /// checked.
+    /// Ends the first round of checks: from now on findings are written, even
+    /// while some backends have not been checked.
     fn end_start(&mut self) {
         let was_held = self.schedule.release();
         if self.desired.end_start() && (was_held || self.schedule.has_begun()) {
@@ -220,7 +224,7 @@ impl Actor {
         match control {
             Control::FirstRoundDone => self.end_start(),
             Control::Flush { by, reply } => {
-                // A caller who wants everything stored wants this too.
+                // Everything includes what the start holds back.
                 self.end_start();
                 let flush = self.schedule.flush(Instant::now(), by);
                 self.replies.insert(flush, reply);
@@ -249,16 +253,16 @@ impl Actor {
         }
     }
 
-    /// Takes what was sent, accepts no more, and makes for the end.
+    /// Drains the mailbox, closes it, and lets the schedule end.
     async fn stop(&mut self) {
-        // What was asked for before the end counts: that the first round is done
-        // decides whether there is anything to write.
+        // A `FirstRoundDone` that was sent before the end decides whether there is
+        // anything to write.
         while let Ok(control) = self.channels.control.try_recv() {
             self.handle_control(control);
         }
         let mut applied = Applied::at((self.settings.wall_clock)());
         self.channels.mailbox.close();
-        // Waits only for senders that are just now at it.
+        // Waits only for senders that are in the middle of a send.
         while self.channels.mailbox.ready().await {
             applied.apply(&mut self.desired, self.channels.mailbox.take());
         }
@@ -320,8 +324,8 @@ impl Actor {
         self.store.refresh(self.leadership(), next);
     }
 
-    /// What the store shall hold: the desired state, laid over what it holds now; and
-    /// what had to be left out.
+    /// The desired state merged with what the store holds now, and what did not
+    /// fit.
     fn next_status(&mut self) -> (Status, Option<Omitted>) {
         let now = whole_seconds((self.settings.wall_clock)());
         let stored = self.store.content.as_deref();
@@ -401,14 +405,14 @@ impl Actor {
         if self.schedule.leadership_state().may_write() {
             self.observer.faulted((now, (self.settings.wall_clock)()), error, pause);
         } else {
-            // The end of a term is no fault of the store.
+            // The term ended; the store is not at fault.
             status_log::cut_short(error);
         }
     }
 
     async fn end(mut self: Box<Self>) -> ActorExit {
         self.close().await;
-        // What a replica on standby has seen is for the leader to store.
+        // The leader stores what it sees itself, so nothing of a standby is missing.
         let leadership_state = self.schedule.leadership_state();
         let ours = !self.schedule.is_clean() && leadership_state != LeadershipState::Standby;
         let left = ours.then(|| {
@@ -458,7 +462,7 @@ impl Actor {
     }
 }
 
-/// Waits until another replica leads than before.
+/// Waits until the state of the leadership changes.
 async fn leadership_changed(candidacy: &mut Option<Candidacy>) {
     match candidacy {
         Some(candidacy) => candidacy.leadership.changed().await,

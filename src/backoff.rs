@@ -10,10 +10,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::Retry;
 
-/// How the pauses between attempts grow (law 10). Each pause has a jitter of up to
-/// half of it either way, so that many reporters do not return in step. For the same
-/// reason the reporter adds some time to a pause that the store asks for: about half
-/// of it at first, four times of it after refusals in a row, at most `max`.
+/// How the pauses between attempts grow (law 10).
+///
+/// Each pause has a jitter of up to half of it either way, so that many reporters do not
+/// return in step. For the same reason the reporter adds some time to a pause that the
+/// store asks for: about half of it at first, four times of it after refusals in a row,
+/// at most `max`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -175,6 +177,11 @@ pub(crate) async fn at(time: Option<Instant>) {
 /// Returns the interval, slightly shorter or longer each time.
 pub(crate) fn jittered(interval: Duration) -> Duration {
     around(interval.min(LONGEST), REFRESH_JITTER)
+}
+
+/// Returns a random time between zero and this one, all of them as likely.
+pub(crate) fn up_to(longest: Duration) -> Duration {
+    around(longest.min(LONGEST) / 2, 1.0)
 }
 
 /// Returns a random time whose average is `mean`.

@@ -29,6 +29,8 @@
 )]
 #![cfg_attr(feature = "http", doc = "* **Health endpoints** for the probes of a pod are in [`http`].")]
 //!
+//! # An example
+//!
 //! ```
 //! use vmcp_status::{BackendStatus, DiscoveredBackend, NoOpSink, Reporter};
 //!
@@ -44,6 +46,8 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Laws
 //!
 //! Doc comments name laws (law 1 to 12): the promises that the README lists. Tests
 //! keep them: `tests/laws` has a file for each, and `tests/kubernetes` covers what

@@ -117,6 +117,7 @@ impl Reporter {
                 backoff: BackoffPolicy::default(),
                 derive: false,
                 start_window: Duration::ZERO,
+                start_jitter: Duration::ZERO,
                 wall_clock: Arc::new(Utc::now),
             },
             mailbox_size: 256,
@@ -133,7 +134,7 @@ impl Reporter {
     ///
     /// # Cancellation safety
     ///
-    /// Once polled, the shutdown goes on even if the future is dropped.
+    /// Once polled, the shutdown continues even if the future is dropped.
     pub async fn shutdown(&self) -> Arc<Outcome> {
         self.shutdown.cancel();
         self.ended().await
@@ -209,8 +210,8 @@ impl ReporterBuilder {
 
     /// Reads the store this often even if nothing changed, to repair what another
     /// writer overwrote and to bring times up to date (law 7). The interval has a
-    /// jitter of a tenth either way. Off by default; each refresh costs a read and a
-    /// write, so that 30 s suits a state file and 5 minutes suit a cluster.
+    /// jitter of a tenth either way. Off by default. Each refresh costs requests, so 30 s
+    /// suit a state file and 5 minutes suit a cluster.
     pub fn periodic_interval(mut self, interval: Option<Duration>) -> Self {
         self.settings.periodic_interval = interval.map(|interval| interval.clamp(Duration::from_millis(1), LONGEST));
         self
@@ -265,6 +266,15 @@ impl ReporterBuilder {
         self
     }
 
+    /// Waits a random part of this time before the first read and write, so that
+    /// ten thousand reporters that start in one moment, as after an outage of a
+    /// data centre, do not all ask the store in that moment. A
+    /// [`flush`](StatusHandle::flush) and the shutdown do not wait. Default zero.
+    pub fn start_jitter(mut self, longest: Duration) -> Self {
+        self.settings.start_jitter = longest.min(LONGEST);
+        self
+    }
+
     /// Ends the reporter when this token is cancelled. By default the reporter has a
     /// token of its own, see [`Reporter::shutdown_token`].
     ///
@@ -289,13 +299,13 @@ impl ReporterBuilder {
         self
     }
 
-    /// Writes only while this process leads, of several replicas that report to
-    /// one store; the one that takes over writes what it has seen itself. Works
-    /// with any sink, and nothing of a write is sent after the term.
+    /// Writes only while this process leads, of several replicas that report to one
+    /// store. The replica that takes over writes what it has seen itself. This works
+    /// with any sink, and the reporter sends nothing of a write after the end of the
+    /// term.
     ///
-    /// At the end of the reporter the election is
-    /// [released](Election::release), after the last write. By default there is
-    /// no election and this process writes.
+    /// After its last write the reporter [releases](Election::release) the election. By
+    /// default there is no election, and this process writes.
     ///
     /// ```no_run
     /// use vmcp_status::{FileSink, Leadership, Reporter};

@@ -72,12 +72,12 @@ pub trait Sink: Send + 'static {
     /// [`Retry`](crate::Retry).
     fn write(&mut self, status: &Status) -> impl Future<Output = Result<WriteOutcome, SinkError>> + Send;
 
-    /// Brings the times of what is stored up to date where they have moved, and
-    /// finds out what is stored then: the periodic refresh. `status` says the
-    /// same as what was last read or written, times and counts of checks aside.
+    /// Carries out the periodic refresh: brings the stored times up to date where they
+    /// have moved, and returns what the store then holds. `status` equals what was last
+    /// read or written, in all but times and counts of checks.
     ///
-    /// A store that can do both in one request overrides it. By default it is a
-    /// [`read`](Sink::read), and the reporter writes where that differs.
+    /// Override it for a store that can do both in one request. The default is a
+    /// [`read`](Sink::read), after which the reporter writes if the status differs.
     ///
     /// # Errors
     ///
@@ -101,13 +101,13 @@ pub trait Sink: Send + 'static {
     }
 }
 
-/// What a [`refresh`](Sink::refresh) has found.
+/// The result of a [`refresh`](Sink::refresh).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refreshed {
-    /// What is stored now; `None` where nothing is.
+    /// What the store holds now; `None` if it holds nothing.
     pub stored: Option<Status>,
-    /// What was done about the times of what is stored, which are up to date
-    /// now; `None` where nothing was done.
+    /// What the refresh did to bring the stored times up to date; `None` if it only
+    /// read, so that they may be old.
     pub outcome: Option<WriteOutcome>,
 }
 

@@ -81,7 +81,7 @@ async fn as_account(cluster: &RealCluster) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn manifests_are_taken_as_they_stand_and_their_pods_are_restricted_ones() {
+async fn manifests_apply_unchanged_and_their_pods_are_restricted() {
     let cluster = cluster().await;
     let admin = cluster.client("admin").await;
     for kustomization in ["base", "overlays/replicas", "overlays/group"] {
@@ -103,7 +103,7 @@ async fn manifests_are_taken_as_they_stand_and_their_pods_are_restricted_ones() 
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn role_of_the_replicas_is_enough_to_be_elected_to_write_and_to_make_events() {
+async fn role_of_the_replicas_allows_election_writes_and_events() {
     let cluster = cluster().await;
     let admin = cluster.client("admin").await;
     apply_all(&admin, &kustomized("overlays/replicas")).await;

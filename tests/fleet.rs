@@ -116,6 +116,21 @@ fn fleet_that_restarts_at_once_and_finds_nothing_new_reads_once_and_writes_nothi
 }
 
 #[test]
+fn fleet_that_starts_at_once_asks_for_little_more_than_twice_what_the_server_bears() {
+    const STARTING: usize = 1000;
+    let capacity = Capacity { writes_per_second: 40.0, reads_per_second: 300.0, ..Capacity::default() };
+    let both = capacity.writes_per_second + capacity.reads_per_second;
+    for (timeline, most) in [(Timeline::new(Duration::from_secs(60)), 2.2), (Timeline::restart(), 1.0)] {
+        let ledger = sim::run(reporter(None), STARTING, capacity, timeline);
+        let start = ledger.load(Duration::ZERO..timeline.started);
+        let peak = f64::from(start.peak_requests) / both;
+        // The bench has the figure for ten thousand, in which chance decides less.
+        assert!(peak < most, "{peak:.2} times");
+        assert_eq!(ledger.staleness(Duration::ZERO..timeline.started).never, 0);
+    }
+}
+
+#[test]
 fn refresh_of_a_fleet_that_started_at_once_is_spread_within_the_day() {
     // Each refresh spreads them a little further: after three hours there are
     // enough behind them that chance does not decide.

@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
 
     #[test]
-    fn whatever_updates_are_accepted_the_store_can_take_what_they_make(updates in vec(update(), 1..8)) {
+    fn any_accepted_updates_make_a_status_that_a_store_takes(updates in vec(update(), 1..8)) {
         let accepted: Vec<Update> = updates.into_iter().filter_map(|json| serde_json::from_value(json).ok()).collect();
         let count = accepted.len();
         let status = block_on(stored_by(NoOpSink::silent(), accepted));
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
-    fn whatever_a_state_file_holds_it_is_read_or_refused_and_then_replaced(
+    fn any_state_file_is_read_or_refused_and_then_replaced(
         bytes in state_file(),
         updates in vec(update(), 0..4),
     ) {

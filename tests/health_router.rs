@@ -93,7 +93,7 @@ async fn store_that_fails_for_an_hour_fails_neither_liveness_nor_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ready_is_who_has_stored_a_status_or_found_it_stored() {
+async fn reporter_is_ready_once_a_status_is_stored_or_found_stored() {
     let store = failing();
     let (handle, _reporter, router) = start(&store);
     assert_eq!(get(&router, "/readyz").await.short(), (503, "nothing has been reported yet"));
@@ -230,7 +230,7 @@ async fn credentials_in_urls_are_shown_nowhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metrics_are_what_prometheus_asks_for() {
+async fn metrics_have_the_media_type_that_prometheus_asks_for() {
     let (handle, _reporter, router) = start(&Store::default());
     assert!(handle.set_phase(Phase::Ready, "a"));
     handle.flush().await.expect("stored");
@@ -273,7 +273,7 @@ async fn talk(address: std::net::SocketAddr, request: &str) -> String {
 const PROBE: &str = "GET /healthz HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn server_answers_beside_clients_that_say_nothing_and_ends_when_told() {
+async fn server_answers_beside_silent_clients_and_ends_when_cancelled() {
     let (_handle, _reporter, router) = start(&Store::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

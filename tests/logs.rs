@@ -18,7 +18,7 @@ fn said(phase: Phase, message: &str) -> Status {
 }
 
 #[tokio::test(start_paused = true)]
-async fn change_of_phase_is_one_line_and_what_keeps_the_phase_is_none() {
+async fn change_of_phase_is_one_line_and_other_changes_are_none() {
     let lines = Logged::start();
     let (handle, _reporter) = Reporter::builder(Store::default()).derive_phase(true).start();
     let show = async |status, message: &str| {
@@ -87,7 +87,7 @@ async fn outage_is_its_first_failure_then_growing_gaps_then_the_recovery_with_ho
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_try_is_there_for_who_looks_closer() {
+async fn every_attempt_is_logged_at_debug_level() {
     let lines = Logged::start();
     let store = Store::failing([Fate::Fails(Retry::Transient); 4]);
     let (handle, _reporter) = Reporter::builder(store).start();
@@ -98,7 +98,7 @@ async fn every_try_is_there_for_who_looks_closer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_say_of_which_vmcp_they_speak() {
+async fn lines_name_their_vmcp() {
     let lines = Logged::start();
     let dir = tempfile::tempdir().expect("a directory");
     let sink = vmcp_status::FileSink::in_dir(dir.path(), "mine").expect("a name");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
+use serde_json::{Value, json};
 use vmcp_status::{
     BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FileSink, FlushError, Phase, Reporter, Sink as _,
     StateFile, StateFileError, Status,
@@ -61,7 +62,7 @@ async fn transition_times_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
+async fn unknown_circuit_state_reads_as_none_and_keeps_transition_times() {
     let dir = tempfile::tempdir().expect("a directory");
     let begin = |second: i64| {
         let clock = move || DateTime::from_timestamp(second, 0).expect("in range");
@@ -87,7 +88,7 @@ async fn circuit_state_that_is_not_known_costs_itself_and_no_transition_time() {
 }
 
 #[tokio::test]
-async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
+async fn read_only_directory_is_an_error_that_is_retried_until_it_is_writable() {
     // A file where the directory should be stops root too.
     let dir = tempfile::tempdir().expect("a directory");
     let state_dir = dir.path().join("state");
@@ -113,7 +114,7 @@ async fn read_only_directory_is_an_error_that_is_retried_and_heals() {
 }
 
 #[tokio::test]
-async fn file_that_is_no_state_is_replaced() {
+async fn file_that_is_not_a_state_is_replaced() {
     for junk in ["", "{", "[]", "\0\0", r#"{"status":{"conditions":7}}"#] {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("demo.json"), junk).expect("written");
@@ -176,4 +177,24 @@ fn names_cannot_leave_the_directory() {
         assert!(matches!(StateFile::path(dir, bad), Err(StateFileError::Name(_))), "{bad:?}");
     }
     assert_eq!(StateFile::path(dir, "my-vmcp.v2").expect("a good name"), dir.join("my-vmcp.v2.json"));
+}
+
+#[tokio::test]
+async fn restart_with_an_equal_status_names_the_new_process_as_the_writer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let said = Status { phase: Phase::Ready, message: "same".into(), ..Status::default() };
+    let report = async || {
+        let sink = FileSink::in_dir(dir.path(), "mine").expect("a name");
+        let path = sink.path().to_owned();
+        let (handle, reporter) = Reporter::builder(sink).start();
+        assert!(handle.report(said.clone()));
+        assert!(reporter.shutdown().await.is_complete());
+        path
+    };
+    let path = report().await;
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    state["writer"]["pid"] = json!(1);
+    std::fs::write(&path, state.to_string()).expect("writable");
+    report().await;
+    assert_eq!(StateFile::load(&path).expect("a state").writer.pid, std::process::id());
 }

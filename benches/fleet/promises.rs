@@ -11,6 +11,9 @@ const QUIET_AT_MOST: f64 = 3.5;
 /// With a refresh every hour, as where Leases are the sign of life.
 const HOURLY_AT_MOST: f64 = 7.0;
 const FIVE_MINUTES_AT_MOST: f64 = 40.0;
+/// The busiest second of a start of all at once, as a part of what the server
+/// bears in one.
+const START_AT_MOST: f64 = 2.0;
 /// Seconds of a server's life beyond which chance does not decide how often its
 /// backends turn.
 const LONG: f64 = 3e6;
@@ -30,6 +33,7 @@ pub fn print(runs: &[Run], capacity: &Capacity) -> bool {
     print_starts(runs, capacity);
     println!("\nPromised on a quiet day, for 10,000 servers: at most {QUIET_AT_MOST} requests/s without a refresh,");
     println!("{HOURLY_AT_MOST} with one every hour and {FIVE_MINUTES_AT_MOST} with one every 5 min, and no conflict;");
+    println!("a start of all at once: at most {START_AT_MOST} times what the server bears in one second;");
     println!("after an outage: nobody is stale for more than {};", time(STALE_AT_MOST));
     println!("the busiest second has at most {PEAK_AT_MOST} times the writes that the server bears;");
     println!("the busiest {BURST} seconds have at most {:.0} % of the first minute's requests", BURST_AT_MOST * 100.0);
@@ -70,7 +74,10 @@ fn broken_promise(run: &Run, capacity: &Capacity) -> Option<String> {
     let stale = run.ledger.staleness_after_outage();
     let peak = f64::from(run.recovery().load.peak_requests);
     let burst = run.ledger.burst(run.timeline.back, BURST);
-    if (is_long && quiet.requests() > most) || quiet.total.conflicts > 0 {
+    let start = f64::from(run.start().load.peak_requests) / (capacity.writes_per_second + capacity.reads_per_second);
+    if start > START_AT_MOST {
+        Some(format!("{start:.1} times what the server bears in one second of the start"))
+    } else if (is_long && quiet.requests() > most) || quiet.total.conflicts > 0 {
         Some(format!("{} requests/s on a quiet day, {} conflicts", rate(quiet.requests()), quiet.total.conflicts))
     } else if stale.never > 0 || stale.max > STALE_AT_MOST {
         Some(format!("{} never stored, the longest after {}", stale.never, time(stale.max)))

@@ -35,12 +35,12 @@ impl UpdateAccounting {
         self.waiting.updates += updates;
     }
 
-    /// What was received says something new.
+    /// An update that was received changes the content.
     pub(super) fn changed(&mut self, now: Instant) {
         self.waiting.since.get_or_insert(now);
     }
 
-    /// What waits says nothing new.
+    /// The updates that wait change nothing that is not stored.
     pub(super) fn equal(&mut self) {
         self.metrics.equal.add(std::mem::take(&mut self.waiting).updates);
     }
@@ -69,7 +69,7 @@ impl UpdateAccounting {
         self.waiting.since = since.or(self.waiting.since);
     }
 
-    /// Nothing was late until now.
+    /// Counts the age of pending updates from now on.
     pub(super) fn forgive(&mut self, now: Instant) {
         self.waiting.since = self.waiting.since.map(|_| now);
     }

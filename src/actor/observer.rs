@@ -1,5 +1,5 @@
-//! What is logged, counted and shown of the actor's work, and those who listen
-//! to what it stores.
+//! Logs, counts and publishes what the actor does, and tells the listeners what it
+//! stores.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Observer {
 
     pub(super) fn leadership_changed(&mut self, now: Instant, before: LeadershipState, after: LeadershipState) {
         if before == LeadershipState::Standby {
-            // While another led, nothing was late.
+            // Until now it was for the other replica to store.
             self.accounting.forgive(now);
         }
         self.stored_changes.leadership_changed(after);
@@ -85,7 +85,7 @@ impl Observer {
         });
     }
 
-    /// Shows those who watch what has been reported.
+    /// Publishes what has been reported.
     pub(super) fn published(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
         self.status_log.shown(current);
         self.show(|progress| {
@@ -122,7 +122,7 @@ impl Observer {
         self.status_log.truncated(omitted);
     }
 
-    /// What is stored says the same already: no write is needed.
+    /// The store holds the same content already, so no write is needed.
     pub(super) fn write_saved(&mut self) {
         self.metrics.saved.add(1);
         self.accounting.equal();
@@ -175,8 +175,8 @@ impl Observer {
         });
     }
 
-    /// A read or, if `writing`, a write has failed, before anything is said of
-    /// it.
+    /// Counts a read or, if `writing`, a write that has failed. Whether it is worth
+    /// a line is for [`faulted`](Self::faulted).
     pub(super) fn failed(&mut self, error: &SinkError, writing: bool) {
         match error.retry() {
             Retry::Conflict => self.metrics.conflicts.add(1),
@@ -210,7 +210,7 @@ impl Observer {
         self.metrics.counts()
     }
 
-    /// Lets those who listen send what is left.
+    /// Lets the listeners send what is left.
     pub(super) async fn close(&mut self) {
         self.stored_changes.close().await;
     }

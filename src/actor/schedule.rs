@@ -3,6 +3,7 @@
 //! waits and touches no store, so that tests drive every rule of pace, retry and
 //! shutdown without a runtime.
 
+mod deadline;
 mod flushes;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::deadline::Deadline;
 use self::flushes::Flushes;
 pub(super) use self::flushes::{FlushAnswer, FlushId};
 use crate::error::Retry;
@@ -21,19 +23,14 @@ use crate::sink::WriteOutcome;
 /// revisions before it.
 type Revision = u64;
 
-/// The last try before a deadline is made this part of the grace before it, so
-/// that it has time to succeed.
-const LAST_CHANCE_PART: u32 = 4;
-const LAST_CHANCE_MAX: Duration = Duration::from_secs(1);
-
-/// What the loop shall do.
+/// What the loop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Tell the caller of this flush how it ended.
     Answer(FlushId, FlushAnswer),
     /// The window for the first round of checks is over: write what is known.
     EndStart,
-    /// Show the newest status to those who watch the reporter.
+    /// Publish the newest status to the watchers of the reporter.
     Publish,
     /// Find out what is stored.
     Read,
@@ -74,17 +71,17 @@ pub(super) struct Schedule {
     /// Nothing is written before this time, the first round of checks not being
     /// done.
     held_until: Option<Instant>,
-    /// One write is let through all the same: it says that the process starts.
+    /// One write passes the hold: the announcement that the process starts.
     announcing: bool,
-    /// When to show the newest status to those who watch, and when that was last
-    /// done: once in a write interval.
+    /// When to publish the newest status, and when that was last done: at most once
+    /// in a write interval.
     publish_at: Option<Instant>,
     published_at: Option<Instant>,
     flushes: Flushes,
     /// A flush or shutdown has asked to skip pace and back-off, once.
     expedite: bool,
-    /// The nearest time by which somebody wants everything stored, and the last
-    /// chance before it.
+    /// The nearest deadline of a flush or the shutdown, and the last try before
+    /// it.
     deadline: Option<Deadline>,
     stop_at: Option<Instant>,
     leadership_state: LeadershipState,
@@ -123,7 +120,7 @@ struct Busy {
     call: Call,
     /// What the pace was before.
     paced_until: Option<Instant>,
-    /// It uses up a hurry.
+    /// It uses up `expedite`.
     expedited: bool,
     /// It began as the last chance before the deadline.
     last_chance: bool,
@@ -133,16 +130,8 @@ struct Busy {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
-    /// The store asked for it: a hurry does not cut it short.
+    /// The store asked for it, so `expedite` does not cut it short.
     ordered: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Deadline {
-    at: Instant,
-    last_chance: Instant,
-    /// The last chance has been taken.
-    spent: bool,
 }
 
 impl Schedule {
@@ -178,6 +167,11 @@ impl Schedule {
         self.refresh = Some(Refresh { interval, jitter });
     }
 
+    /// Starts nothing before this time, unless a flush or the shutdown asks for it.
+    pub(super) fn delay(&mut self, until: Instant) {
+        self.pause = Some(Pause { until, ordered: false });
+    }
+
     /// Holds writes back until [`release`](Self::release); at this time at the
     /// latest the schedule asks for that.
     pub(super) fn hold(&mut self, until: Instant) {
@@ -210,7 +204,7 @@ impl Schedule {
     pub(super) fn set_leadership_state(&mut self, leadership_state: LeadershipState) {
         let could = std::mem::replace(&mut self.leadership_state, leadership_state).may_write();
         if leadership_state.may_write() && !could && self.newest > 0 {
-            // Whoever led before has written what it saw.
+            // The earlier leader has written what it saw.
             self.known = false;
             self.pause = None;
             self.verifying = (!self.is_stopping()).then_some(Verify::Refresh);
@@ -249,8 +243,8 @@ impl Schedule {
         }
         let stopping = self.stop_at.is_some();
         if !self.leadership_state.may_write() {
-            // The one that leads stores what it sees itself. Until it is decided
-            // who that is, only what is to be stored is worth a wait.
+            // The leader stores what it sees itself. While there is none yet, a
+            // shutdown waits for the election only if it has something to store.
             let is_withheld = self.is_held(now) && !self.announcing;
             let nothing_to_store = self.leadership_state == LeadershipState::Standby || !self.has_work() || is_withheld;
             return if stopping && nothing_to_store { Step::Stop } else { Step::Wait(self.stop_at) };
@@ -277,7 +271,7 @@ impl Schedule {
         }
         if self.is_held(now) && !self.announcing {
             if stopping {
-                // What it began to find out nobody may take for the truth.
+                // An unfinished first round is not the truth about the backends.
                 return Step::Stop;
             }
             if self.known {
@@ -297,10 +291,8 @@ impl Schedule {
         let pause = self.pause.filter(|pause| pause.ordered || !self.expedite).map(|pause| pause.until);
         let pace = self.paced_until.filter(|_| !self.expedite);
         let earliest = later(pause, pace);
-        match self.deadline {
-            Some(deadline) if !deadline.spent => earliest.map(|at| at.min(deadline.last_chance)),
-            _ => earliest,
-        }
+        let last_chance = self.deadline.and_then(|deadline| deadline.last_chance());
+        earliest.map(|at| last_chance.map_or(at, |last_chance| at.min(last_chance)))
     }
 
     fn has_work(&self) -> bool {
@@ -375,15 +367,11 @@ impl Schedule {
         Some(answer)
     }
 
-    /// The nearest time by which everything shall be stored may have changed.
+    /// Takes the nearest deadline of all flushes and the shutdown.
     fn update_deadline(&mut self, now: Instant) {
         let by = earlier(self.flushes.next_by(), self.stop_at);
-        if by != self.deadline.map(|deadline| deadline.at) {
-            self.deadline = by.map(|at| {
-                let left = at.saturating_duration_since(now);
-                let last_chance = at - (left / LAST_CHANCE_PART).min(LAST_CHANCE_MAX);
-                Deadline { at, last_chance, spent: false }
-            });
+        if by != self.deadline.map(Deadline::at) {
+            self.deadline = by.map(|at| Deadline::new(now, at));
         }
     }
 
@@ -392,7 +380,7 @@ impl Schedule {
     pub(super) fn stop(&mut self, now: Instant, by: Instant) {
         if self.stop_at.is_none() {
             self.stop_at = Some(by);
-            // What somebody else overwrote is no longer our business.
+            // A process that ends repairs nothing that others overwrote.
             self.verifying = None;
             self.expedite = true;
             self.update_deadline(now);
@@ -421,7 +409,7 @@ impl Schedule {
             paced_until: self.paced_until,
             // One that comes while this is in flight is for the next try.
             expedited: std::mem::take(&mut self.expedite),
-            last_chance: self.deadline.is_some_and(|deadline| now >= deadline.last_chance),
+            last_chance: self.deadline.is_some_and(|deadline| deadline.is_near(now)),
         });
         self.pause = None;
         if call != Call::Read {
@@ -496,14 +484,14 @@ impl Schedule {
                 self.refused = busy.map(|busy| busy.revision);
                 self.verifying = None;
             }
-            // Nothing was written: the pace has nothing to say about the retry.
+            // Nothing was written, so the retry does not break the pace.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,
             Retry::After(_) | Retry::Transient | Retry::Blocked => {}
         }
         if let Some(deadline) = &mut self.deadline
             && busy.is_some_and(|busy| busy.last_chance)
         {
-            deadline.spent = true;
+            deadline.spend();
         }
         self.pause = Some(Pause { until: now + pause, ordered: matches!(retry, Retry::After(_)) });
     }

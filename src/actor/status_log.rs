@@ -1,4 +1,4 @@
-//! What the actor says in the log, and how often. A fault that lasts for hours
+//! What the actor logs, and how often. A fault that lasts for hours
 //! is a handful of lines, not one for each try (law 10).
 
 use std::collections::HashSet;
@@ -96,7 +96,7 @@ impl StatusLog {
         }
     }
 
-    /// Says what the whole has come to, once for each change of phase.
+    /// Logs each change of the phase once.
     pub(super) fn shown(&mut self, status: &Status) {
         let before = self.phase.replace(status.phase);
         if before != Some(status.phase) {
@@ -110,10 +110,10 @@ impl StatusLog {
         }
     }
 
-    /// Says each fault once.
+    /// Logs each fault once.
     pub(super) fn repaired(&mut self, fault: Fault) {
         if self.is_news(&fault) {
-            warn!("reported status mended: {fault}");
+            warn!("reported status repaired: {fault}");
         }
     }
 
@@ -121,7 +121,7 @@ impl StatusLog {
         self.said.len() < MAX_SAID && !self.said.contains(fault) && self.said.insert(fault.clone())
     }
 
-    /// Says when backends begin to be left out, and when that ends.
+    /// Logs when the reporter begins to leave backends out, and when that ends.
     pub(super) fn truncated(&mut self, omitted: Option<Omitted>) {
         match omitted {
             Some(Omitted { missing, total, .. }) if self.omitted.is_none() => {

@@ -11,7 +11,7 @@ use crate::listener::{StoredChange, StoredListener};
 use crate::sink::WriteOutcome;
 use crate::status::{Status, count_routable};
 
-/// What the store holds or shall hold.
+/// A status that the store holds, or that a write carries.
 #[derive(Clone)]
 pub(super) struct Content {
     pub(super) status: Arc<Status>,

@@ -3,16 +3,17 @@
 //!
 //! | item | concern |
 //! |---|---|
-//! | [`ObjectPath`] | where an object is |
+//! | [`ObjectPath`] | the path of an object on the server |
 //! | [`ApiRequest`] | one request, sent through a [`kube::Client`] |
-//! | [`ApiResponse`] | what came back |
-//! | [`Refusal`], [`RefusalKind`] | what it means that a request was refused |
+//! | [`ApiResponse`] | one whole response |
+//! | [`Refusal`], [`RefusalKind`] | what a refusal means |
 //! | [`is_followed`] | whether readers see what was reported |
 //!
-//! [`KubernetesSink`](crate::KubernetesSink), its elections and its Events ask
-//! the server through this module. It is public for programs that want to know
-//! beforehand whether a sink would work, as `vmcp-status check` does, and mean
-//! the same by the same response.
+//! [`KubernetesSink`](crate::KubernetesSink) and
+//! [`LeaseElection`](crate::LeaseElection) send their requests through this module,
+//! and Events read refusals with it. It is public for programs that check beforehand
+//! whether a sink would work, as `vmcp-status check` does, so that they read the same
+//! response in the same way.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -61,12 +62,12 @@ pub const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s
 /// A response without the object: a small table whose metadata has the version.
 pub(super) const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/json";
 
-/// How many bytes of a response's body are read. No object comes near this;
-/// what sends more is not an API server.
+/// Maximum number of bytes read of a response's body. No object comes near this; a
+/// server that sends more is not an API server.
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
-/// The span in which what concerns a vMCP is logged: at the highest level, so
-/// that a filter for warnings keeps its fields.
+/// The span for log lines about a vMCP: at the highest level, so that a filter for
+/// warnings keeps its fields.
 pub(super) fn vmcp_span(namespace: &str, name: &str) -> Span {
     tracing::error_span!("vmcp", vmcp = name, namespace)
 }

@@ -1,4 +1,4 @@
-//! How large a status may be, as the server's own answers tell.
+//! How large a status may be, according to the server's answers.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use tokio::time::Instant;
 
 use super::location::Home;
 
-/// Bytes that etcd takes in one request unless it is told otherwise.
+/// Bytes that etcd takes in one request by default.
 const ETCD: usize = 3 << 19;
-/// What the request has beside the object.
+/// Bytes of the request beside the object.
 const SLACK: usize = 16 << 10;
 /// An API server takes no larger body.
 const LARGEST: usize = 3 << 20;
-/// A budget below this leaves no room for anything.
+/// The smallest budget: less has no room for a status.
 pub(super) const LEAST: usize = 4 << 10;
-/// After this time a refusal is forgotten: the server may have been given more
-/// room, or others may have made some.
+/// After this time a refusal no longer counts: the server may have a larger limit, or
+/// other writers may have freed room.
 const FORGET: Duration = Duration::from_secs(60 * 60);
-/// What was taken and what was refused are close enough to each other when
-/// they differ by less than this part.
+/// The search ends when the largest taken and the smallest refused size differ by less
+/// than this part.
 const CLOSE: usize = 32;
 
-/// The size of a status that the server will take: found between what it took
-/// and what it refused, since a refusal is cheap.
+/// Searches for the largest status that the server takes, between sizes that it took and
+/// sizes that it refused. A refusal is cheap.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// The largest that was taken and the smallest that was refused.
+    /// The largest size that the server took, and the last size that it refused.
     taken: usize,
     refused: Option<(usize, Instant)>,
 }
 
 impl Budget {
-    /// Bytes that the next status may have, in an object with this many bytes
-    /// that are not ours.
+    /// Returns how many bytes the next status may have, in an object with `others` bytes
+    /// of other writers.
     ///
-    /// In `runtime` it has half of the room, since the operator copies it to
-    /// the top level: what is refused there is the operator's write, and no
-    /// answer to us would say so.
+    /// In `runtime` the status gets half of the room, because the operator copies it to
+    /// the top level. If the object became too large, the server would refuse the
+    /// operator's write, and no answer to us would say so.
     pub(super) fn bytes(&self, home: Home, others: usize, now: Instant) -> usize {
         let room = ETCD.saturating_sub(SLACK + others).max(2 * LEAST);
         let most = match home {
@@ -56,7 +56,7 @@ impl Budget {
         likely.min(most).max(LEAST)
     }
 
-    /// A status of this size was stored.
+    /// Records that the server stored a status of this size.
     pub(super) fn took(&mut self, size: usize, now: Instant) {
         if self.refused.is_some_and(|(refused, at)| size >= refused || now >= at + FORGET) {
             self.refused = None;
@@ -64,17 +64,18 @@ impl Budget {
         self.taken = self.taken.max(size);
     }
 
-    /// A status of this size was refused. Whether a smaller one can be tried.
+    /// Records that the server refused a status of this size. Returns whether a smaller
+    /// one can be tried.
     pub(super) fn refuse(&mut self, size: usize, now: Instant) -> bool {
         if size <= self.taken {
-            // There was more room then.
+            // The object had more room when the larger status was taken.
             self.taken = 0;
         }
         self.refused = Some((size, now));
         size > LEAST
     }
 
-    /// Whether sizes matter, so that they are worth counting.
+    /// Whether the server has refused a size, so that sizes are worth counting.
     pub(super) fn is_tight(&self) -> bool {
         self.refused.is_some()
     }
@@ -86,8 +87,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends a status of `wanted` bytes to a server that takes `limit`, until it
-    /// is taken; the refusals, and what was listed.
+    /// Sends a status of `wanted` bytes to a server that takes `limit`, until the server
+    /// takes it. Returns the number of refusals and the size that was taken.
     fn send(budget: &mut Budget, wanted: usize, limit: usize, now: Instant) -> (u32, usize) {
         for refusals in 0..40 {
             let size = wanted.min(budget.bytes(Home::TopLevel, 1000, now));
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_takes_is_sent_whole() {
+    fn status_that_the_server_takes_is_sent_whole() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         assert_eq!(send(&mut budget, 950_000, 1_500_000, now), (0, 950_000));
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-/// Why there is no client for a cluster.
+/// Why no client for a cluster could be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Neither a pod's credentials nor a kubeconfig could be used.
+    /// The process has neither a pod's credentials nor a usable kubeconfig.
     #[error("no way to reach a cluster: run in a pod with a service account, or set KUBECONFIG")]
     NoConfig(#[source] InferConfigError),
-    /// The kubeconfig that was named cannot be used.
+    /// The given kubeconfig cannot be used.
     #[error("the kubeconfig {} cannot be used: does it exist, and the context in it?", file.display())]
     Kubeconfig {
         /// The file.
@@ -19,7 +19,7 @@ pub enum ConnectError {
         /// What is wrong with it.
         source: KubeconfigError,
     },
-    /// The context that was asked for cannot be used.
+    /// The given context cannot be used.
     #[error("the context {context:?} of the kubeconfig cannot be used: see kubectl config get-contexts")]
     Context {
         /// The context.
@@ -32,10 +32,10 @@ pub enum ConnectError {
     Client(#[source] kube::Error),
 }
 
-/// A client that is right for a reporter: inside a pod with the pod's own
-/// credentials, else with the kubeconfig (this file, or `KUBECONFIG`, or
-/// `~/.kube/config`); it never repeats a request by itself, and gives up on a
-/// connection after 5 s. With a file or context given, those alone count.
+/// Makes a client that suits a reporter. Inside a pod it uses the pod's own
+/// credentials, elsewhere the kubeconfig (`KUBECONFIG`, or `~/.kube/config`). A given
+/// file or context takes precedence over the pod's credentials. The client never repeats
+/// a request by itself, and gives up on a connection after 5 s.
 ///
 /// ```no_run
 /// use vmcp_status::connect;
@@ -49,7 +49,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 ///
-/// When there is no way to reach a cluster.
+/// Fails when the configuration is missing or unusable.
 pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
     let options = KubeConfigOptions { context: context.map(String::from), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {
@@ -61,7 +61,7 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
         (None, Some(context)) => Config::from_kubeconfig(&options)
             .await
             .map_err(|source| ConnectError::Context { context: context.into(), source })?,
-        // A kubeconfig that was mounted into a pod is not meant for us.
+        // A kubeconfig that is mounted into a pod is for another program.
         (None, None) => match Config::incluster() {
             Ok(config) => config,
             Err(_) => Config::infer().await.map_err(ConnectError::NoConfig)?,

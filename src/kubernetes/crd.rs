@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::custom_resource::{GROUP, KIND, PLURAL, VERSION};
 use crate::status::Status;
 
-/// A `CustomResourceDefinition` of `VirtualMCPServer` that is enough for
-/// development: the spec is open, the status has the fields of the model and
-/// those that the operator writes. ToolHive's own CRD replaces it.
+/// Returns a `CustomResourceDefinition` of `VirtualMCPServer` for development clusters
+/// without ToolHive: the spec is open, the status has the fields of the model and those
+/// that the operator writes. Installing ToolHive replaces it.
 ///
 /// ```
 /// let crd = vmcp_status::crd();
@@ -62,8 +62,8 @@ pub fn crd() -> Value {
     })
 }
 
-/// The status as a structural schema. Defaults are left to the writers: a
-/// server that fills them in would answer with something else than was sent.
+/// Returns the status as a structural schema, without defaults: a server that fills them
+/// in would answer with something other than what was sent.
 fn status_schema() -> Value {
     let settings = SchemaSettings::openapi3().with(|settings| {
         settings.inline_subschemas = true;
@@ -85,8 +85,8 @@ fn status_schema() -> Value {
     schema
 }
 
-/// Takes out what a structural schema must not have or a reader of it does not
-/// need. Properties that have such a name are schemas, not words.
+/// Removes keywords that a structural schema must not have or its reader does not need.
+/// A property with the name of a keyword has a schema as its value, and stays.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(members) => {

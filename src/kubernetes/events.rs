@@ -2,10 +2,10 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `changes` | what differs between two statuses, and how it is said |
-//! | `limit` | how much of it may be told |
-//! | `publisher` | the task that tells it |
-//! | `notes` | foreign text, made harmless |
+//! | `changes` | the Events about the difference between two statuses |
+//! | `limit` | how many of them may be sent |
+//! | `publisher` | the task that sends them |
+//! | `notes` | foreign text without secrets and control characters |
 
 mod changes;
 mod limit;
@@ -35,28 +35,27 @@ const QUEUE: usize = 64;
 /// The API server refuses a longer name of an instance.
 const MAX_INSTANCE: usize = 128;
 
-/// How Kubernetes Events are made: see
-/// [`KubernetesEvents::new`].
+/// Options of Kubernetes Events: see [`KubernetesEvents::new`].
 ///
-/// The default names this process `vmcp-status`; replicas want a name each, as
-/// [`from_env`](EventOptions::from_env) gives them.
+/// The default names this process `vmcp-status`. Replicas need a name each, which
+/// [`from_env`](EventOptions::from_env) sets.
 #[derive(Clone, Debug)]
 pub struct EventOptions {
     instance: String,
 }
 
 impl EventOptions {
-    /// The default, with `$POD_NAME`, else the name of the host, as the name of
-    /// this process among its replicas.
+    /// Returns the default options with a name of this process among its replicas:
+    /// `$POD_NAME`, else the name of the host.
     pub fn from_env() -> Self {
-        // This asks for the name of the host.
+        // This conversion looks up the name of the host.
         let host = Reporter::from(APP_NAME).instance.unwrap_or_default();
         let pod = std::env::var("POD_NAME").unwrap_or_default();
         EventOptions::default().instance(&host).instance(&pod)
     }
 
-    /// Another name for this process among its replicas; an empty one changes
-    /// nothing. Its first 128 bytes count.
+    /// Sets the name of this process among its replicas; an empty name changes nothing.
+    /// Only the first 128 bytes count.
     #[must_use]
     pub fn instance(mut self, name: &str) -> Self {
         let name = notes::name(name, MAX_INSTANCE);
@@ -73,14 +72,15 @@ impl Default for EventOptions {
     }
 }
 
-/// Tells as Kubernetes Events what a reporter's writes change: the phase, and
-/// backends that come, go, fail or recover. `kubectl describe` shows them.
+/// Makes Kubernetes Events of what a reporter's writes change: the phase, and backends
+/// that come, go, fail or recover. `kubectl describe` shows them.
 ///
-/// A [`StoredListener`], so it works beside any sink. The Events are best
-/// effort, and no write waits for one: repeats are merged into one Event, a
-/// backend that flaps is told of ten times and then once in five minutes, and
-/// what the API server does not take is dropped. Where the role does not allow
-/// them, the log says so once and there are none.
+/// It is a [`StoredListener`], so it works beside any sink: pass it to
+/// [`ReporterBuilder::on_stored`](crate::ReporterBuilder::on_stored). Events are best
+/// effort, and no write waits for one. Repeats are merged into one Event. A backend that
+/// flaps gets ten Events and then one in five minutes. The listener drops an Event that
+/// the API server does not take. If the role does not allow Events, the log says so
+/// once.
 ///
 /// ```no_run
 /// use vmcp_status::{EventOptions, KubernetesEvents, KubernetesSink, Reporter, connect};
@@ -104,13 +104,16 @@ pub struct KubernetesEvents {
     known: LastKnown,
     leads: Arc<AtomicBool>,
     queue: Option<mpsc::Sender<Batch>>,
-    /// The publisher, from the first Event on. Dropping ends it.
+    /// The publisher, which the first Event starts. Dropping the set ends it.
     tasks: JoinSet<()>,
     dropped: usize,
 }
 
 impl KubernetesEvents {
-    /// Events about this object.
+    /// Makes a listener that sends Events about this object.
+    ///
+    /// The first Event spawns a task on the current tokio runtime, which is that of the
+    /// reporter.
     pub fn new(client: Client, regarding: ObjectIdentity, options: EventOptions) -> Self {
         let reporter = Reporter { controller: APP_NAME.into(), instance: Some(options.instance) };
         KubernetesEvents {
@@ -160,7 +163,7 @@ impl StoredListener for KubernetesEvents {
         self.leads.store(state.may_write(), Ordering::Relaxed);
     }
 
-    /// Waits until what is in the queue has been sent.
+    /// Waits until the queue is sent.
     fn close(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         self.queue = None;
         Box::pin(async { while self.tasks.join_next().await.is_some() {} })

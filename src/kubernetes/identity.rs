@@ -1,4 +1,4 @@
-//! Which object is meant, for those who speak of it without reading it.
+//! The identity of the reported object, for parts that refer to it without reading it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +11,8 @@ use super::api::ObjectPath;
 use super::api::vmcp_span;
 use crate::custom_resource::KIND;
 
-/// Which object of a cluster is meant. All clones share the uid, which becomes
-/// known when the object is read.
+/// The identity of an object in a cluster, for Events about it. All clones share the
+/// uid, which becomes known when the sink reads the object.
 ///
 /// ```
 /// use vmcp_status::ObjectIdentity;
@@ -24,7 +24,7 @@ use crate::custom_resource::KIND;
 pub struct ObjectIdentity(Arc<Mutex<ObjectReference>>);
 
 impl ObjectIdentity {
-    /// The object of this kind and name; its uid is not known yet.
+    /// Makes the identity of the object of this kind and name, without a uid.
     pub fn new(
         api_version: impl Into<String>,
         kind: impl Into<String>,
@@ -44,8 +44,8 @@ impl ObjectIdentity {
         ObjectIdentity::new(format!("{group}/{version}"), KIND, namespace, name)
     }
 
-    /// The uid that the server gave the object, which tells it from another one
-    /// of the same name; `None` while it is not known.
+    /// Sets the uid that the server gave the object, which differs from that of another
+    /// object of the same name; `None` while it is not known.
     pub fn set_uid(&self, uid: Option<&str>) {
         let mut reference = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if reference.uid.as_deref() != uid {
@@ -53,7 +53,7 @@ impl ObjectIdentity {
         }
     }
 
-    /// The span in which what concerns the object is logged.
+    /// Returns the span for log lines about the object.
     #[cfg(feature = "events")]
     pub(super) fn span(&self) -> Span {
         let ObjectReference { namespace, name, .. } = self.reference();

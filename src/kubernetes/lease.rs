@@ -1,8 +1,9 @@
 //! Leader election by a Lease of `coordination.k8s.io/v1`: of several replicas
 //! one writes.
 //!
-//! It is our own because the crates at hand take over without looking at the
-//! version, so that two can win, or trust the clocks of others.
+//! The implementation is our own because the available crates either take over
+//! without checking the version, so that two replicas can win, or trust the clocks of
+//! other replicas.
 
 mod api;
 mod election_log;
@@ -31,30 +32,30 @@ use crate::leadership::{Election, Leadership, LeadershipSender};
 
 /// How replicas of one vMCP elect the one that writes.
 ///
-/// All times follow from `lease_duration`, in the proportions that Kubernetes'
-/// own components use; in brackets what they are by default:
+/// All times follow from `lease_duration`, in the proportions that Kubernetes' own
+/// components use. The defaults are in brackets:
 ///
 /// | | part | |
 /// |---|---|---|
-/// | the leader renews each | 1/5 | (3 s) |
+/// | the leader renews every | 1/5 | (3 s) |
 /// | it writes until this long after it *sent* its last renewal | 2/3 | (10 s) |
-/// | others look each | 2/15 | (2 s) |
+/// | other replicas look every | 2/15 | (2 s) |
 /// | and take over when they have seen no renewal for | 1 | (15 s) |
-/// | a request to the API server has failed after | 1/3 | (5 s) |
+/// | a request to the API server fails after | 1/3 | (5 s) |
 ///
-/// Looks and renewals have a jitter of a tenth. Nobody's clock is compared with
-/// anybody else's. After a leader that has ended well, another one leads within
-/// one look; after one that died, within the duration and one look.
+/// Looks and renewals have a jitter of a tenth. The election never compares the clocks
+/// of two replicas. After a leader that released the Lease, another replica leads
+/// within one look; after a leader that died, within the duration and one look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElectionOptions {
-    /// For how long a leader that is silent is still respected: 1 s to 1 h,
-    /// default 15 s.
+    /// How long other replicas wait after the last renewal before they take over: 1 s
+    /// to 1 h, default 15 s.
     pub lease_duration: Duration,
-    /// The Lease, in the namespace of the object; all replicas need the same.
-    /// Default: `vmcp-status-` and the name of the object.
+    /// The name of the Lease, in the namespace of the object; all replicas need the
+    /// same. Default: `vmcp-status-` and the name of the object.
     pub lease_name: Option<String>,
-    /// What the Lease calls this replica; something random is added, so that no
-    /// two processes have the same. Default: `POD_NAME`, else the host's name.
+    /// The name of this replica in the Lease. The election appends a random part, so
+    /// that no two processes have the same. Default: `POD_NAME`, else the host's name.
     pub identity: Option<String>,
 }
 
@@ -64,17 +65,19 @@ impl Default for ElectionOptions {
     }
 }
 
-/// The part of this process in the election of the one replica that writes, by
-/// a Lease of `coordination.k8s.io`.
+/// Elects the one replica that writes, by a Lease of `coordination.k8s.io`. This is the
+/// part of one process in the election.
 ///
-/// Started by name, handed to the reporter, which writes only while this
-/// process leads, whatever the sink, and [releases](Election::release) the Lease
-/// after its last write, so that another replica leads at once. One that is
-/// dropped without that lets its Lease run out.
+/// [`start`](Self::start) it and pass it to
+/// [`ReporterBuilder::leadership`](crate::ReporterBuilder::leadership). The reporter
+/// then writes only while this process leads, whatever the sink, and
+/// [releases](Election::release) the Lease after its last write, so that another
+/// replica leads at once. If the election is dropped without a release, its Lease runs
+/// out.
 ///
-/// Without the rights on Leases, or on a server that has none, there is no
-/// election and every replica writes; the log says so once, and rights that come
-/// later are noticed within about a minute.
+/// Without the rights on Leases, or on a server that does not serve them, there is no
+/// election and every replica writes. The log says so once, and the election notices
+/// rights that come later within about a minute.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -102,19 +105,19 @@ pub struct LeaseElection {
 }
 
 impl LeaseElection {
-    /// Takes part in the election among the replicas of this vMCP, from now on,
-    /// in a task of its own. The client must not repeat requests by itself: see
+    /// Starts a task that takes part in the election among the replicas of this vMCP.
+    /// The client must not repeat requests by itself: see
     /// [`connect`](crate::connect()).
     ///
     /// # Errors
     ///
-    /// When the namespace or the name of the Lease cannot be that of an object.
+    /// Fails when the namespace or the name of the Lease cannot be that of an object.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn start(client: Client, namespace: &str, vmcp: &str, options: ElectionOptions) -> Result<Self, NameError> {
-        let lease = options.lease_name.unwrap_or_else(|| format!("{APP_NAME}-{vmcp}"));
+        let lease = options.lease_name.unwrap_or_else(|| Self::lease_name(vmcp));
         let lease = check_name("lease name", &lease)?;
         let identity = unique(options.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(host));
         let timing = ElectionTiming::of(options.lease_duration);
@@ -131,6 +134,20 @@ impl LeaseElection {
         let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
         Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
     }
+
+    /// The Lease by which the replicas of this vMCP elect one, unless
+    /// [`ElectionOptions::lease_name`] says otherwise. It is in the namespace of the
+    /// vMCP, and labelled `app.kubernetes.io/name: vmcp-status`.
+    ///
+    /// Its `renewTime` is the leader's sign of life.
+    ///
+    /// ```
+    /// assert_eq!(vmcp_status::LeaseElection::lease_name("my-vmcp"), "vmcp-status-my-vmcp");
+    /// ```
+    #[must_use]
+    pub fn lease_name(vmcp: &str) -> String {
+        format!("{APP_NAME}-{vmcp}")
+    }
 }
 
 impl Election for LeaseElection {
@@ -138,11 +155,11 @@ impl Election for LeaseElection {
         self.leadership.clone()
     }
 
-    /// Stops to lead, and lets another replica lead at once. Ends when the Lease
-    /// is handed over, however long that takes.
+    /// Stops leading and releases the Lease, so that another replica can lead at once.
+    /// Returns when the Lease is released, however long that takes.
     async fn release(mut self) {
         self.stop.cancel();
-        // Its panic has been printed; the Lease runs out by itself.
+        // If the task panicked, the Lease runs out by itself.
         let _ = (&mut self.task.0).await;
     }
 }
@@ -156,7 +173,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The name of a replica where the options have none.
+/// The default name of a replica.
 fn host() -> String {
     let variables = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let file = || std::fs::read_to_string("/etc/hostname").ok();
@@ -164,15 +181,14 @@ fn host() -> String {
     names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| APP_NAME.into())
 }
 
-/// A restarted process is another candidate: it has not done what the one
-/// before it did.
+/// Appends a random part, because a restarted process must not take a Lease of the
+/// process before it for its own.
 fn unique(name: String) -> String {
-    // The keys of a hash table are the standard library's source of chance.
+    // The keys of a hash table are the standard library's source of randomness.
     format!("{name}_{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// Takes part in the election until `leave` is cancelled and the Lease is handed
-/// over.
+/// Takes part in the election until `leave` is cancelled and the Lease is released.
 async fn run(
     mut elector: LeaderElector,
     api: LeaseApi,
@@ -187,14 +203,14 @@ async fn run(
             sender.undecided();
         } else {
             let now = Instant::now();
-            let verdict = elector.verdict(now);
-            match verdict {
+            let leadership = elector.leadership(now);
+            match leadership {
                 LeadershipChange::Alone => sender.stand_alone(),
                 LeadershipChange::Undecided => sender.undecided(),
                 LeadershipChange::Leading(until) => sender.lead_until(until),
                 LeadershipChange::Standby(_) => sender.stand_by(),
             }
-            log.tell(now, verdict, error.as_deref());
+            log.record(now, leadership, error.as_deref());
         }
         match elector.next(Instant::now(), Utc::now()) {
             ElectionStep::Wait(until) => {
@@ -205,7 +221,7 @@ async fn run(
             }
             ElectionStep::Ask(ask) => {
                 let held = elector.holds();
-                // Nothing to wait for at the end.
+                // At the end, a look of a replica without the Lease need not finish.
                 let idle = matches!(ask, Ask::Get) && !elector.may_hold();
                 let (answer, why) = select! {
                     biased;
@@ -231,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_candidates_of_one_name_differ() {
+    fn identities_of_two_processes_with_one_name_differ() {
         let (one, two) = (unique("pod".into()), unique("pod".into()));
         assert!(one.starts_with("pod_") && one != two, "{one} {two}");
     }

@@ -1,11 +1,10 @@
-//! In which of its two homes the status lives: the only place that knows that
-//! there are two.
+//! In which of its two homes the status lives. Only this file knows the rules.
 //!
-//! Until September 2026 a vMCP wrote the top level of `status`. Since then
-//! ToolHive's operator computes the top level from `status.runtime`, which the
-//! vMCP alone writes. Which of them holds on a cluster is found out by asking
-//! the server and by looking whether what was written stays: a CRD that knows
-//! `runtime` beside an operator that does not erases it.
+//! Until September 2026 a vMCP wrote the top level of `status`. Since then ToolHive's
+//! operator computes the top level from `status.runtime`, which only the vMCP writes.
+//! The reporter finds out which of them a cluster follows by asking the server, and by
+//! checking whether what it wrote stays: beside a CRD that knows `runtime`, an operator
+//! that does not know it erases it.
 
 use std::time::Duration;
 
@@ -13,18 +12,18 @@ use tokio::time::Instant;
 
 use crate::sink::Location;
 
-/// Where in the object the status is written.
+/// Where in the object the sink writes the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StatusLocation {
-    /// Where the cluster looks: `status.runtime` if its CRD has it and what is
-    /// written there stays, else the top level of `status`.
+    /// The home that the cluster follows: `status.runtime` if its CRD has it and a write
+    /// there stays, else the top level of `status`.
     #[default]
     Auto,
-    /// `status.runtime`, whatever the cluster says.
+    /// `status.runtime`, whatever the cluster supports.
     Runtime,
-    /// The top level of `status`. A `runtime` that is found there is removed,
-    /// once, because the operator would overwrite the top level from it.
+    /// The top level of `status`. The sink removes a `runtime` that it finds, once,
+    /// because the operator would overwrite the top level from it.
     TopLevel,
 }
 
@@ -36,7 +35,7 @@ pub(super) enum Home {
 }
 
 impl Home {
-    /// Where our fields are in the object, as a JSON pointer.
+    /// Returns where our fields are in the object, as a JSON pointer.
     pub(super) fn pointer(self) -> &'static str {
         match self {
             Home::Runtime => "/status/runtime",
@@ -44,8 +43,8 @@ impl Home {
         }
     }
 
-    /// The objects that have to be there before a field can be added, the
-    /// outermost first.
+    /// Returns the objects that must exist before a patch can add a field, the outermost
+    /// first.
     pub(super) fn parents(self) -> &'static [&'static str] {
         match self {
             Home::Runtime => &["/status", "/status/runtime"],
@@ -59,9 +58,9 @@ impl Home {
         self == Home::TopLevel
     }
 
-    /// What becomes of a condition of this type that is not reported any more.
-    /// The operator keeps a copy of all but three for ever, so that in
-    /// `runtime` one has to say that it is unknown.
+    /// Whether to remove a condition of this type that is no longer reported. From
+    /// `runtime` the operator copies conditions, and never removes a copy except of three
+    /// types. A condition of another type there has to become `Unknown` instead.
     pub(super) fn removes(self, condition_type: &str) -> bool {
         self == Home::TopLevel || crate::status::condition_type::OWNED.contains(&condition_type)
     }
@@ -79,8 +78,8 @@ impl Home {
     }
 }
 
-/// The operator manages conditions of types that begin like this by itself. One
-/// that it finds in `runtime` it adds and removes without end.
+/// The operator itself manages conditions of types with these prefixes. If it finds one
+/// in `runtime`, it adds and removes it without end.
 const OPERATORS_CONDITIONS: [&str; 9] = [
     "AuthServerConfigValidated",
     "AuthzConfigRefValidated",
@@ -93,45 +92,44 @@ const OPERATORS_CONDITIONS: [&str; 9] = [
     "TelemetryConfigRefValidated",
 ];
 
-/// How soon after the first write, or the first after a loss, it is looked
-/// whether `runtime` is still there.
+/// How soon after the first write, or the first after a loss, to check whether
+/// `runtime` still exists.
 const LOOK: Duration = Duration::from_secs(10);
-/// A `runtime` that is found this long after it was written has stayed.
+/// A `runtime` that exists this long after a write has stayed.
 const STAYED: Duration = Duration::from_secs(5);
-/// How long an answer holds that leads to the top level.
+/// How long to write the top level before asking again.
 const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
-/// So many losses in a row are no accident.
+/// After this many losses in a row, another writer keeps erasing `runtime`.
 const LOSSES: u32 = 2;
 
-/// What the server says of `status.runtime`.
+/// The server's answer about `status.runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RuntimeSupport {
     Known,
     Unknown,
-    /// It does not answer that question; why.
+    /// The server does not answer that question, for this reason.
     Refused(String),
 }
 
-/// Chooses the home. Pure: told what was seen, and when.
+/// Chooses the home. Pure: it takes what was observed, and when.
 #[derive(Debug)]
 pub(super) struct Locator {
     setting: StatusLocation,
     home: Home,
     reason: String,
-    /// Whether the server's word, or a `runtime` that was seen, stands behind
-    /// the choice.
+    /// Whether the server's answer, or an observed `runtime`, confirms the choice.
     certain: bool,
-    /// Since when the top level is the choice: asked again after an hour.
+    /// Since when the top level is the choice, to ask again after an hour.
     settled_at: Option<Instant>,
-    /// Until then a `runtime` that shows up is not believed, since others have
-    /// erased ours.
+    /// Until when to ignore a `runtime` that shows up, because another writer has erased
+    /// ours.
     distrusted_until: Option<Instant>,
-    /// When this process last wrote `runtime`, until that was seen to be gone.
+    /// When this process last wrote `runtime`; `None` once it was found erased.
     wrote_at: Option<Instant>,
     losses: u32,
-    /// The write that comes is the first, or the first after a loss.
+    /// Whether the next write is the first, or the first after a loss.
     look_after_write: bool,
-    /// What was decided and not said yet.
+    /// Whether the choice has changed since it was last taken for the log.
     news: bool,
 }
 
@@ -164,15 +162,14 @@ impl Locator {
         self.setting
     }
 
-    /// Whether a first start may be announced with `Pending`: not in `runtime`,
-    /// where the operator would make `Degraded` of it, and not before the home
-    /// is known.
+    /// Whether the reporter may write `Pending` on a first start. It may not in
+    /// `runtime`, where the operator would turn it into `Degraded`, nor before the home
+    /// is certain.
     pub(super) fn may_announce(&self) -> bool {
         self.certain && self.home == Home::TopLevel
     }
 
-    /// Whether the server is to be asked, given whether a `runtime` was just
-    /// seen.
+    /// Whether to ask the server, given whether the object has a `runtime`.
     pub(super) fn has_to_ask(&self, runtime_seen: bool, now: Instant) -> bool {
         self.setting == StatusLocation::Auto
             && match self.home {
@@ -181,7 +178,7 @@ impl Locator {
             }
     }
 
-    /// The server has answered.
+    /// Takes the server's answer.
     pub(super) fn answered(&mut self, answer: RuntimeSupport, now: Instant) {
         match answer {
             RuntimeSupport::Known => self.settle(Home::Runtime, "the CRD has status.runtime", now),
@@ -190,7 +187,7 @@ impl Locator {
             }
             RuntimeSupport::Unknown => {}
             RuntimeSupport::Refused(why) if self.certain => {
-                // At the top level, an hour later: no news.
+                // At the top level, an hour later: the choice stays.
                 self.settled_at = Some(now);
                 tracing::debug!(why, "the server does not say whether it knows status.runtime");
             }
@@ -200,8 +197,8 @@ impl Locator {
         }
     }
 
-    /// The object was read, with a `runtime` or without; `writer` is who wrote
-    /// the status last, if that is known.
+    /// Takes whether the object that was read has a `runtime`; `writer` wrote the status
+    /// last, if that is known.
     pub(super) fn observed(&mut self, runtime_seen: bool, writer: Option<&str>, now: Instant) {
         match (self.home, runtime_seen) {
             (Home::TopLevel, true) if self.setting == StatusLocation::Auto && self.trusts(now) => {
@@ -237,7 +234,7 @@ impl Locator {
         }
     }
 
-    /// Our status was stored.
+    /// Records that our status was stored.
     pub(super) fn wrote(&mut self, now: Instant) {
         if self.home == Home::Runtime {
             self.wrote_at = Some(now);
@@ -245,21 +242,22 @@ impl Locator {
         }
     }
 
-    /// The object is another one of the same name: what was seen of the old one
-    /// says nothing of it.
+    /// Forgets what was observed, because the object was replaced by another one of the
+    /// same name.
     pub(super) fn object_replaced(&mut self) {
         self.wrote_at = None;
         self.losses = 0;
         self.look_after_write = true;
     }
 
-    /// When to look whether the last write has stayed. Asked once a write.
+    /// Returns how soon to check whether the last write has stayed. Call it once after
+    /// each write.
     pub(super) fn take_look(&mut self) -> Option<Duration> {
         let look = self.home == Home::Runtime && self.setting == StatusLocation::Auto;
         (look && std::mem::take(&mut self.look_after_write)).then_some(LOOK)
     }
 
-    /// What was decided since this was asked last.
+    /// Returns the location if it has changed since the last call.
     pub(super) fn take_news(&mut self) -> Option<Location> {
         std::mem::take(&mut self.news).then(|| self.location())
     }
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_is_there_needs_no_question() {
+    fn observed_runtime_needs_no_question() {
         let (mut locator, now) = auto();
         assert!(!locator.has_to_ask(true, now));
         locator.observed(true, None, now);
@@ -317,17 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn refused_question_leaves_it_to_the_first_write() {
+    fn refused_question_leaves_the_choice_to_the_first_write() {
         let (mut locator, now) = auto();
         locator.answered(RuntimeSupport::Refused("400".into()), now);
         assert_eq!((locator.home(), locator.may_announce()), (Home::Runtime, false));
-        assert_eq!(locator.take_news(), None, "nothing is decided");
+        assert_eq!(locator.take_news(), None, "the choice is open");
         locator.answered(RuntimeSupport::Unknown, now);
         assert_eq!(locator.home(), Home::TopLevel);
     }
 
     #[test]
-    fn top_level_is_asked_again_after_an_hour_and_left_when_a_runtime_shows_up() {
+    fn top_level_is_left_when_a_runtime_shows_up_and_the_server_is_asked_each_hour() {
         let (mut locator, now) = auto();
         locator.answered(RuntimeSupport::Unknown, now);
         assert!(!locator.has_to_ask(false, now + HOUR / 2));
@@ -339,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn first_write_and_each_after_a_loss_are_looked_after_once() {
+    fn first_write_and_each_after_a_loss_are_checked_once() {
         let (mut locator, now) = auto();
         locator.observed(true, None, now);
         locator.wrote(now);
@@ -369,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_far_apart_are_no_row() {
+    fn losses_far_apart_do_not_count_as_a_row() {
         let (mut locator, now) = auto();
         locator.observed(true, None, now);
         for hour in 0..5 {
@@ -384,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_by_hand_stays() {
+    fn location_chosen_by_hand_stays() {
         for (setting, home) in [(StatusLocation::Runtime, Home::Runtime), (StatusLocation::TopLevel, Home::TopLevel)] {
             let (mut locator, now) = (Locator::new(setting), Instant::now());
             assert!(!locator.has_to_ask(false, now + HOUR * 2));
@@ -399,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_object_of_the_name_has_lost_nothing() {
+    fn replaced_object_counts_no_losses() {
         let (mut locator, now) = auto();
         locator.observed(true, None, now);
         for _ in 0..9 {

@@ -95,7 +95,7 @@ impl ObservedObject {
         Some(status)
     }
 
-    /// What is stored, as far as our model can say it. `None` where there is
+    /// What is stored, as far as it fits our model. `None` where there is
     /// nothing at all.
     pub(super) fn status(&self) -> Option<Status> {
         if !self.missing.is_empty() {
@@ -164,8 +164,8 @@ impl ObservedObject {
         self
     }
 
-    /// Members of backends that were written and are not there, though nobody
-    /// has written since: the CRD does not know them.
+    /// Members of backends that were written and are missing at the same version
+    /// of the object: the CRD does not know them.
     pub(super) fn dropped_since(&self, before: &Self) -> Vec<&'static str> {
         if before.version != self.version || before.backends.items.len() != self.backends.items.len() {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What the sink asks the API server, and what it does about a refusal.
+//! The requests of the sink to the API server, and how it reacts to a refusal.
 
 use std::fmt;
 
@@ -24,17 +24,17 @@ impl ReadStrategy {
     pub(super) const ALL: [ReadStrategy; 3] = [ReadStrategy::Status, ReadStrategy::Object, ReadStrategy::EmptyPatch];
 }
 
-/// What was asked.
+/// A request of the sink.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
     Read(ReadStrategy),
-    /// Whether the server knows a field, by a write that is not carried out.
+    /// Asks by a dry run whether the server knows a field.
     Ask,
     Write,
 }
 
 impl Operation {
-    /// The verb and the resource that the role has to have.
+    /// Returns the verb and the resource that the role needs.
     fn right(self) -> String {
         match self {
             Operation::Read(ReadStrategy::Status) => format!("get on {STATUS_SUBRESOURCE}"),
@@ -45,7 +45,7 @@ impl Operation {
         }
     }
 
-    /// The object of a success; what to do about everything else. `what` names
+    /// Returns the object in a success, or an error that says what to do. `what` names
     /// the object.
     pub(super) fn object_of(self, response: &ApiResponse, what: &str) -> Result<Value, SinkError> {
         let Some(refusal) = response.refusal() else {
@@ -62,7 +62,7 @@ impl Operation {
     fn advice(self, kind: RefusalKind, passing: Retry) -> (Retry, String) {
         match kind {
             RefusalKind::TooLarge => (Retry::TooLarge, "the status is too large, fewer backends will be listed".into()),
-            RefusalKind::Conflict => (Retry::Conflict, "somebody else wrote in between, trying again".into()),
+            RefusalKind::Conflict => (Retry::Conflict, "another client wrote in between, trying again".into()),
             RefusalKind::TooManyRequests => (passing, "the API server is busy, trying again later".into()),
             RefusalKind::Unauthorized => (
                 Retry::Blocked,
@@ -74,15 +74,15 @@ impl Operation {
             ),
             RefusalKind::NamespaceNotFound | RefusalKind::ObjectNotFound | RefusalKind::NotServed => (
                 Retry::Blocked,
-                "there is no such object, or the CRD is not served in this version: create it, it is looked for again"
+                "there is no such object, or the CRD is not served in this version: create it, the reporter looks again"
                     .into(),
             ),
             RefusalKind::Invalid | RefusalKind::PatchMismatch | RefusalKind::DryRunUnsupported => {
-                (Retry::Refused, "the content is refused; it is not sent again until it changes".into())
+                (Retry::Refused, "the API server refuses the content; the reporter sends it again once it changes".into())
             }
             RefusalKind::ServerError => (passing, "the API server has a problem, trying again".into()),
             RefusalKind::Unexpected => {
-                (Retry::Blocked, "this is no answer that an API server gives: is a proxy in between?".into())
+                (Retry::Blocked, "an API server does not answer like this: is a proxy in between?".into())
             }
         }
     }
@@ -147,17 +147,17 @@ mod tests {
     }
 
     #[test]
-    fn forbidden_names_the_missing_verb_and_where_to_read_on() {
+    fn forbidden_names_the_missing_verb_and_the_document() {
         let error = Operation::Write.object_of(&answer(403, "{}"), "it").expect_err("forbidden");
         assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
         assert!(error.to_string().contains("RBAC.md"), "{error}");
     }
 
     #[test]
-    fn two_meanings_of_422_are_told_apart() {
-        let misfit = r#"{"message":"the server rejected our request due to an error in our request","details":{}}"#;
+    fn two_meanings_of_422_are_distinguished() {
+        let mismatch = r#"{"message":"the server rejected our request due to an error in our request","details":{}}"#;
         let kind = |body| answer(422, body).refusal().map(Refusal::kind);
-        assert_eq!(kind(misfit), Some(RefusalKind::PatchMismatch));
+        assert_eq!(kind(mismatch), Some(RefusalKind::PatchMismatch));
         assert_eq!(kind(r#"{"details":{"causes":[{"reason":"FieldValueInvalid"}]}}"#), Some(RefusalKind::Invalid));
     }
 
@@ -178,7 +178,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
         #[test]
-        fn whatever_a_server_refuses_with_is_told_in_few_words(
+        fn any_refusal_becomes_a_short_message(
             code in 300u16..600, body in error_body(), header in retry_after(),
         ) {
             let answer = response(code, Some(&header), body);
@@ -190,7 +190,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_as_a_success_is_an_object_or_a_passing_fault(body in error_body()) {
+        fn any_success_is_an_object_or_a_transient_error(body in error_body()) {
             let answer = response(200, None, body);
             if let Err(error) = Operation::Write.object_of(&answer, "it") {
                 prop_assert_eq!(error.retry(), Retry::Transient);

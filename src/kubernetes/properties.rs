@@ -178,7 +178,7 @@ fn wanted() -> impl Strategy<Value = Status> {
         })
 }
 
-/// What the store shall hold, as the actor would ask for it.
+/// What the actor would ask the sink to write.
 fn merged(seen: &ObservedObject, wanted: Status) -> Status {
     let mut owned = OwnedTypes::default();
     owned.add("Mine");

@@ -42,7 +42,7 @@ use crate::status::{SizeLimit, Status, json_bytes};
 /// * One changed backend of a thousand is one request of less than 1.5 KB.
 ///
 /// Times and counts of checks of other backends come with the periodic refresh,
-/// which is one request where nobody has written to our fields since.
+/// which is one request unless another writer has changed our fields since.
 ///
 /// # Required rights
 ///
@@ -124,7 +124,7 @@ impl KubernetesSink {
     ///
     /// # Errors
     ///
-    /// When either is no name.
+    /// When either is not a name.
     pub fn group_version(mut self, group: &str, version: &str) -> Result<Self, NameError> {
         self.client.object = self.client.object.group_version(group, version)?;
         self.identity = ObjectIdentity::of(&self.client.object);
@@ -152,7 +152,7 @@ impl KubernetesSink {
     ///
     /// # Errors
     ///
-    /// When it is no name.
+    /// When it is not a name.
     pub fn field_manager(mut self, manager: &str) -> Result<Self, NameError> {
         self.client.field_manager = check_name("field manager", manager)?;
         Ok(self)

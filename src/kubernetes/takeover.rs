@@ -1,9 +1,9 @@
 //! Whether the operator shows what the reporter wrote, and who else writes.
 //!
-//! In `status.runtime` a status is seen by nobody until ToolHive's operator has
-//! copied it to the top level. If it does not, or if another process writes
-//! `runtime` too, every write of ours succeeds and users see something else.
-//! Both are looked for in the objects that are read anyway.
+//! Users see a status in `status.runtime` only after ToolHive's operator has copied it
+//! to the top level. If the operator does not, or if another process writes `runtime`
+//! too, every write of ours succeeds and users see something else. This file looks for
+//! both in the objects that the sink reads anyway.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::log_throttle::LogThrottle;
 /// Parts of the status, in the form of managed fields.
 pub(super) const STATUS: &str = "/f:status";
 pub(super) const RUNTIME: &str = "/f:status/f:runtime";
-/// How much of the name of another writer is repeated.
+/// Maximum number of characters quoted of another writer's name.
 const MAX_NAME: usize = 128;
 
-/// What is known of the readers and the other writers of `runtime`.
+/// What is known about the operator and the other writers of `runtime`.
 #[derive(Debug, Default)]
 pub(super) struct Takeover {
     unfollowed: Option<Lasting>,
     overwritten: Option<Lasting>,
 }
 
-/// Something that is not as it should be, and how often it has been said.
+/// A fault that lasts, and when to log it again.
 #[derive(Debug)]
 struct Lasting {
     since: DateTime<Utc>,
@@ -42,7 +42,7 @@ impl Lasting {
 }
 
 impl Takeover {
-    /// The object was read; `wrote_at` is when this process last wrote to it.
+    /// Takes an object that was read; `wrote_at` is when this process last wrote to it.
     pub(super) fn read(&mut self, object: &Value, wrote_at: Option<Instant>, now: Instant) {
         if is_followed(object) {
             if self.unfollowed.take().is_some() {
@@ -50,7 +50,7 @@ impl Takeover {
             }
             return;
         }
-        // It may be at it just now.
+        // The operator may be copying it at this moment.
         let busy = wrote_at.is_some_and(|at| now < at + RECONCILE);
         if busy {
             return;
@@ -66,19 +66,19 @@ impl Takeover {
         }
     }
 
-    /// Since when users see something else.
+    /// Returns since when users see something else.
     pub(super) fn unfollowed_since(&self) -> Option<DateTime<Utc>> {
         self.unfollowed.as_ref().map(|lasting| lasting.since)
     }
 
-    /// Something else was read than was written, and `writer` wrote it.
+    /// Takes that something else was read than was written, and that `writer` wrote it.
     pub(super) fn overwritten(&mut self, writer: Option<&str>, now: Instant) {
         let lasting = self.overwritten.get_or_insert_with(|| Lasting::new(now));
         if lasting.log_throttle.is_due(now) {
             tracing::warn!(
                 writer = writer.unwrap_or("unknown"),
                 "another process writes status.runtime too: end it, or let the two elect a leader, \
-                 for each overwrites what the other reports"
+                 because each overwrites what the other reports"
             );
         }
     }
@@ -88,8 +88,8 @@ fn humane(duration: Duration) -> String {
     format!("{}s", duration.as_secs())
 }
 
-/// Who, other than `us`, wrote last to this part of the status, as the server
-/// has noted it in the managed fields.
+/// Returns the field manager, other than `us`, that wrote last to this part of the
+/// status, according to the object's managed fields.
 pub(super) fn last_writer(object: &Value, part: &str, us: &str) -> Option<String> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
     let text = |entry: &Value, member: &str| entry.get(member).and_then(Value::as_str).map(String::from);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn operator_that_is_still_at_it_is_given_time() {
+    async fn operator_has_time_to_copy_before_it_counts_as_behind() {
         let mut takeover = Takeover::default();
         let object = object(&json!([]), &json!([{"name": "a", "status": "ready"}]));
         let wrote = Instant::now();

@@ -12,7 +12,7 @@ use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
-use super::{Sink, WriteOutcome};
+use super::{Advice, Sink, WriteOutcome};
 use crate::custom_resource::{API_VERSION, KIND};
 use crate::error::{Retry, SinkError};
 use crate::status::{Status, time};
@@ -210,6 +210,8 @@ impl StateFile {
 pub struct FileSink {
     file: Arc<File>,
     refresh: Option<Duration>,
+    /// Whether the file that was read names another process as its writer.
+    is_of_another: bool,
 }
 
 #[derive(Debug)]
@@ -241,7 +243,7 @@ impl FileSink {
     pub fn in_dir(dir: &Path, name: &str) -> Result<Self, StateFileError> {
         let path = StateFile::path(dir, name)?;
         let file = File { path, name: name.to_owned(), busy: Mutex::new(()) };
-        Ok(FileSink { file: Arc::new(file), refresh: None })
+        Ok(FileSink { file: Arc::new(file), refresh: None, is_of_another: false })
     }
 
     /// Records in the file how often the reporter writes it even if nothing changed.
@@ -309,10 +311,10 @@ impl FileSink {
 
 impl Sink for FileSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
-        self.blocking("read", |file| {
+        let read = self.blocking("read", |file| {
             file.remove_abandoned();
             match StateFile::load(&file.path) {
-                Ok(state) => Ok(Some(state.status)),
+                Ok(state) => Ok(Some(state)),
                 Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(StateFileError::Read { source, .. }) => Err(source),
                 Err(error) => {
@@ -320,8 +322,10 @@ impl Sink for FileSink {
                     Ok(None)
                 }
             }
-        })
-        .await
+        });
+        let state = read.await?;
+        self.is_of_another = state.as_ref().is_some_and(|state| state.writer.pid != std::process::id());
+        Ok(state.map(|state| state.status))
     }
 
     async fn write(&mut self, status: &Status) -> Result<WriteOutcome, SinkError> {
@@ -340,7 +344,14 @@ impl Sink for FileSink {
             },
         };
         self.blocking("write", move |file| file.replace(&state)).await?;
+        self.is_of_another = false;
         Ok(WriteOutcome::Written)
+    }
+
+    /// A file that names a process of the past makes its readers believe that the
+    /// reporter is gone, so the first write goes even if the status is equal.
+    fn advice(&self) -> Advice {
+        Advice { must_write: self.is_of_another, ..Advice::default() }
     }
 }
 

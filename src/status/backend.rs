@@ -118,7 +118,8 @@ impl DiscoveredBackend {
         faults.into_result()
     }
 
-    /// Whether the two are equal in all but the time of the last check.
+    /// Whether the two are equal in all but times and the count of failures, which
+    /// move with each check (law 6).
     pub(crate) fn eq_ignoring_times(&self, other: &Self) -> bool {
         let DiscoveredBackend {
             name,
@@ -129,19 +130,17 @@ impl DiscoveredBackend {
             last_health_check: _,
             message,
             circuit_breaker_state,
-            circuit_last_changed,
-            consecutive_failures,
+            circuit_last_changed: _,
+            consecutive_failures: _,
             mcp_revision,
         } = self;
         *name == other.name
             && *status == other.status
-            && *consecutive_failures == other.consecutive_failures
             && *message == other.message
             && *url == other.url
             && *auth_type == other.auth_type
             && *auth_config_ref == other.auth_config_ref
             && *circuit_breaker_state == other.circuit_breaker_state
-            && *circuit_last_changed == other.circuit_last_changed
             && *mcp_revision == other.mcp_revision
     }
 }

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::{BackendStatus, Condition, DiscoveredBackend, Phase, condition_type, reason};
 
-/// What [`derive`] computes from the backends.
+/// What [`derive()`] computes from the backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Derived {

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_left_as_it_is() {
+    fn status_that_fits_is_unchanged() {
         let mut status = many(1000, |_| BackendStatus::Ready);
         let before = status.clone();
         assert_eq!(truncate(&mut status, limit(1 << 20), &OwnedTypes::default()), None);
@@ -294,7 +294,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_kept_fits_always(
+        fn truncated_status_always_fits(
             names in proptest::collection::vec("\\PC{1,40}|[\u{0}-\u{1f}\"]{1,20}", 0..60),
             message in ".{0,3000}", bytes in 2000usize..20_000,
         ) {

@@ -265,7 +265,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
-        fn a_delta_does_what_its_updates_do_one_by_one(
+        fn delta_equals_its_updates_one_by_one(
             before in prop::collection::vec(update(), 0..8),
             merged in prop::collection::vec(update(), 1..12),
             derived in any::<bool>(),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_does_not_grow_with_the_number_of_updates() {
+    fn delta_does_not_grow_with_the_number_of_updates() {
         let mut delta = Delta::default();
         for i in 0..10_000u32 {
             let backend = Arc::new(DiscoveredBackend {

@@ -52,7 +52,7 @@ fn backends_reach_the_sink_without_a_copy() {
 }
 
 #[test]
-fn snapshot_that_was_built_anew_shares_what_did_not_change() {
+fn rebuilt_snapshot_shares_unchanged_backends() {
     let kept = Kept::default();
     runtime().block_on(async {
         let (handle, _reporter) = Reporter::builder(kept.clone()).start();

@@ -38,7 +38,7 @@ fn long() -> String {
 }
 
 #[test]
-fn texts_that_no_store_takes_do_not_stay() {
+fn too_long_texts_are_freed() {
     let runtime = runtime();
     let (handle, _reporter) = {
         let _inside = runtime.enter();
@@ -103,7 +103,7 @@ fn texts_that_no_store_takes_do_not_stay() {
 }
 
 #[test]
-fn texts_that_no_store_takes_do_not_stay_after_a_full_mailbox_either() {
+fn too_long_texts_are_freed_after_a_full_mailbox() {
     let runtime = runtime();
     let (handle, _reporter) = {
         let _inside = runtime.enter();

@@ -72,7 +72,7 @@ async fn missing_verbs_are_one_line_that_says_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_of_the_leader_are_a_line_each_and_a_change_is_no_scare() {
+async fn changes_of_the_leader_are_one_line_each_and_no_warning() {
     listen();
     let cluster = cluster();
     let one = Replica::start(&cluster, "one");

@@ -6,7 +6,7 @@ use vmcp_status::{Election as _, FlushError};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn one_of_three_writes_and_a_flush_of_the_others_says_who_does() {
+async fn one_of_three_replicas_writes_and_a_flush_of_the_others_is_standby() {
     let cluster = cluster();
     let names = ["one", "two", "three"];
     let mut replicas = Vec::new();
@@ -55,7 +55,7 @@ async fn renewals_and_looks_cost_a_request_each_two_or_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leader_that_shuts_down_stores_its_last_word_first_and_the_next_writes_its_own_soon_after() {
+async fn leader_that_shuts_down_stores_its_last_report_first_and_the_next_writes_soon_after() {
     let cluster = cluster();
     let old = Replica::start(&cluster, "old");
     assert!(old.handle.report(said("old")));
@@ -194,7 +194,7 @@ async fn replicas_that_disagree_and_come_and_go_are_never_two_writers_at_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_on_standby_that_is_cut_off_ends_at_once() {
+async fn replica_on_standby_that_is_cut_off_ends_at_once() {
     let cluster = cluster();
     let one = Replica::start(&cluster, "one");
     one.leads_within(LOOK).await;
@@ -210,7 +210,7 @@ async fn one_on_standby_that_is_cut_off_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_reporters_of_one_name_are_two_candidates() {
+async fn two_reporters_with_one_name_have_two_identities() {
     let cluster = cluster();
     let (one, two) = (Replica::start(&cluster, "same"), Replica::start(&cluster, "same"));
     sleep(Duration::from_secs(30)).await;

@@ -6,8 +6,7 @@ use tokio::time::advance;
 
 use super::*;
 
-/// A process of its own: its clock is paused and goes on only while it is told
-/// to run.
+/// A process of its own: its clock is paused, and advances only while the test runs it.
 struct Process(Runtime);
 
 impl Process {
@@ -68,7 +67,7 @@ fn writers(cluster: &ElectionCluster) -> Vec<&'static str> {
 fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     cluster.clear_sent();
-    // While the first is stopped, it is told something.
+    // The first receives a report while it is suspended.
     assert!(first.handle.report(said("too late")));
     run(&[&two], Duration::from_secs(20));
     assert_eq!((stored(&cluster).as_str(), writers(&cluster)), ("second", vec!["second"]));
@@ -82,7 +81,7 @@ fn leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
 }
 
 #[test]
-fn leader_that_was_stopped_while_nobody_took_over_asks_before_it_writes() {
+fn leader_that_was_suspended_without_a_takeover_asks_before_it_writes() {
     let Two { cluster, first: (one, first), second } = two();
     drop(second);
     cluster.clear_sent();
@@ -105,7 +104,7 @@ fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_
     one.run(Duration::from_millis(50));
     assert_eq!(writers(&cluster), Vec::<&str>::new(), "it has not arrived");
     cluster.set_connecting(Duration::ZERO);
-    // Nobody else has anything to write: its version would still be right.
+    // No other client writes, so the version of the object would still be right.
     assert!(second.handle.report(said("first")));
     run(&[&two], Duration::from_secs(20));
     assert_eq!(second.handle.leadership_state(), LeadershipState::Leading);
@@ -117,7 +116,7 @@ fn write_that_was_connecting_when_its_process_was_stopped_is_not_sent_after_the_
 }
 
 #[test]
-fn many_stops_of_either_never_make_two_writers_of_them() {
+fn suspending_either_replica_many_times_never_makes_two_writers() {
     let Two { cluster, first: (one, first), second: (two, second) } = two();
     for (round, seconds) in [3u64, 9, 11, 14, 16, 20, 40, 10, 12, 15].into_iter().enumerate() {
         cluster.clear_sent();

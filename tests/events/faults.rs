@@ -49,17 +49,17 @@ async fn off_and_tried_again(mood: Mood, why: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn role_without_the_verbs_makes_none_after_one_line_and_has_them_once_it_is_given_them() {
+async fn role_without_the_verbs_sends_none_after_one_line_and_sends_them_once_granted() {
     off_and_tried_again(Mood::Verbs(&[]), "the role does not allow them").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_without_the_events_api_is_left_alone_after_one_line() {
+async fn server_without_the_events_api_gets_no_requests_after_one_line() {
     off_and_tried_again(Mood::NotServed, "the API server does not serve them").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn role_that_may_only_create_is_told_so() {
+async fn role_that_may_only_create_is_logged() {
     let logged = Logged::start();
     let cluster = Cluster::new();
     cluster.events.set(Mood::Verbs(&["create"]));
@@ -112,7 +112,7 @@ async fn write_never_waits_for_an_event_and_what_does_not_fit_into_the_queue_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn event_whose_object_has_expired_is_made_anew() {
+async fn event_that_has_expired_is_created_again() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
     assert!(handle.upsert_backend(is("a", Unavailable)));
@@ -129,7 +129,7 @@ async fn event_whose_object_has_expired_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_without_an_answer_that_was_stored_is_told_once() {
+async fn stored_write_without_an_answer_makes_one_event() {
     for fault in [Fault::HangAfterCommit, Fault::ResetAfterCommit, Fault::ResetAmidAnswer] {
         let cluster = Cluster::new();
         let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
@@ -142,7 +142,7 @@ async fn write_without_an_answer_that_was_stored_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_that_was_not_stored_is_told_when_it_is() {
+async fn write_that_was_not_stored_makes_an_event_once_it_is() {
     for fault in [Fault::Hang, Fault::ResetBefore, Fault::status(503), Fault::status(409)] {
         let cluster = Cluster::new();
         let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
@@ -155,7 +155,7 @@ async fn write_that_was_not_stored_is_told_when_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_replica_has_told_is_not_told_again() {
+async fn change_reported_by_another_replica_makes_no_second_event() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
     let theirs = Status::derived_from([is("a", Unavailable), is("b", Ready)]);
@@ -171,7 +171,7 @@ async fn what_another_replica_has_told_is_not_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn object_that_has_come_back_is_regarded_by_its_new_uid() {
+async fn recreated_object_is_regarded_by_its_new_uid() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a"]).await;
     cluster.api.delete(NAMESPACE, NAME);
@@ -184,7 +184,7 @@ async fn object_that_has_come_back_is_regarded_by_its_new_uid() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn end_waits_for_what_is_in_the_queue_but_not_longer_than_it_may() {
+async fn shutdown_waits_for_queued_events_within_its_grace() {
     let cluster = Cluster::new();
     let (handle, reporter) = cluster.with_ready(&["a", "b"]).await;
     assert!(handle.upsert_backend(is("a", Unavailable)));

@@ -51,7 +51,7 @@ impl Cluster {
         set(self.builder(Role::Least).derive_phase(true)).start()
     }
 
-    /// One that has stored these backends, all ready, and told so.
+    /// A reporter that has stored these backends, all ready, and sent the Events.
     async fn with_ready(&self, names: &[&str]) -> (StatusHandle, Reporter) {
         let (handle, reporter) = self.start();
         assert!(handle.report(Status::derived_from(names.iter().map(|name| is(*name, BackendStatus::Ready)))));

@@ -1,11 +1,11 @@
-//! What is told, and what is not.
+//! Which Events are sent, and which are not.
 
 use super::*;
 
 use BackendStatus::{Degraded, Ready, Unavailable, Unknown};
 
 #[tokio::test(start_paused = true)]
-async fn first_status_is_told_as_the_phase_and_all_its_backends_in_one() {
+async fn first_status_is_one_event_of_the_phase_and_one_of_all_backends() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.start();
     assert!(handle.report(Status::derived_from([is("a", Ready), is("b", Unavailable), is("c", Ready)])));
@@ -17,7 +17,7 @@ async fn first_status_is_told_as_the_phase_and_all_its_backends_in_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_that_only_the_operator_has_written_is_no_status_before() {
+async fn status_that_only_the_operator_has_written_does_not_count_as_before() {
     let cluster = Cluster::new();
     cluster.api.edit(NAMESPACE, NAME, |object| object["status"] = json!({"url": "http://theirs", "phase": "Pending"}));
     let (handle, _reporter) = cluster.start();
@@ -27,7 +27,7 @@ async fn status_that_only_the_operator_has_written_is_no_status_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn backends_that_come_go_fail_and_recover_are_told_each() {
+async fn backends_that_come_go_fail_and_recover_make_an_event_each() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
     let failed = DiscoveredBackend { message: "Connection failed".into(), ..is("a", Unavailable) };
@@ -107,7 +107,7 @@ async fn many_backends_that_fail_at_once_are_one_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restart_tells_nothing_of_backends_that_are_as_before() {
+async fn restart_makes_no_event_of_unchanged_backends() {
     let cluster = Cluster::new();
     let (handle, reporter) = cluster.with_ready(&["a", "b", "c"]).await;
     assert!(handle.upsert_backend(is("c", Unavailable)));
@@ -150,7 +150,7 @@ async fn backend_that_flaps_between_two_writes_makes_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn backend_that_flaps_for_an_hour_floods_nothing_and_keeps_nobody_from_being_told() {
+async fn backend_that_flaps_for_an_hour_is_limited_and_others_are_not() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["flapping", "quiet", "steady"]).await;
     for second in 0..3600 {
@@ -197,7 +197,7 @@ async fn last_event_about_a_backend_that_flapped_says_how_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_in_messages_are_not_told() {
+async fn secrets_in_messages_are_left_out_of_events() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
     let message = "GET https://user:SECRET1@host/mcp?key=SECRET2 failed, sent Authorization: Bearer SECRET3";
@@ -213,7 +213,7 @@ async fn secrets_in_messages_are_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn words_of_any_length_and_kind_are_told_in_what_the_api_server_takes() {
+async fn texts_of_any_length_and_kind_make_events_that_the_api_server_takes() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["b"]).await;
     let long = DiscoveredBackend { message: "ü".repeat(5000), ..is("n\u{7}ä".repeat(900), Unavailable) };
@@ -226,7 +226,7 @@ async fn words_of_any_length_and_kind_are_told_in_what_the_api_server_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn list_that_does_not_fit_tells_nothing_of_backends_that_were_left_out() {
+async fn truncated_list_makes_no_event_of_backends_that_were_left_out() {
     let cluster = Cluster::new();
     let (handle, _reporter) = cluster.with_ready(&["a"]).await;
     let huge = |name: &str| DiscoveredBackend { url: format!("http://a/{}", "x".repeat(30_000)), ..is(name, Ready) };

@@ -35,7 +35,7 @@ async fn stored(api: &KubeApi<DynamicObject>, uid: &str) -> Vec<(String, i64, Va
 
 #[tokio::test]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn changes_are_stored_as_events_and_repeats_as_a_series_by_a_role_that_may_no_more() {
+async fn changes_become_events_and_repeats_a_series_with_the_least_role() {
     let server = server().await;
     let api = events(&server);
     let object = server.object(NAME).await.expect("there");
@@ -65,7 +65,7 @@ async fn changes_are_stored_as_events_and_repeats_as_a_series_by_a_role_that_may
 
 #[tokio::test]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn role_without_the_verbs_reports_as_ever_and_logs_one_line() {
+async fn role_without_the_verbs_reports_as_before_and_logs_one_line() {
     let logged = Logged::start();
     let server = server().await;
     let api = events(&server);

@@ -168,7 +168,7 @@ async fn every_passing_fault_ends_with_what_was_reported_last_and_foreign_fields
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
+async fn retry_after_in_seconds_is_kept_and_flush_does_not_cut_it_short() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
     assert!(handle.report(said("one")));
@@ -182,7 +182,8 @@ async fn retry_after_in_seconds_is_obeyed_and_flush_does_not_cut_it_short() {
     let at: Vec<_> = api.requests().iter().map(|request| request.at - start).collect();
     let [first, second] = at[..] else { panic!("{at:?}") };
     assert_eq!(first, Duration::ZERO);
-    // Some is added, so that those who were told the same do not come together.
+    // The reporter adds some time, so that reporters refused together do not return
+    // together.
     assert!((3.0..6.0).contains(&second.as_secs_f64()), "{second:?}");
 }
 
@@ -220,7 +221,7 @@ async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
+async fn size_that_the_server_refuses_is_truncated_until_it_fits() {
     for limits in [
         api::Limits { object: 60_000, ..api::Limits::default() },
         api::Limits { message: 60_000, ..api::Limits::default() },
@@ -245,7 +246,7 @@ async fn size_that_the_server_refuses_is_trimmed_until_it_fits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_thousand_backends_are_trimmed_to_the_budget_without_a_refusal() {
+async fn five_thousand_backends_are_truncated_to_the_budget_without_a_refusal() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
     assert!(handle.report(Status::from_backends((0..5000).map(|i| ready(format!("backend-{i}"))))));
@@ -270,7 +271,7 @@ async fn member_that_the_crd_does_not_know_is_left_out_after_the_first_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_content_is_said_and_not_repeated() {
+async fn refused_content_is_logged_and_not_repeated() {
     let api = double();
     // A CRD with an enumeration that our model knows nothing of.
     api.edit_crd(|crd| {
@@ -360,7 +361,7 @@ async fn items_that_our_model_cannot_read_are_left_alone_or_replaced_if_they_are
             "discoveredBackends": [{"name": "a", "status": "ready", "consecutiveFailures": -1}, {"name": "gone", "consecutiveFailures": -1}],
         });
     });
-    // Somebody who writes past the schema has done this; it must not be checked.
+    // A client that bypasses the schema has written this, so the double must not check it.
     api.edit_crd(|crd| {
         for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
             let status = &mut version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
@@ -389,4 +390,28 @@ async fn answer_without_end_is_not_read_to_its_end() {
     assert_eq!(error.retry(), Retry::Transient);
     assert!(error.chain().len() < 500, "{}", error.chain());
     sink.read().await.expect("the next answer is an object");
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_that_arrives_after_newer_ones_is_noticed_and_repaired() {
+    let api = double();
+    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
+    assert!(handle.report(Status::from_backends([ready("a")])));
+    handle.flush().await.expect("stored");
+    api.inject(Fault::CommitLate(Duration::from_secs(30)));
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+    let late = Instant::now();
+    sleep(Duration::from_secs(15)).await;
+    handle.flush().await.expect("written again");
+    assert!(handle.upsert_backend(ready("a")));
+    handle.flush().await.expect("stored");
+    let stored = || status(&api)["discoveredBackends"][0]["status"].clone();
+    assert_eq!(stored(), "ready");
+    sleep(Duration::from_secs(18)).await;
+    assert_eq!(stored(), "unavailable", "the late one fits what it finds");
+    sleep(Duration::from_secs(64).saturating_sub(late.elapsed())).await;
+    assert_eq!(stored(), "ready", "the store is read again once the server must have given up the late one");
+    api.clear_requests();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(requests(&api), Vec::<String>::new(), "once");
 }

@@ -117,7 +117,7 @@ impl Cluster {
         self.object().await["status"].clone()
     }
 
-    /// Somebody else merges this into the status.
+    /// Merges this into the status as another client.
     async fn merge_status(&self, patch: Value) {
         match self {
             Cluster::Double(api) => api.edit(NAMESPACE, NAME, |object| {
@@ -167,8 +167,8 @@ impl Cluster {
     }
 }
 
-/// Waits until `wanted` holds. On the double time is virtual; on the real
-/// server nobody tells when somebody else's clock has come round.
+/// Waits until `wanted` holds. On the double time is virtual; the real server does not
+/// notify when another process is done.
 async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
     let look = async {
         while !wanted().await {

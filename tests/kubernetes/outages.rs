@@ -1,5 +1,7 @@
 //! Faults on a real API server and its etcd.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::time::sleep;
 
 use super::*;
@@ -22,7 +24,7 @@ fn patient(builder: ReporterBuilder) -> ReporterBuilder {
         .periodic_interval(Some(Duration::from_secs(2)))
 }
 
-/// Reports as fast as a gateway with many backends might, until told to end.
+/// Reports as fast as a gateway with many backends might, until `end` is sent.
 fn storm(handle: StatusHandle) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<u32>) {
     let (end, mut ended) = tokio::sync::oneshot::channel();
     let storm = tokio::spawn(async move {
@@ -191,7 +193,7 @@ async fn real_429_is_waited_out_and_the_newest_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
-async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
+async fn denial_of_a_policy_is_quoted_in_both_its_forms() {
     let server = server().await;
     for denial in [Denial::Invalid, Denial::Forbidden] {
         let allowed = "!has(object.status) || !has(object.status.message) || object.status.message != 'bad'";
@@ -205,4 +207,32 @@ async fn denial_of_a_policy_is_told_in_its_own_words_in_both_its_forms() {
         assert_eq!(server.object(NAME).await.expect("there")["status"]["message"], "good");
         server.allow("least").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn write_that_is_held_up_on_its_way_and_arrives_after_newer_ones_is_repaired() {
+    let server = server().await;
+    let proxy = server.proxy().await;
+    let client = proxy.client(&server, "least").await;
+    let (handle, _reporter) = reporter(client, |b| b.write_timeout(Duration::from_secs(2)));
+    let stored =
+        async || server.object(NAME).await.expect("there")["status"]["discoveredBackends"][0]["status"].clone();
+    assert!(handle.report(Status::from_backends([ready("a")])));
+    handle.flush_within(LONG).await.expect("stored");
+    let first = AtomicBool::new(true);
+    let mut hold = proxy.hold(move |request| {
+        request.uri.path().ends_with("/status") && request.method == "PATCH" && first.swap(false, Ordering::Relaxed)
+    });
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
+    hold.has_held(1).await;
+    handle.flush_within(LONG).await.expect("written by the next try");
+    assert!(handle.upsert_backend(ready("a")));
+    handle.flush_within(LONG).await.expect("stored");
+    assert_eq!(stored().await, "ready");
+    sleep(Duration::from_secs(30)).await;
+    drop(hold);
+    eventually(async || stored().await == "unavailable").await;
+    println!("the late write has arrived");
+    eventually(async || stored().await == "ready").await;
 }

@@ -30,8 +30,9 @@ macro_rules! contract {
 }
 
 contract! {
-    runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone
-    what_others_put_into_runtime_stays
+    runtime_is_the_home_of_todays_crd_with_the_right_to_patch_alone
+    fields_of_others_in_runtime_stay
+    writes_of_others_beside_runtime_are_not_a_conflict
     condition_that_is_dropped_becomes_unknown_and_comes_back
     transition_time_of_a_condition_that_is_dropped_and_comes_back_never_goes_back
     generation_goes_into_the_conditions
@@ -45,7 +46,7 @@ fn placed(client: kube::Client, location: StatusLocation) -> ReporterBuilder {
     Reporter::builder(sink)
 }
 
-async fn runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone(cluster: Cluster) {
+async fn runtime_is_the_home_of_todays_crd_with_the_right_to_patch_alone(cluster: Cluster) {
     let (handle, reporter) = reporter(cluster.client(Role::Least).await, |b| b);
     assert!(handle.report(said("ours")));
     handle.flush().await.expect("stored");
@@ -58,7 +59,7 @@ async fn runtime_is_where_todays_definition_has_it_with_the_right_to_patch_alone
     assert_eq!((location.place, location.reason.as_str()), ("status.runtime", "the CRD has status.runtime"));
 }
 
-async fn what_others_put_into_runtime_stays(cluster: Cluster) {
+async fn fields_of_others_in_runtime_stay(cluster: Cluster) {
     let foreign = json!({"type": "Theirs", "status": "True", "reason": "Why", "message": "m",
                          "lastTransitionTime": "2020-01-01T00:00:00Z"});
     cluster.merge_status(json!({"url": "http://x", "runtime": {"conditions": [foreign]}})).await;
@@ -68,6 +69,35 @@ async fn what_others_put_into_runtime_stays(cluster: Cluster) {
     let status = cluster.status().await;
     assert_eq!(status["runtime"]["conditions"][0], foreign);
     assert_eq!((&status["url"], &status["runtime"]["phase"]), (&json!("http://x"), &json!("Ready")));
+}
+
+async fn writes_of_others_beside_runtime_are_not_a_conflict(cluster: Cluster) {
+    let (handle, _reporter) = reporter(cluster.client(Role::Least).await, |b| b.derive_phase(true));
+    assert!(handle.upsert_backend(ready("a")) && handle.upsert_backend(ready("b")));
+    handle.flush().await.expect("stored");
+    let before = handle.counts();
+    for round in 0..4 {
+        let (phase, status) =
+            if round % 2 == 0 { ("Degraded", BackendStatus::Unavailable) } else { ("Ready", BackendStatus::Ready) };
+        assert!(handle.upsert_backend(DiscoveredBackend { status, ..ready("b") }));
+        handle.flush().await.expect("stored");
+        // As the operator answers: what users see, hashes, its own conditions.
+        let projected = cluster.status().await["runtime"]["discoveredBackends"].clone();
+        let theirs = json!({"type": "DeploymentReady", "status": "True", "reason": "Why", "message": round.to_string(),
+                            "lastTransitionTime": "2020-01-01T00:00:00Z"});
+        cluster
+            .merge_status(json!({
+                "phase": phase, "message": "the operator's", "url": "http://x", "discoveredBackends": projected,
+                "conditions": [theirs],
+            }))
+            .await;
+        cluster.merge_metadata(json!({"annotations": {"round": round.to_string()}})).await;
+    }
+    let counts = handle.counts();
+    assert_eq!((counts.attempts - before.attempts, counts.conflicts), (4, 0), "one request a change");
+    assert_eq!(counts.reads, before.reads);
+    let status = cluster.status().await;
+    assert_eq!((&status["message"], &status["runtime"]["phase"]), (&json!("the operator's"), &json!("Ready")));
 }
 
 async fn condition_that_is_dropped_becomes_unknown_and_comes_back(cluster: Cluster) {
@@ -213,7 +243,7 @@ async fn server_that_refuses_dry_runs_is_asked_by_the_first_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn home_that_is_not_known_yet_gets_no_early_pending() {
+async fn unknown_home_gets_no_early_pending() {
     let api = double();
     api.set_webhook_with_side_effects(Some("nosy.example.com".into()));
     let (handle, _reporter) = reporter(api.client(Role::Least), |b| b.derive_phase(true).start_window(MINUTE));

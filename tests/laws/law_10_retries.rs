@@ -54,7 +54,8 @@ async fn pause_that_the_store_asks_for_is_kept() {
     sleep(Duration::from_secs(60)).await;
     let [first, second] = store.attempt_times(begin)[..] else { panic!("it is refused once") };
     assert_eq!(first, Duration::ZERO);
-    // And not at the same moment as everybody else who was told so.
+    // The reporter adds some time, so that reporters refused together do not return
+    // together.
     assert!(second > Duration::from_secs(17) && second < Duration::from_secs(17 * 2), "{second:?}");
 }
 

@@ -43,7 +43,7 @@ async fn bad_input_in_a_full_mailbox_is_repaired_and_counted_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_that_is_too_large_is_trimmed_and_counts_all() {
+async fn status_that_is_too_large_is_truncated_and_counts_all() {
     let store = Store::default();
     store.state().limit = Some(SizeLimit { bytes: 1 << 20, per_backend: 158 });
     let (handle, _reporter) = start(&store);

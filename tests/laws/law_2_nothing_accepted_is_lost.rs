@@ -29,12 +29,14 @@ async fn full_mailbox_merges_and_keeps_the_newest() {
     let store = Store::default();
     let (handle, reporter) = start_with(&store, |b| b.mailbox_size(1));
     for i in 0..1000 {
-        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(format!("b{}", i % 7)) }));
+        assert!(
+            handle.upsert_backend(DiscoveredBackend { mcp_revision: i.to_string(), ..ready(format!("b{}", i % 7)) })
+        );
     }
     handle.flush().await.expect("stored");
     let stored = store.stored();
     assert_eq!(stored.discovered_backends.len(), 7);
-    assert_eq!(stored.backend("b5").map(|b| b.consecutive_failures), Some(999));
+    assert_eq!(stored.backend("b5").map(|b| b.mcp_revision.as_str()), Some("999"));
     let counts = handle.counts();
     assert_eq!((counts.received, counts.written + counts.merged + counts.equal), (1000, 1000));
     assert!(reporter.shutdown().await.is_complete());
@@ -82,7 +84,9 @@ async fn shutdown_in_the_middle_stores_all_that_was_sent_before() {
     let (handle, reporter) = start_with(&store, |b| b.mailbox_size(4));
     for round in 0..20 {
         for i in 0..50 {
-            assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: round, ..ready(format!("b{i}")) }));
+            assert!(
+                handle.upsert_backend(DiscoveredBackend { mcp_revision: round.to_string(), ..ready(format!("b{i}")) })
+            );
         }
         sleep(Duration::from_millis(37)).await;
     }
@@ -90,7 +94,7 @@ async fn shutdown_in_the_middle_stores_all_that_was_sent_before() {
     assert!(outcome.is_complete(), "{outcome:?}");
     let stored = store.stored();
     assert_eq!(stored.discovered_backends.len(), 50);
-    assert!(stored.discovered_backends.iter().all(|b| b.consecutive_failures == 19));
+    assert!(stored.discovered_backends.iter().all(|b| b.mcp_revision == "19"));
     assert!(!handle.report(said("too late")), "what comes later is refused, not lost in silence");
 }
 
@@ -106,7 +110,9 @@ fn updates_from_many_threads_are_all_accounted_for() {
                 std::thread::spawn(move || {
                     for i in 0..5000u32 {
                         let name = format!("t{task}-{}", i % 5);
-                        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready(name) }));
+                        assert!(
+                            handle.upsert_backend(DiscoveredBackend { mcp_revision: i.to_string(), ..ready(name) })
+                        );
                     }
                 })
             })
@@ -122,7 +128,7 @@ fn updates_from_many_threads_are_all_accounted_for() {
         for task in 0..8 {
             for i in 0..5 {
                 let backend = stored.backend(&format!("t{task}-{i}")).expect("listed");
-                assert_eq!(backend.consecutive_failures, 4995 + i, "the newest of each, in order");
+                assert_eq!(backend.mcp_revision, (4995 + i).to_string(), "the newest of each, in order");
             }
         }
     });

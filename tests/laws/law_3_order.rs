@@ -49,8 +49,7 @@ impl Plain {
 }
 
 fn backend() -> impl Strategy<Value = Arc<DiscoveredBackend>> {
-    ("[a-e]", 0u32..9)
-        .prop_map(|(name, consecutive_failures)| Arc::new(DiscoveredBackend { consecutive_failures, ..ready(name) }))
+    ("[a-e]", "[0-8]").prop_map(|(name, mcp_revision)| Arc::new(DiscoveredBackend { mcp_revision, ..ready(name) }))
 }
 
 fn update() -> impl Strategy<Value = Update> {

@@ -52,11 +52,11 @@ async fn hundred_thousand_updates_at_once_are_at_most_two_writes() {
     let store = Store::default();
     let (handle, reporter) = start(&store);
     for i in 0..100_000u32 {
-        assert!(handle.upsert_backend(DiscoveredBackend { consecutive_failures: i, ..ready("b") }));
+        assert!(handle.upsert_backend(DiscoveredBackend { mcp_revision: i.to_string(), ..ready("b") }));
     }
     sleep(INTERVAL * 3).await;
     assert!(store.state().attempts.len() <= 2);
-    assert_eq!(store.stored().backend("b").map(|b| b.consecutive_failures), Some(99_999));
+    assert_eq!(store.stored().backend("b").map(|b| b.mcp_revision.as_str()), Some("99999"));
     assert_eq!(reporter.shutdown().await.counts.received, 100_000);
 }
 

@@ -35,6 +35,27 @@ async fn times_alone_cause_no_write_and_ride_along_with_the_next() {
     assert_eq!(time, DateTime::from_timestamp(99, 0), "the newest time rode along");
 }
 
+#[tokio::test(start_paused = true)]
+async fn backend_that_stays_down_causes_no_write_though_its_failures_are_counted() {
+    let store = Store::default();
+    let (handle, _reporter) = start(&store);
+    let down = |failures| DiscoveredBackend {
+        status: BackendStatus::Unavailable,
+        consecutive_failures: failures,
+        last_health_check: DateTime::from_timestamp(failures.into(), 0),
+        circuit_last_changed: DateTime::from_timestamp(failures.into(), 0),
+        ..DiscoveredBackend::named("a")
+    };
+    for failures in 1..100 {
+        assert!(handle.upsert_backend(down(failures)));
+        sleep(INTERVAL * 2).await;
+    }
+    assert_eq!(store.calls(), (1, 1));
+    assert!(handle.set_phase(Phase::Failed, "next"));
+    handle.flush().await.expect("stored");
+    assert_eq!(store.stored().backend("a").map(|b| b.consecutive_failures), Some(99), "the count rides along");
+}
+
 /// How often a runtime wakes up in an hour that begins 2 s after `prepare`.
 /// Paused time goes from timer to timer: each one that is set is seen.
 fn wakes_in_an_hour<T>(prepare: impl AsyncFnOnce() -> T) -> u64 {

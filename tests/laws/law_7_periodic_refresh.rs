@@ -3,7 +3,7 @@ use super::*;
 const PERIOD: Duration = Duration::from_secs(30);
 
 #[tokio::test(start_paused = true)]
-async fn refresh_repairs_what_somebody_else_overwrote() {
+async fn refresh_repairs_what_another_writer_overwrote() {
     let store = Store::default();
     let (handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)));
     assert!(handle.report(said("ours")));
@@ -76,7 +76,7 @@ async fn refreshes_of_many_reporters_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reporter_that_was_told_nothing_does_not_refresh() {
+async fn reporter_without_any_update_does_not_refresh() {
     let store = Store::holding(said("somebody's"));
     let (_handle, _reporter) = start_with(&store, |b| b.periodic_interval(Some(PERIOD)));
     sleep(PERIOD * 5).await;

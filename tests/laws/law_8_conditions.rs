@@ -66,7 +66,7 @@ async fn transition_time_is_when_the_status_moved_and_not_when_it_could_be_writt
 }
 
 #[tokio::test(start_paused = true)]
-async fn transition_time_never_goes_back_though_the_clock_does() {
+async fn transition_time_stays_when_the_clock_goes_back() {
     let store = Store::default();
     let clock = Arc::new(AtomicI64::new(10_000));
     let now = Arc::clone(&clock);

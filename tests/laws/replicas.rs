@@ -74,7 +74,7 @@ async fn replica_on_standby_writes_nothing_and_all_it_has_within_an_interval_of_
 }
 
 #[tokio::test(start_paused = true)]
-async fn term_that_runs_out_is_the_end_of_writing_though_nobody_says_so() {
+async fn term_that_runs_out_ends_writing_without_a_notification() {
     let (replica, switch) = elected();
     let store = &replica.store;
     let begin = Instant::now();
@@ -109,7 +109,7 @@ async fn write_gets_no_more_time_than_is_left_of_the_term() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leads_again_repairs_what_the_other_wrote() {
+async fn replica_that_leads_again_repairs_what_the_other_wrote() {
     let (replica, switch) = elected();
     let store = &replica.store;
     switch.lead_until(Instant::now() + TERM);
@@ -158,7 +158,7 @@ async fn reporter_that_ends_undecided_says_what_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reporter_that_ends_undecided_with_nothing_to_store_keeps_nobody_waiting() {
+async fn reporter_that_ends_undecided_with_nothing_to_store_ends_at_once() {
     let begin = Instant::now();
     let (replica, _switch) = elected();
     let (_handle, reporter) = replica.start();

@@ -88,7 +88,7 @@ async fn backend_that_has_not_been_checked_keeps_its_finding_until_the_window_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_start_says_that_it_starts_and_then_what_it_found() {
+async fn first_start_writes_pending_and_then_the_findings() {
     let store = Store::default();
     let (handle, _reporter) = starting(&store);
     assert!(handle.upsert_backend(unchecked("a")));
@@ -105,7 +105,7 @@ async fn first_start_says_that_it_starts_and_then_what_it_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn first_start_says_nothing_where_the_store_wants_no_early_pending() {
+async fn first_start_writes_nothing_where_the_store_wants_no_early_pending() {
     let store = Store::default();
     store.state().advice.no_early_pending = true;
     let (handle, _reporter) = starting(&store);
@@ -193,7 +193,7 @@ async fn store_that_asks_for_a_look_is_read_once_more_and_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn store_that_wants_to_be_written_is_though_it_says_the_same() {
+async fn store_that_must_be_written_is_written_though_it_holds_the_same() {
     let store = Store::holding(said("same"));
     store.state().advice.must_write = true;
     let (handle, _reporter) = start(&store);

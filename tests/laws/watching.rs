@@ -52,7 +52,7 @@ async fn oldest_change_that_is_not_stored_is_known_by_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn current_status_is_told_whatever_the_store_does() {
+async fn current_status_is_returned_whatever_the_store_does() {
     let store = Store::default();
     store.state().always = Some(Fate::Hangs);
     let (handle, reporter) = start(&store);

@@ -73,7 +73,7 @@ async fn write_that_shutdown_cuts_short_is_counted_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn needless_writes_repaired_faults_and_trims_are_counted() {
+async fn needless_writes_repaired_faults_and_truncations_are_counted() {
     let store = Store::default();
     store.state().limit = Some(SizeLimit { bytes: 3000, per_backend: 0 });
     let (handle, _reporter) = Reporter::builder(store).start();
@@ -148,7 +148,7 @@ async fn last_write_is_absent_before_the_first_that_stored_something() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leader_is_who_may_write_and_standby_has_nothing_pending() {
+async fn is_leader_is_1_if_it_may_write_and_standby_has_nothing_pending() {
     let store = Store::default();
     store.state().always = Some(Fate::Fails(Retry::Transient));
     let (switch, leadership) = Leadership::new();
@@ -211,7 +211,7 @@ async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn store_without_a_choice_has_no_location() {
+async fn store_with_one_place_has_no_location() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
     assert!(handle.set_phase(Phase::Ready, ""));
     handle.flush().await.expect("stored");

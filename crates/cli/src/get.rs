@@ -2,6 +2,7 @@
 //! objects come from, how they look, and how they are followed are apart.
 
 mod follow;
+mod liveness;
 mod output;
 mod render;
 mod source;
@@ -11,12 +12,11 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::{ArgGroup, Args};
-use serde_json::Value;
 use vmcp_status::custom_resource::API_VERSION;
-use vmcp_status::{Status, connect};
+use vmcp_status::{LeaseElection, Status, connect};
 
 use self::render::{OutputFormat, View};
-use self::source::{Cluster, Columns, Directory, Object, Source};
+use self::source::{Cluster, Columns, Directory, LeaseQuery, Object, Source};
 use super::target::{self, ClusterArgs, group_version};
 use crate::global::{Failure, Global};
 
@@ -33,7 +33,9 @@ Columns:
   UPDATED    time since what it says was found (-o wide)
   LAST CHECK time since the backend was last checked
 In a cluster, columns are those of kubectl: AGE is the age of the object, READY
-the status of its condition Ready.
+the status of its condition Ready; with -o wide also
+  REPORTER   alive, or gone, and time since the leader last renewed its Lease
+  LAST CHECK time since a backend was last checked
 
 A phase marked (stale) is the last word of a writer that is gone, or that has
 been silent for three times as long as it promised. JSON and YAML show the state
@@ -44,6 +46,13 @@ the vMCP reports to status.runtime, ToolHive's operator copies it from there. A
 phase marked (behind) belongs to a report that the operator has not copied within
 5 seconds; with a NAME, the line Reported says when it was made and what it
 says. JSON and YAML have both, without that mark.
+
+In a cluster, with a NAME, the line Reporter says when the leader among its
+reporters last renewed its Lease, and when a backend was last checked. A reporter
+is gone when nobody has renewed for as long as the Lease says, by the clock of
+this machine. Without --leader-elect there is no Lease, and the newest check alone
+tells. Reading it takes the verb get (for the list with -o wide: list) on leases of
+coordination.k8s.io; without it, the Lease is left out.
 
 With -w, tables are printed again when more than times changed, or redrawn
 every second on a terminal; JSON and YAML print each object that changed.
@@ -87,6 +96,9 @@ pub(crate) struct GetArgs {
     /// API version of the CRD
     #[arg(long, value_name = "GROUP/VERSION", default_value = API_VERSION, requires = "cluster")]
     api_version: String,
+    /// Name of the Lease by which its reporters elect one [default: vmcp-status- and the name]
+    #[arg(long, value_name = "NAME", requires_all = ["name", "cluster"])]
+    lease_name: Option<String>,
 }
 
 impl GetArgs {
@@ -105,7 +117,18 @@ impl GetArgs {
             Some(namespace) => Some(namespace.clone()),
             None => Some(client.default_namespace().to_owned()),
         };
-        Ok(Cluster::new(client, version, namespace, self.name.as_deref())?)
+        Ok(Cluster::new(client, version, namespace, self.name.as_deref(), self.leases())?)
+    }
+
+    /// The Leases for which the output has a place.
+    fn leases(&self) -> LeaseQuery {
+        match (&self.name, self.output) {
+            (Some(vmcp), OutputFormat::Table | OutputFormat::Wide) => {
+                LeaseQuery::Named(self.lease_name.clone().unwrap_or_else(|| LeaseElection::lease_name(vmcp)))
+            }
+            (None, OutputFormat::Wide) => LeaseQuery::All,
+            _ => LeaseQuery::None,
+        }
     }
 }
 
@@ -134,14 +157,10 @@ pub(crate) async fn print_text(text: String) -> Result<(), Failure> {
 pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
     let object = Object {
         name: name.to_owned(),
-        namespace: String::new(),
-        url: String::new(),
         status: status.clone(),
         written: status.timestamp,
         writer: format!("pid {}, this process", std::process::id()),
-        stale: None,
-        unfollowed: None,
-        stored: Value::Null,
+        ..Object::default()
     };
     let view = View { format: OutputFormat::Table, columns: Columns::Files, headers: true, single: true };
     output::print(view.text(&[object], Utc::now())?).await

@@ -76,6 +76,12 @@ fn last_check(runtime: &Value) -> Option<DateTime<Utc>> {
     listed(runtime).filter_map(|backend| time(&backend["lastHealthCheck"])).max()
 }
 
+/// When the newest check in either home was made. The top level may lag behind
+/// `runtime`.
+pub(crate) fn newest_check(object: &Value) -> Option<DateTime<Utc>> {
+    object.get("status").into_iter().chain(runtime(object)).filter_map(last_check).max()
+}
+
 fn time(value: &Value) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|time| time.to_utc())
 }
@@ -196,5 +202,18 @@ mod tests {
         assert_eq!(report(&runtime).as_deref(), Some("at an unknown time: Pending, 3 routable, 1 listed"));
         runtime["conditions"] = json!(7);
         assert_eq!(report(&runtime).as_deref(), Some("at an unknown time"));
+    }
+
+    #[test]
+    fn newest_check_is_found_in_either_home() {
+        let check =
+            |seconds| json!({"discoveredBackends": [{"name": "a", "lastHealthCheck": ago(seconds)}, {"name": "b"}]});
+        let newest = |object: &Value| newest_check(object).map(|at| (now() - at).num_seconds());
+        assert_eq!(newest(&object(&check(60), &check(240))), Some(60));
+        assert_eq!(newest(&object(&check(240), &check(60))), Some(60));
+        assert_eq!(newest(&json!({"status": check(240)})), Some(240));
+        for none in [json!({}), json!({"status": null}), json!({"status": {"discoveredBackends": [{"name": "a"}]}})] {
+            assert_eq!(newest(&none), None, "{none}");
+        }
     }
 }

@@ -49,6 +49,10 @@ vmcp-status rbac --discovery.
 
 Exit codes: 0 ended as asked and all is stored; 1 something failed; 2 wrong usage.";
 
+/// Spreads the requests of ten thousand that start in one moment so that an API
+/// server can take them: `benches/fleet` has the figures.
+const START_JITTER: Duration = Duration::from_secs(5);
+
 /// Check backends as an MCP client, and report how they are until SIGTERM or ctrl-C
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("in_cluster").multiple(true))]
@@ -62,6 +66,9 @@ pub(crate) struct RunArgs {
     /// Check every backend once, store and print what was found, and end
     #[arg(long)]
     once: bool,
+    /// Wait up to this long before the cluster is asked first, so that many that start in one moment do not all ask in that moment [default: 5s in a cluster]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "once")]
+    start_jitter: Option<Duration>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -85,7 +92,10 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     let bound = args.health.bind().await?;
     let window = if args.once { Duration::MAX } else { start_window(&config) };
     let builder = args.target.reporter(global, config.name.as_deref()).await?;
-    let (handle, reporter) = builder.derive_phase(true).start_window(window).start();
+    let in_cluster = args.target.is_in_cluster(config.name.as_deref())?;
+    let default_jitter = if in_cluster && !args.once { START_JITTER } else { Duration::ZERO };
+    let jitter = args.start_jitter.unwrap_or(default_jitter);
+    let (handle, reporter) = builder.derive_phase(true).start_window(window).start_jitter(jitter).start();
     let endpoints = bound.serve(&handle, args.target.readiness(config.name.as_deref())?);
     let mut checker = Checker::start(config, group, prober, &handle).await?;
     if args.once {

@@ -50,7 +50,7 @@ pub(crate) struct TargetArgs {
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     write_interval: Duration,
-    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file, else 5m]
+    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file; in a cluster 5m, and 1h with --leader-elect, where renewals of the Lease are the sign of life]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     refresh: Option<Duration>,
     /// How long the last write may take at the end
@@ -129,12 +129,18 @@ enum Destination {
 }
 
 impl Destination {
-    /// How often to refresh by default. In a cluster each refresh is a read and,
-    /// since times have moved, a write: at 30 s these would be a hundred times
-    /// what changes cost.
-    fn refresh(&self) -> Duration {
+    /// How often to refresh by default. In a cluster each refresh writes, since
+    /// times have moved: at 30 s these writes would be a hundred times what changes
+    /// cost, and each makes ToolHive's operator send its whole list again. Where a
+    /// Lease is renewed every few seconds, nobody needs a refresh to see that the
+    /// reporter is alive.
+    ///
+    /// The flag decides, not whether the role allows Leases: an interval that
+    /// depended on rights would change at run time.
+    fn refresh(&self, leader_elect: bool) -> Duration {
         Duration::from_secs(match self {
             Destination::File { .. } => 30,
+            Destination::Kubernetes { .. } if leader_elect => 3600,
             Destination::Kubernetes { .. } => 300,
         })
     }
@@ -160,9 +166,20 @@ impl TargetArgs {
         }
     }
 
+    /// How often to refresh; `None`: never.
+    fn refresh_interval(&self, destination: &Destination) -> Option<Duration> {
+        let interval = self.refresh.unwrap_or_else(|| destination.refresh(self.leader_elect));
+        Some(interval).filter(|interval| !interval.is_zero())
+    }
+
     fn election(&self) -> ElectionOptions {
         let (lease_duration, lease_name) = (self.lease_duration, self.lease_name.clone());
         ElectionOptions { lease_duration, lease_name, ..ElectionOptions::default() }
+    }
+
+    /// Whether the status goes to a cluster.
+    pub(crate) fn is_in_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
+        Ok(matches!(self.destination(configured)?, Destination::Kubernetes { .. }))
     }
 
     /// The name of the vMCP.
@@ -199,8 +216,7 @@ impl TargetArgs {
     /// name.
     pub(crate) async fn reporter(&self, global: &Global, configured: Option<&str>) -> Result<ReporterBuilder, Failure> {
         let destination = self.destination(configured)?;
-        let refresh = self.refresh.unwrap_or(destination.refresh());
-        let refresh = Some(refresh).filter(|refresh| !refresh.is_zero());
+        let refresh = self.refresh_interval(&destination);
         let builder = match destination {
             Destination::File { .. } if self.leader_elect => {
                 let advice = "name an object with --kubernetes, or leave --leader-elect and VMCP_LEADER_ELECT out";
@@ -285,6 +301,43 @@ impl EndSignals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "ctrl-C",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    fn refresh(args: &[&str]) -> Option<Duration> {
+        let Program { target } = Program::parse_from([&["program"], args].concat());
+        let destination = target.destination(None).expect("a name is given");
+        target.refresh_interval(&destination)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn refresh_is_hourly_only_where_a_lease_is_the_sign_of_life() {
+        assert_eq!(refresh(&["--name", "a"]), Some(30 * SECOND));
+        assert_eq!(refresh(&["--kubernetes", "a"]), Some(300 * SECOND));
+        assert_eq!(refresh(&["--kubernetes", "a", "--leader-elect"]), Some(3600 * SECOND));
+    }
+
+    #[test]
+    fn refresh_that_is_asked_for_is_taken_with_and_without_a_lease() {
+        for more in [&[][..], &["--leader-elect"]] {
+            let with = |time| refresh(&[&["--kubernetes", "a", "--refresh", time], more].concat());
+            assert_eq!(with("45s"), Some(45 * SECOND));
+            assert_eq!(with("0s"), None);
         }
     }
 }

@@ -16,8 +16,12 @@ use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceExt as _, service_fn};
 
 use crate::api::{AnswerBody, Api, ApiService, Role};
+use crate::served::Served;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+const LEASES_OF_ALL: &str = "/apis/coordination.k8s.io/v1/leases";
+/// What our elections label their Leases with.
+const OUR_LABEL: (&str, &str) = ("app.kubernetes.io/name", "vmcp-status");
 
 /// One request, in the order of arrival.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ pub struct SentRequest {
 
 impl SentRequest {
     pub fn is_of_lease(&self) -> bool {
-        self.path.starts_with(LEASES)
+        self.path.starts_with(LEASES) || self.path == LEASES_OF_ALL
     }
 
     /// Whether it was a write of the status, not a read by an empty patch.
@@ -79,6 +83,13 @@ impl ElectionCluster {
         kube::Client::new(service_fn(move |request| replica.clone().serve(request)), "default")
     }
 
+    /// The cluster on a port, for programs of their own, that come with the rights
+    /// of `role`.
+    pub fn serve(&self, who: &'static str, role: Role) -> Served {
+        let replica = Replica { who, cluster: self.clone(), api: self.api.service(role) };
+        Served::with(service_fn(move |request| replica.clone().serve(request)))
+    }
+
     pub fn lease(&self, name: &str) -> Value {
         self.state().leases.get(name).cloned().unwrap_or_default()
     }
@@ -90,7 +101,13 @@ impl ElectionCluster {
 
     /// Somebody else's write.
     pub fn put_lease(&self, name: &str, spec: Value) {
-        self.state().store(name, json!({"metadata": {"name": name}, "spec": spec}));
+        let labels = json!({OUR_LABEL.0: OUR_LABEL.1});
+        let metadata = json!({"name": name, "namespace": "default", "labels": labels});
+        self.state().store(name, json!({"metadata": metadata, "spec": spec}));
+    }
+
+    pub fn remove_lease(&self, name: &str) {
+        self.state().leases.remove(name);
     }
 
     pub fn sent(&self) -> Vec<SentRequest> {
@@ -137,13 +154,23 @@ impl LeaseState {
         lease
     }
 
+    /// All, or those with our label where the query selects by one.
+    fn list(&self, query: &str) -> Value {
+        let selects = query.contains("labelSelector=");
+        let (label, value) = OUR_LABEL;
+        let is_listed = |lease: &&Value| !selects || lease["metadata"]["labels"][label] == value;
+        let items: Vec<_> = self.leases.values().filter(is_listed).collect();
+        json!({"kind": "LeaseList", "apiVersion": "coordination.k8s.io/v1", "metadata": {}, "items": items})
+    }
+
     /// As the real server answers, in the order of its checks.
-    fn serve(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+    fn serve(&mut self, method: &Method, path: &str, query: &str, body: &Value) -> (u16, Value) {
         if self.not_served {
             return (404, json!("404 page not found"));
         }
         let name = path.strip_prefix(LEASES).unwrap_or_default().trim_start_matches('/');
         let verb = match *method {
+            Method::GET if name.is_empty() => "list",
             Method::GET => "get",
             Method::POST => "create",
             Method::PUT => "update",
@@ -153,6 +180,9 @@ impl LeaseState {
             let message =
                 format!("leases.coordination.k8s.io is forbidden: User \"x\" cannot {verb} resource \"leases\"");
             return (403, failure(403, "Forbidden", &message));
+        }
+        if verb == "list" {
+            return (200, self.list(query));
         }
         if verb != "get" && body["spec"]["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
             return (422, failure(422, "Invalid", "spec.leaseDurationSeconds: must be greater than 0"));
@@ -219,7 +249,8 @@ impl Replica {
             return std::future::pending().await;
         }
         let response = if path.starts_with("/apis/coordination.k8s.io/") {
-            let (code, answer) = self.cluster.state().serve(&head.method, &path, &json);
+            let query = head.uri.query().unwrap_or_default();
+            let (code, answer) = self.cluster.state().serve(&head.method, &path, query, &json);
             let text = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
             let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
             Response::builder().status(StatusCode::from_u16(code)?).body(body)?

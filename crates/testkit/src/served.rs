@@ -16,9 +16,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tower::{BoxError, ServiceExt as _};
+use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::api::{AnswerBody, Api, ApiService, Role};
+use crate::api::{AnswerBody, Api, Role};
 
 /// Serves until it is dropped.
 pub struct Served {
@@ -29,12 +29,17 @@ pub struct Served {
 impl Served {
     /// Serves this double; whoever comes has the rights of `role`.
     pub fn new(api: &Api, role: Role) -> Self {
+        Served::with(api.service(role))
+    }
+
+    /// Serves what this service answers.
+    pub fn with<S: Answers>(service: S) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("an address");
-        runtime.spawn(accept(listener, api.service(role)));
+        runtime.spawn(accept(listener, service));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "double",
             "clusters": [{"name": "double", "cluster": {"server": format!("http://{address}")}}],
@@ -56,7 +61,18 @@ impl Drop for Served {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, service: ApiService) {
+/// What answers as an API server does.
+pub trait Answers:
+    Service<Request<Body>, Response = Response<AnswerBody>, Error = BoxError, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Body>, Response = Response<AnswerBody>, Error = BoxError, Future: Send> + Clone + Send + 'static
+{
+}
+
+async fn accept(listener: std::net::TcpListener, service: impl Answers) {
     let listener = TcpListener::from_std(listener).expect("a socket");
     while let Ok((connection, _)) = listener.accept().await {
         let service = service_fn({
@@ -68,7 +84,7 @@ async fn accept(listener: std::net::TcpListener, service: ApiService) {
     }
 }
 
-async fn pass_on(service: ApiService, request: Request<Incoming>) -> Result<Response<AnswerBody>, BoxError> {
+async fn pass_on(service: impl Answers, request: Request<Incoming>) -> Result<Response<AnswerBody>, BoxError> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     service.oneshot(Request::from_parts(head, Body::from(body.to_vec()))).await

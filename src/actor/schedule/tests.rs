@@ -6,7 +6,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A schedule whose picture and store agree, with its first write at `t0`.
+/// A schedule whose desired state and store agree, with its first write at `t0`.
 fn settled() -> (Schedule, Instant) {
     let t0 = Instant::now();
     let mut schedule = Schedule::new(INTERVAL);
@@ -159,7 +159,7 @@ fn refresh_while_a_change_waits_is_a_read_and_a_write() {
 }
 
 #[test]
-fn hurry_skips_pace_and_back_off_once() {
+fn expedite_skips_pace_and_back_off_once() {
     let (mut schedule, t0) = settled();
     let by = t0 + ms(5000);
     schedule.changed();
@@ -172,7 +172,7 @@ fn hurry_skips_pace_and_back_off_once() {
 }
 
 #[test]
-fn hurry_during_a_write_is_not_used_up_by_that_write() {
+fn expedite_during_a_write_is_not_used_up_by_that_write() {
     let (mut schedule, t0) = settled();
     let now = t0 + INTERVAL;
     schedule.changed();
@@ -183,7 +183,7 @@ fn hurry_during_a_write_is_not_used_up_by_that_write() {
 }
 
 #[test]
-fn hurry_during_a_hurried_write_is_for_the_next_try() {
+fn expedite_during_an_expedited_write_is_for_the_next_try() {
     let (mut schedule, t0) = settled();
     let by = t0 + ms(5000);
     schedule.changed();
@@ -196,7 +196,7 @@ fn hurry_during_a_hurried_write_is_for_the_next_try() {
 }
 
 #[test]
-fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
+fn expedite_is_used_up_by_its_write_though_more_came_meanwhile() {
     let (mut schedule, t0) = settled();
     schedule.changed();
     schedule.flush(t0, t0 + ms(5000));
@@ -208,7 +208,7 @@ fn hurry_is_used_up_by_its_write_though_more_came_meanwhile() {
 }
 
 #[test]
-fn hurry_covers_the_read_and_its_write() {
+fn expedite_covers_the_read_and_its_write() {
     let (mut schedule, t0) = settled();
     schedule.changed();
     fail(&mut schedule, t0 + INTERVAL, Retry::Transient, ms(20));
@@ -370,6 +370,18 @@ fn winner_reads_and_compares_though_nothing_changed_and_whatever_the_pause() {
     assert!(schedule.is_refreshing());
     write(&mut schedule, now);
     assert_eq!(schedule.decide(now), Step::Wait(None));
+}
+
+#[test]
+fn delayed_start_reads_nothing_before_its_time_unless_a_flush_asks_for_it() {
+    let t0 = Instant::now();
+    let mut schedule = Schedule::new(INTERVAL);
+    schedule.delay(t0 + INTERVAL * 3);
+    schedule.changed();
+    assert_eq!(schedule.decide(t0), Step::Wait(Some(t0 + INTERVAL * 3)));
+    assert_eq!(schedule.decide(t0 + INTERVAL * 3), Step::Read);
+    schedule.flush(t0, t0 + INTERVAL * 9);
+    assert_eq!(schedule.decide(t0), Step::Read);
 }
 
 #[test]

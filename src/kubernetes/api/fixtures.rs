@@ -1,4 +1,4 @@
-//! What several tests share.
+//! Fixtures that several tests share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn following_is_told_by_names_and_states_alone() {
+    fn top_level_with_the_same_names_and_states_follows() {
         let runtime = json!([{"name": "a", "status": "ready", "message": "new"}, {"name": "b", "status": "ready"}]);
         let same = json!([{"name": "b", "status": "ready"}, {"name": "a", "status": "ready"}]);
         assert!(is_followed(&object(&same, &runtime)));

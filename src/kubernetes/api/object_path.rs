@@ -1,4 +1,4 @@
-//! Where an object is.
+//! The path of an object on the API server.
 
 use tracing::Span;
 
@@ -6,8 +6,8 @@ use super::vmcp_span;
 use crate::custom_resource::{GROUP, PLURAL, VERSION};
 use crate::kubernetes::name::{NameError, check_name};
 
-/// Where a `VirtualMCPServer` is. The names are checked, so that they need no
-/// escape in a URL.
+/// The path of a `VirtualMCPServer` on the API server. Its names are checked, so that
+/// they need no escape in a URL.
 ///
 /// ```
 /// use vmcp_status::api_server::ObjectPath;
@@ -28,12 +28,12 @@ pub struct ObjectPath {
 }
 
 impl ObjectPath {
-    /// The object of this name, in the group and version of
+    /// Makes the path of the object of this name, in the group and version of
     /// [`custom_resource`](crate::custom_resource).
     ///
     /// # Errors
     ///
-    /// When namespace or name cannot be that of an object.
+    /// Fails when namespace or name cannot be that of an object.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         Ok(ObjectPath {
             group: GROUP.into(),
@@ -43,42 +43,42 @@ impl ObjectPath {
         })
     }
 
-    /// The same object in another group or version.
+    /// Returns the path of the same object in another group or version.
     ///
     /// # Errors
     ///
-    /// When either is not a name.
+    /// Fails when either is not a name.
     pub fn group_version(self, group: &str, version: &str) -> Result<Self, NameError> {
         Ok(ObjectPath { group: check_name("group", group)?, version: check_name("version", version)?, ..self })
     }
 
-    /// The API group.
+    /// Returns the API group.
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// The version of the group.
+    /// Returns the version of the group.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The object's namespace.
+    /// Returns the object's namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The object's name.
+    /// Returns the object's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The span in which what concerns the object is logged.
+    /// Returns the span for log lines about the object.
     pub(in crate::kubernetes) fn span(&self) -> Span {
         vmcp_span(&self.namespace, &self.name)
     }
 
-    /// The path of the object on the server. `subresource` is empty or begins
-    /// with a slash, `query` is empty or begins with a question mark.
+    /// Returns the path and query of a request about the object. `subresource` is empty
+    /// or begins with a slash; `query` is empty or begins with a question mark.
     pub fn uri(&self, subresource: &str, query: &str) -> String {
         let ObjectPath { group, version, namespace, name } = self;
         format!("/apis/{group}/{version}/namespaces/{namespace}/{PLURAL}/{name}{subresource}{query}")

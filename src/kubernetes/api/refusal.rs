@@ -44,7 +44,7 @@ pub enum RefusalKind {
     Denied,
     /// The namespace is being deleted, and takes no new objects.
     NamespaceTerminating,
-    /// There is no namespace of this name.
+    /// The namespace does not exist.
     NamespaceNotFound,
     /// The resource is there, but no object of this name.
     ObjectNotFound,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_meaning_whichever_way_it_came() {
+    fn each_refusal_means_the_same_from_a_response_and_from_kube() {
         use RefusalKind as Kind;
         let said = |message: &str| json!({"message": message});
         for (code, body, expected) in [
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_not_the_servers_are_not_repeated_and_do_not_tell_rights_apart() {
+    fn text_of_a_proxy_is_neither_repeated_nor_trusted_to_distinguish_rights() {
         let page = "a proxy denied the request of token";
         let status = kube::core::Status::failure(page, NOT_A_STATUS).with_code(403);
         for refusal in [Refusal::from_body(403, page.as_bytes()), Refusal::from(&status)] {

@@ -14,56 +14,56 @@ use super::{ApiResponse, JSON, MAX_RESPONSE_BYTES};
 /// A request to the API server.
 ///
 /// It is sent once: the client must not repeat requests by itself, and
-/// [`connect`](crate::connect()) makes one that does not.
+/// [`connect`](crate::connect()) makes a client that does not.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ApiRequest {
     method: Method,
     uri: String,
     accept: &'static str,
-    /// With its media type.
+    /// The body and its media type.
     body: Option<(&'static str, Vec<u8>)>,
 }
 
 impl ApiRequest {
-    /// A read of this path and query.
+    /// Makes a read of this path and query.
     pub fn get(uri: impl Into<String>) -> Self {
         ApiRequest { method: Method::GET, uri: uri.into(), accept: JSON, body: None }
     }
 
-    /// The creation of an object, given as JSON, in the collection at this path.
+    /// Makes a creation of an object, given as JSON, in the collection at this path.
     pub fn post(uri: impl Into<String>, object: Vec<u8>) -> Self {
         ApiRequest { method: Method::POST, body: Some((JSON, object)), ..Self::get(uri) }
     }
 
-    /// The replacement of the object at this path by another one, given as JSON.
+    /// Makes a replacement of the object at this path, given as JSON.
     pub fn put(uri: impl Into<String>, object: Vec<u8>) -> Self {
         ApiRequest { method: Method::PUT, body: Some((JSON, object)), ..Self::get(uri) }
     }
 
-    /// A patch of the object at this path. `media_type` says which kind of patch
-    /// it is, such as [`JSON_PATCH`](super::JSON_PATCH).
+    /// Makes a patch of the object at this path. `media_type` is the kind of patch, such
+    /// as [`JSON_PATCH`](super::JSON_PATCH).
     pub fn patch(uri: impl Into<String>, media_type: &'static str, patch: Vec<u8>) -> Self {
         ApiRequest { method: Method::PATCH, body: Some((media_type, patch)), ..Self::get(uri) }
     }
 
-    /// The form that the response shall have, [`JSON`] by default.
+    /// Sets the media type of the response, [`JSON`] by default.
     pub fn accept(self, media_type: &'static str) -> Self {
         ApiRequest { accept: media_type, ..self }
     }
 
-    /// Sends it and reads the response to its end. Without `within`, the caller
-    /// bounds the time.
+    /// Sends the request and reads the response to its end, within this time. If
+    /// `within` is `None`, the caller has to bound the time.
     ///
     /// # Cancellation safety
     ///
-    /// When the future is dropped, nothing more is sent or read. Whether the
-    /// server has carried the request out is then not known.
+    /// Dropping the future stops sending and reading. The server may have carried out
+    /// the request or not.
     ///
     /// # Errors
     ///
-    /// When there is no whole response: see [`RequestError`]. A refusal is a
-    /// response, not an error.
+    /// Fails when no whole response came: see [`RequestError`]. A refusal is a response,
+    /// not an error.
     pub async fn send(self, client: &Client, within: Option<Duration>) -> Result<ApiResponse, RequestError> {
         match within {
             Some(within) => timeout(within, self.exchange(client)).await.map_err(|_| RequestError::TimedOut(within))?,
@@ -87,14 +87,14 @@ impl ApiRequest {
     }
 }
 
-/// Why there is no whole response to a request. Only [`Malformed`] tells that
-/// the server has not carried the request out.
+/// Why a request got no whole response. Only after [`Malformed`] is it certain that the
+/// server has not carried out the request.
 ///
 /// [`Malformed`]: RequestError::Malformed
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The path is not one. Nothing was sent.
+    /// The path is not valid. Nothing was sent.
     #[error("the request has no valid path")]
     Malformed(#[source] http::Error),
     /// The server was not reached, or did not begin to answer.
@@ -106,7 +106,7 @@ pub enum RequestError {
     /// The response is larger than [`MAX_RESPONSE_BYTES`].
     #[error("more than {} MiB came, is it an API server?", MAX_RESPONSE_BYTES >> 20)]
     TooLarge,
-    /// There was no whole response within the time that the caller gave.
+    /// No whole response came within the time that the caller gave.
     #[error("nothing within {0:?}")]
     TimedOut(Duration),
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_server_is_waited_for_as_long_as_the_caller_says() {
+    async fn silent_server_ends_the_request_after_the_time_of_the_caller() {
         let silent = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
         let client = Client::new(silent, "default");
         let within = Duration::from_secs(7);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn path_that_is_none_is_an_error_and_nothing_is_sent() {
+    async fn invalid_path_is_an_error_and_nothing_is_sent() {
         let (client, read) = endless();
         let error = ApiRequest::get("not a path").send(&client, None).await.expect_err("no path");
         assert!(matches!(error, RequestError::Malformed(_)), "{error}");

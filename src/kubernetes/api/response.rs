@@ -1,4 +1,4 @@
-//! What came back.
+//! The responses of the API server.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::refusal::Refusal;
 
 /// A whole response of the API server.
 ///
-/// It is made by [`ApiRequest::send`](super::ApiRequest::send), or in a test
-/// from a response of the crate `http`, version 1.
+/// [`ApiRequest::send`](super::ApiRequest::send) returns it. A test can make it from a
+/// response of the crate `http`, version 1.
 ///
 /// ```
 /// use vmcp_status::api_server::{ApiResponse, RefusalKind};
@@ -32,7 +32,7 @@ pub struct ApiResponse {
     /// The texts of the `Warning` headers (RFC 7234, 5.5).
     warnings: Vec<String>,
     body: Bytes,
-    /// `None`: a success.
+    /// `None` for a success.
     refusal: Option<Refusal>,
 }
 
@@ -50,17 +50,17 @@ impl From<Response<Bytes>> for ApiResponse {
 }
 
 impl ApiResponse {
-    /// The HTTP status code.
+    /// Returns the HTTP status code.
     pub fn code(&self) -> u16 {
         self.code.as_u16()
     }
 
-    /// What is refused, and what that means; `None` for a success.
+    /// Returns what the server refused, and what that means; `None` for a success.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
-    /// The pause that the server asks for.
+    /// Returns the pause that the server asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -74,19 +74,19 @@ impl ApiResponse {
         self.warnings.iter().any(|warning| warning.contains(&quoted))
     }
 
-    /// The body, where it is JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
     ///
-    /// When it is not: the response is not the API server's own, and may repeat
-    /// what was sent.
+    /// Fails when the body is not JSON. Then the response is not the API server's own,
+    /// and may repeat what was sent, so do not log it.
     pub fn json(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 }
 
-/// `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3). Anything else is
-/// nothing.
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, 10.2.3). Returns `None` for
+/// anything else.
 fn pause(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -107,7 +107,7 @@ mod tests {
     use crate::error::Retry;
 
     #[test]
-    fn retry_after_is_read_as_seconds_or_date_and_junk_is_nothing() {
+    fn retry_after_reads_as_seconds_or_date_and_junk_as_none() {
         let now = DateTime::parse_from_rfc2822("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date").with_timezone(&Utc);
         let seconds = |text| pause(text, now).map(|pause| pause.as_secs());
         assert_eq!(seconds("7"), Some(7));

@@ -1,4 +1,4 @@
-//! What a write has changed, as far as it is worth an Event. Pure.
+//! The Events about what a write has changed. Pure.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -7,14 +7,14 @@ use super::notes::{cut, name, one_line};
 use crate::listener::StoredChange;
 use crate::status::{BackendStatus, DiscoveredBackend, Phase, Status, reason};
 
-/// More backends than this with one reason are one Event.
+/// More backends than this with one reason become one Event.
 const MOST_SINGLE: usize = 5;
 /// The API server refuses a longer note.
 pub(super) const MAX_NOTE: usize = 1024;
-/// How much of a backend's name is shown, so that there is room for the rest.
+/// Maximum size of a backend's name in a note, in bytes, to leave room for the rest.
 const MAX_NAME: usize = 253;
 
-/// Why there is an Event.
+/// The reason of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
     Phase(Phase),
@@ -26,7 +26,7 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// Of a backend, in the order in which they are told.
+    /// The reasons of Events about backends, in the order of sending.
     const OF_BACKENDS: [Reason; 5] =
         [Reason::Added, Reason::Failed, Reason::Degraded, Reason::Recovered, Reason::Removed];
 
@@ -44,7 +44,7 @@ impl Reason {
         }
     }
 
-    /// What was done when it was found.
+    /// Returns the action of the Event: what the reporter was doing.
     pub(super) fn action(self) -> &'static str {
         match self {
             Reason::Phase(_) => "ReportPhase",
@@ -57,8 +57,8 @@ impl Reason {
         matches!(self, Reason::Phase(Phase::Degraded | Phase::Failed) | Reason::Failed | Reason::Degraded)
     }
 
-    /// What is said of several backends.
-    fn of_several(self) -> &'static str {
+    /// Returns the predicate of a note about several backends.
+    fn plural_predicate(self) -> &'static str {
         match self {
             Reason::Phase(_) => "changed the phase",
             Reason::Added => "were added",
@@ -70,17 +70,17 @@ impl Reason {
     }
 }
 
-/// What an Event speaks of.
+/// What an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Phase,
     /// The backend of this name.
     Backend(String),
-    /// All these in one.
+    /// All backends of these names, in one Event.
     Backends(Vec<String>),
 }
 
-/// One Event to be.
+/// The content of an Event that is not sent yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EventContent {
     pub(super) subject: Subject,
@@ -88,14 +88,14 @@ pub(super) struct EventContent {
     pub(super) note: String,
 }
 
-/// What was known of the backends that are being checked anew: a process that
-/// starts reports all of them as unknown, which is no news of any.
+/// The last known status of backends that are being checked again. A process that
+/// starts reports all backends as unknown, which is not a change of any.
 #[derive(Debug, Default)]
 pub(super) struct LastKnown(HashMap<String, BackendStatus>);
 
 impl LastKnown {
-    /// What differs between what was stored and what is. Without anything
-    /// stored before: the phase, and the backends in one.
+    /// Returns the Events about the difference between two statuses. If nothing was
+    /// stored before, these are one about the phase and one about all backends.
     pub(super) fn changes(&mut self, StoredChange { before, after, complete }: StoredChange<'_>) -> Vec<EventContent> {
         let mut changes = Vec::new();
         if before.is_none_or(|before| before.phase != after.phase) {
@@ -120,7 +120,7 @@ impl LastKnown {
         changes
     }
 
-    /// Of lists with gaps, only what both have can be compared.
+    /// If the lists are not complete, compares only backends that both have.
     fn backend_changes<'a>(
         &mut self,
         before: &'a Status,
@@ -154,7 +154,7 @@ impl LastKnown {
     }
 }
 
-/// What it means when a backend was this and is that.
+/// Returns the reason for an Event when a backend's status changes like this.
 fn turned(was: BackendStatus, is: BackendStatus) -> Option<Reason> {
     use BackendStatus::{Degraded, Ready, Unauthenticated, Unavailable, Unknown};
     match (was, is) {
@@ -198,13 +198,13 @@ fn summary(reason: Reason, names: &[&str]) -> EventContent {
     let count = names.len();
     let mut note = match count {
         1 => "1 backend was added: ".to_owned(),
-        _ => format!("{count} backends {}: ", reason.of_several()),
+        _ => format!("{count} backends {}: ", reason.plural_predicate()),
     };
     for (index, &backend) in names.iter().enumerate() {
         let separator = if index > 0 { ", " } else { "" };
         let backend = shown(backend);
         if note.len() + separator.len() + backend.len() > MAX_NOTE - ROOM_FOR_REST {
-            // Writing to a String cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(note, " and {} more", count - index);
             break;
         }
@@ -240,14 +240,14 @@ mod tests {
         compare(&mut LastKnown::default(), before, after)
     }
 
-    /// Of the only backend.
+    /// The reasons of Events about the only backend.
     fn reasons(before: Option<BackendStatus>, after: Option<BackendStatus>) -> Vec<Reason> {
         let status = |of: Option<BackendStatus>| Status::from_backends(of.map(|status| is("a", status)));
         changes(&status(before), &status(after)).iter().map(|change| change.reason).collect()
     }
 
     #[test]
-    fn every_turn_of_a_backend_has_its_reason_or_none() {
+    fn each_change_of_a_backend_has_its_reason_or_none() {
         for (was, at_ready, at_degraded, at_unavailable) in [
             (Ready, None, Some(Reason::Degraded), Some(Reason::Failed)),
             (Unauthenticated, None, Some(Reason::Degraded), Some(Reason::Failed)),
@@ -273,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn every_turn_of_the_phase_is_told_with_the_reason_of_its_condition() {
+    fn each_change_of_the_phase_has_the_reason_of_its_condition() {
         for was in Phase::ALL {
             for is in Phase::ALL {
                 let of = |phase| Status { phase, message: "why".into(), ..Status::default() };
-                let told = changes(&of(was), &of(is));
-                assert_eq!(told.len(), usize::from(was != is));
-                if let Some(change) = told.first() {
+                let events = changes(&of(was), &of(is));
+                assert_eq!(events.len(), usize::from(was != is));
+                if let Some(change) = events.first() {
                     assert_eq!((&change.subject, change.note.as_str()), (&Subject::Phase, "why"));
                 }
             }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_before_a_backend_was_checked_anew_is_what_counts() {
+    fn backend_checked_again_is_compared_with_its_last_known_status() {
         for (was, then, expected) in [
             (Ready, Ready, None),
             (Ready, Unavailable, Some(Reason::Failed)),
@@ -304,8 +304,8 @@ mod tests {
             let [before, between, after] = [was, Unknown, then].map(|status| Status::from_backends([is("a", status)]));
             assert_eq!(compare(&mut known, &before, &between), []);
             assert_eq!(compare(&mut known, &between, &between), [], "however often it is written");
-            let told: Vec<_> = compare(&mut known, &between, &after).iter().map(|change| change.reason).collect();
-            assert_eq!(told, Vec::from_iter(expected), "{was} to {then}");
+            let events: Vec<_> = compare(&mut known, &between, &after).iter().map(|change| change.reason).collect();
+            assert_eq!(events, Vec::from_iter(expected), "{was} to {then}");
             assert!(known.0.is_empty(), "not remembered any longer");
         }
         let mut known = LastKnown(HashMap::from([("gone".into(), Ready)]));
@@ -314,27 +314,27 @@ mod tests {
     }
 
     #[test]
-    fn five_are_told_one_by_one_and_six_in_one() {
+    fn five_backends_get_an_event_each_and_six_share_one() {
         let all = |count: usize, status| Status::from_backends((0..count).map(|i| is(&format!("b{i}"), status)));
         assert_eq!(changes(&all(5, Ready), &all(5, Unavailable)).len(), 5);
-        let told = changes(&all(6, Ready), &all(6, Unavailable));
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].note, "6 backends are unavailable: b0, b1, b2, b3, b4, b5");
-        let told = changes(&all(5000, Unavailable), &all(5000, Ready));
-        assert!(told[0].note.len() <= MAX_NOTE && told[0].note.ends_with(" more"), "{}", told[0].note);
-        assert!(matches!(&told[0].subject, Subject::Backends(names) if names.len() == 5000));
+        let events = changes(&all(6, Ready), &all(6, Unavailable));
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].note, "6 backends are unavailable: b0, b1, b2, b3, b4, b5");
+        let events = changes(&all(5000, Unavailable), &all(5000, Ready));
+        assert!(events[0].note.len() <= MAX_NOTE && events[0].note.ends_with(" more"), "{}", events[0].note);
+        assert!(matches!(&events[0].subject, Subject::Backends(names) if names.len() == 5000));
     }
 
     #[test]
-    fn list_with_gaps_tells_nothing_of_what_it_lacks() {
+    fn incomplete_list_makes_no_event_of_a_missing_backend() {
         let whole = Status::from_backends([is("a", Ready), is("b", Ready)]);
         let part = Status::from_backends([is("a", Unavailable), is("c", Unavailable)]);
-        let told = |before, after| {
+        let events = |before, after| {
             let changes = LastKnown::default().changes(StoredChange { before: Some(before), after, complete: false });
             changes.into_iter().map(|change| (change.reason, change.subject)).collect::<Vec<_>>()
         };
-        assert_eq!(told(&whole, &part), [(Reason::Failed, Subject::Backend("a".into()))]);
-        assert_eq!(told(&part, &whole), [(Reason::Recovered, Subject::Backend("a".into()))]);
+        assert_eq!(events(&whole, &part), [(Reason::Failed, Subject::Backend("a".into()))]);
+        assert_eq!(events(&part, &whole), [(Reason::Recovered, Subject::Backend("a".into()))]);
     }
 
     fn statuses() -> impl Strategy<Value = Status> {
@@ -353,17 +353,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_the_same_is_not_told(status in statuses()) {
+        fn equal_statuses_make_no_event(status in statuses()) {
             prop_assert_eq!(changes(&status, &status), []);
         }
 
         #[test]
-        fn every_backend_that_can_no_longer_or_can_again_be_routed_to_is_told(
+        fn each_backend_that_becomes_routable_or_unroutable_makes_an_event(
             before in statuses(), after in statuses(),
         ) {
-            let told = changes(&before, &after);
+            let events = changes(&before, &after);
             let mut names = BTreeSet::new();
-            for change in &told {
+            for change in &events {
                 prop_assert!(change.note.len() <= MAX_NOTE && !change.note.is_empty());
                 match &change.subject {
                     Subject::Phase => {}
@@ -377,7 +377,7 @@ mod tests {
                     Some(old) if old.status == Unknown || backend.status == Unknown => false,
                     Some(old) => old.is_routable() != backend.is_routable(),
                 };
-                prop_assert!(!differs || names.contains(&backend.name), "{}: {told:?}", backend.name);
+                prop_assert!(!differs || names.contains(&backend.name), "{}: {events:?}", backend.name);
             }
             for backend in &before.discovered_backends {
                 prop_assert!(after.backend(&backend.name).is_some() || names.contains(&backend.name));

@@ -1,10 +1,10 @@
-//! How many Events there may be. Pure: the time is given.
+//! How many Events may be sent. Pure: the caller passes the time.
 //!
-//! Each backend has a token bucket of its own, so that one that flaps uses up
-//! nobody else's share; all backends together have one; the phase has another.
-//! Of what a bucket holds back, the newest is kept for each backend and for the
-//! phase, and told when there is a token again unless it has become untrue by
-//! then: whatever flaps, the last Event says how it ended.
+//! Each backend has a token bucket of its own, so that a backend that flaps does not
+//! use up the share of others. All backends together share a second bucket, and the
+//! phase has its own. When a bucket is empty, the limit holds the newest Event for each
+//! backend and for the phase. It releases that Event once a token comes, unless the
+//! Event has become untrue: whatever flaps, the last Event says how it ended.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 use super::changes::{EventContent, Reason, Subject};
 
-/// Of the phase, which turns with every backend.
+/// The rate of the phase, which can change with every backend.
 const PHASE: Rate = Rate { burst: 25, period: Duration::from_secs(2 * 60) };
-/// Of one backend, and of summaries of backends.
+/// The rate of one backend, and of summaries of backends.
 const BACKEND: Rate = Rate { burst: 10, period: Duration::from_secs(5 * 60) };
-/// Of all backends together.
+/// The rate of all backends together.
 const ALL: Rate = Rate { burst: 30, period: Duration::from_secs(10) };
 /// Maximum number of tracked backends; idle ones are evicted.
 const MOST_BACKENDS: usize = 1024;
 
-/// A token comes each `period`; at most `burst` are saved up.
+/// A token comes every `period`; a bucket holds at most `burst`.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     burst: u32,
@@ -45,7 +45,7 @@ impl Bucket {
         self.full_at.is_none_or(|at| at <= now)
     }
 
-    /// How long until there is a token.
+    /// Returns how long until the bucket has a token.
     fn wait(&self, now: Instant) -> Duration {
         let missing = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         missing.saturating_sub(self.rate.period * (self.rate.burst - 1))
@@ -60,22 +60,22 @@ impl Bucket {
 #[derive(Debug)]
 struct Topic {
     bucket: Bucket,
-    /// What was told last.
-    told: Option<Reason>,
-    /// The newest that was not told, and since when something waits.
+    /// The reason of the last Event sent.
+    sent: Option<Reason>,
+    /// The newest Event not sent, and since when one waits.
     held: Option<(Instant, EventContent)>,
 }
 
 impl Topic {
     const fn new(rate: Rate) -> Self {
-        Topic { bucket: Bucket::full(rate), told: None, held: None }
+        Topic { bucket: Bucket::full(rate), sent: None, held: None }
     }
 
-    /// The change, if it may be told now; else it is held.
+    /// Returns the change if it may be sent now; otherwise holds it.
     fn offer(&mut self, change: EventContent, whole: Option<&mut Bucket>, now: Instant) -> Option<EventContent> {
         let held = self.held.take();
-        if held.is_some() && self.told == Some(change.reason) {
-            // It is again as was told last.
+        if held.is_some() && self.sent == Some(change.reason) {
+            // The last Event sent is true again.
             return None;
         }
         let wait = self.bucket.wait(now).max(whole.as_ref().map_or(Duration::ZERO, |whole| whole.wait(now)));
@@ -87,11 +87,11 @@ impl Topic {
         if let Some(whole) = whole {
             whole.take(now);
         }
-        self.told = Some(change.reason);
+        self.sent = Some(change.reason);
         Some(change)
     }
 
-    /// When what is held may be told, as far as this bucket goes.
+    /// Returns when this bucket lets the held Event pass, and since when it waits.
     fn due(&self, now: Instant) -> Option<(Instant, Instant)> {
         self.held.as_ref().map(|(since, _)| (now + self.bucket.wait(now), *since))
     }
@@ -115,7 +115,7 @@ impl Limit {
         }
     }
 
-    /// What of a change may be told now. Offer changes in their order.
+    /// Returns the change if it may be sent now. Offer changes in their order.
     pub(super) fn offer(&mut self, change: EventContent, now: Instant) -> Option<EventContent> {
         match &change.subject {
             Subject::Phase => self.phase.offer(change, None, now),
@@ -130,13 +130,13 @@ impl Limit {
                 topic.offer(change, Some(&mut self.all_backends), now)
             }
             Subject::Backends(names) => {
-                // A summary is never held: it would be old. What was held of
-                // its backends is old already.
+                // A summary is never held, because it would be outdated later. The
+                // held Events of its backends are outdated already.
                 let may = self.summaries.wait(now).is_zero() && self.all_backends.wait(now).is_zero();
                 for name in names {
                     if let Some(topic) = self.backends.get_mut(name) {
                         topic.held = None;
-                        topic.told = topic.told.filter(|_| !may).or(may.then_some(change.reason));
+                        topic.sent = topic.sent.filter(|_| !may).or(may.then_some(change.reason));
                     }
                 }
                 if !may {
@@ -149,7 +149,7 @@ impl Limit {
         }
     }
 
-    /// What was held and may be told now, what waited longest first.
+    /// Returns the held Event that has waited longest, of those that may be sent now.
     pub(super) fn due(&mut self, now: Instant) -> Option<EventContent> {
         let phase = self.phase.due(now).map(|due| (due, None));
         let backends = self.backends.iter().filter_map(|(name, topic)| Some((topic.due(now)?, Some(name))));
@@ -169,14 +169,14 @@ impl Limit {
         }
     }
 
-    /// When something is due next; `None` while nothing is held.
+    /// Returns when a held Event is due next; `None` if none is held.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let all = now + self.all_backends.wait(now);
         let backends = self.backends.values().filter_map(|topic| topic.due(now)).map(|(at, _)| at.max(all));
         backends.chain(self.phase.due(now).map(|(at, _)| at)).min()
     }
 
-    /// Nothing that waits is told any more.
+    /// Drops all held Events.
     pub(super) fn forget_held(&mut self) {
         self.phase.held = None;
         self.backends.values_mut().for_each(|topic| topic.held = None);
@@ -208,33 +208,33 @@ mod tests {
         if step.is_multiple_of(2) { Reason::Failed } else { Reason::Recovered }
     }
 
-    /// Offers, as the publisher does: first what is due.
+    /// Offers a change as the publisher does: held Events that are due go first.
     struct Run {
         limit: Limit,
         now: Instant,
-        told: Vec<EventContent>,
+        sent: Vec<EventContent>,
     }
 
     impl Run {
         fn new() -> Self {
-            Run { limit: Limit::new(), now: Instant::now(), told: Vec::new() }
+            Run { limit: Limit::new(), now: Instant::now(), sent: Vec::new() }
         }
 
         fn wait(&mut self, time: Duration) {
             let until = self.now + time;
             while let Some(due) = self.limit.next_due(self.now).filter(|due| *due <= until) {
                 self.now = self.now.max(due);
-                let change = self.limit.due(self.now).expect("something is due when it is said to be");
-                self.told.push(change);
+                let change = self.limit.due(self.now).expect("an Event is due at the time that next_due returned");
+                self.sent.push(change);
             }
             self.now = until;
         }
 
         fn offer(&mut self, change: EventContent) -> bool {
-            let told = self.limit.offer(change, self.now);
-            let is_told = told.is_some();
-            self.told.extend(told);
-            is_told
+            let sent = self.limit.offer(change, self.now);
+            let is_sent = sent.is_some();
+            self.sent.extend(sent);
+            is_sent
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
             run.offer(of("flaps", flip(second)));
             run.wait(SECOND);
         }
-        let about_it = run.told.iter().filter(|told| told.subject == Subject::Backend("flaps".into())).count();
+        let about_it = run.sent.iter().filter(|sent| sent.subject == Subject::Backend("flaps".into())).count();
         assert!((10..=22).contains(&about_it), "{about_it}");
         for step in 0..10 {
             assert!(run.offer(of("other", flip(step))));
@@ -263,12 +263,12 @@ mod tests {
             run.wait(SECOND);
             assert!(run.limit.backends.len() <= MOST_BACKENDS);
         }
-        assert!((300..=30 + 360).contains(&run.told.len()), "{}", run.told.len());
+        assert!((300..=30 + 360).contains(&run.sent.len()), "{}", run.sent.len());
         assert!(run.offer(change(Subject::Phase, Reason::Phase(Phase::Failed))));
     }
 
     #[test]
-    fn backends_of_which_nothing_is_told_any_more_are_forgotten() {
+    fn idle_backends_are_evicted() {
         let mut run = Run::new();
         for i in 0..20 {
             assert!(run.offer(of(&format!("pod-{i}"), Reason::Removed)));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn summary_ends_what_waits_of_its_backends_and_is_never_late() {
+    fn summary_drops_held_events_of_its_backends_and_is_never_held() {
         let mut run = Run::new();
         for step in 0..11 {
             run.offer(of("a", flip(step)));
@@ -293,20 +293,20 @@ mod tests {
     }
 
     #[test]
-    fn phase_that_flaps_is_told_in_the_end_as_it_is() {
+    fn phase_that_flaps_ends_with_an_event_of_its_last_state() {
         let mut run = Run::new();
         for step in 0..=600 {
             run.offer(change(Subject::Phase, Reason::Phase(Phase::ALL[usize::from(step % 2 == 0)])));
             run.wait(SECOND);
         }
         run.wait(SECOND * 3600);
-        assert!(run.told.len() <= 25 + 6, "{}", run.told.len());
-        assert_eq!(run.told.last().map(|told| told.reason), Some(Reason::Phase(Phase::Ready)));
+        assert!(run.sent.len() <= 25 + 6, "{}", run.sent.len());
+        assert_eq!(run.sent.last().map(|sent| sent.reason), Some(Reason::Phase(Phase::Ready)));
     }
 
     proptest! {
         #[test]
-        fn after_whatever_happened_the_last_told_of_each_backend_is_the_last_that_was_found(
+        fn last_event_of_each_backend_is_its_last_finding(
             steps in proptest::collection::vec((0..4usize, any::<bool>(), 0..90u64), 1..300),
         ) {
             let mut run = Run::new();
@@ -321,10 +321,10 @@ mod tests {
             run.wait(SECOND * 36_000);
             prop_assert_eq!(run.limit.next_due(run.now), None);
             for (backend, fails) in found.iter().enumerate().filter_map(|(backend, fails)| Some((backend, (*fails)?))) {
-                let about_it = |told: &&EventContent| told.subject == Subject::Backend(backend.to_string());
-                let told: Vec<_> = run.told.iter().filter(about_it).map(|told| told.reason).collect();
-                prop_assert_eq!(told.last(), Some(&flip(u64::from(!fails))));
-                prop_assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "nothing twice: {told:?}");
+                let about_it = |sent: &&EventContent| sent.subject == Subject::Backend(backend.to_string());
+                let sent: Vec<_> = run.sent.iter().filter(about_it).map(|sent| sent.reason).collect();
+                prop_assert_eq!(sent.last(), Some(&flip(u64::from(!fails))));
+                prop_assert!(sent.windows(2).all(|pair| pair[0] != pair[1]), "nothing twice: {sent:?}");
             }
         }
     }

@@ -1,25 +1,25 @@
-//! Text as an Event may carry it: one line, short, and without secrets.
+//! Text for an Event: one line, short, and without secrets.
 
-/// What stands for a secret.
+/// Replaces a secret.
 const HIDDEN: &str = "***";
-/// Words of a header whose value fills the rest of the text.
+/// Headers whose value takes the rest of the text.
 const HEADERS: [&str; 2] = ["authorization", "cookie"];
-/// Words that a single secret follows.
+/// Labels that a single secret follows.
 const LABELS: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
 const SCHEMES: [&str; 2] = ["bearer", "basic"];
 
-/// At most this many bytes of it, white space and control characters as single
-/// spaces, secrets left out.
+/// Returns at most this many bytes of the text, with white space and control characters
+/// as single spaces and without secrets.
 pub(super) fn one_line(text: &str, max_bytes: usize) -> String {
     cut(without_secrets(&plain(text)), max_bytes)
 }
 
-/// As [`one_line`] for a name, in which nothing is taken for a secret.
+/// Like [`one_line`] for a name, which does not contain secrets.
 pub(super) fn name(text: &str, max_bytes: usize) -> String {
     cut(plain(text), max_bytes)
 }
 
-/// Cuts at the border of a character, and shows that it has.
+/// Cuts at a character boundary, and marks the cut.
 pub(super) fn cut(mut text: String, max_bytes: usize) -> String {
     const MORE: &str = "…";
     if text.len() > max_bytes {
@@ -62,7 +62,7 @@ fn without_secrets(text: &str) -> String {
     shown.join(" ")
 }
 
-/// Where the value begins in `label: value` or `label=value`.
+/// Returns where the value begins in `label: value` or `label=value`.
 fn value_after(lower: &str, labels: &[&str]) -> Option<usize> {
     labels.iter().find_map(|label| {
         let end = lower.find(label)? + label.len();
@@ -70,7 +70,7 @@ fn value_after(lower: &str, labels: &[&str]) -> Option<usize> {
     })
 }
 
-/// URLs in a word without user info, query and fragment.
+/// Returns a word whose URLs have no user info, query and fragment.
 fn without_credentials(word: &str) -> String {
     const AUTHORITY: &str = "://";
     let mut rest = match word.split_once('?') {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_is_at_the_border_of_a_character_and_shown() {
+    fn cut_is_at_a_character_boundary_and_marked() {
         assert_eq!(one_line("äöü", 6), "äöü");
         assert_eq!(one_line("äöüß", 6), "ä…");
         assert_eq!(name("https://u:p@host", 99), "https://u:p@host");

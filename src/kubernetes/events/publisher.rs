@@ -1,4 +1,4 @@
-//! The task that sends Events, and what it does about refusals.
+//! The task that sends Events, and how it reacts to refusals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +16,12 @@ use super::limit::Limit;
 use crate::backoff::at;
 use crate::kubernetes::api::{Refusal, RefusalKind};
 
-/// One request may take this long.
+/// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Rights that are missing may have been given after this time.
+/// How long to send no Events after a refusal for missing rights.
 const OFF: Duration = Duration::from_secs(10 * 60);
 
-/// What one write has changed.
+/// The Events about one write.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) regarding: ObjectReference,
@@ -38,16 +38,16 @@ pub(super) struct Publisher {
     leads: Arc<AtomicBool>,
     limit: Limit,
     off_until: Option<Instant>,
-    /// Whether it was said that there are no Events.
+    /// Whether the log already says that no Events are sent.
     said: bool,
 }
 
-/// What to do about an Event that was not taken.
+/// The reaction to a refused Event.
 #[derive(Debug, PartialEq, Eq)]
 enum RefusalAction {
-    /// No Event will be taken.
+    /// Stop sending Events for a while, for this reason.
     Off(&'static str),
-    /// The Event that this one repeats is gone.
+    /// Send it as a new Event, because the one that it repeats no longer exists.
     Anew,
     Drop,
 }
@@ -66,7 +66,7 @@ impl Publisher {
         }
     }
 
-    /// Until the queue is closed and empty.
+    /// Sends Events until the queue is closed and empty.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
         loop {
             let due = self.limit.next_due(Instant::now());
@@ -83,7 +83,7 @@ impl Publisher {
 
     async fn publish_held(&mut self) {
         if !self.leads.load(Ordering::Relaxed) {
-            // Another replica tells how it has gone on.
+            // The replica that leads sends Events now.
             self.limit.forget_held();
         }
         if let Some(change) = self.limit.due(Instant::now()) {
@@ -97,7 +97,7 @@ impl Publisher {
         }
         self.off_until = None;
         if self.regarding.uid != regarding.uid {
-            // Another object: what was told of the earlier one is over.
+            // The object was replaced, so the held Events are outdated.
             self.limit.forget_held();
         }
         self.regarding = regarding;
@@ -114,7 +114,7 @@ impl Publisher {
         }
         let (event, regarding) = (event(&change), self.about(&change.subject));
         let mut answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
-        if matches!(&answer, Ok(Err(error)) if verdict(error) == RefusalAction::Anew) {
+        if matches!(&answer, Ok(Err(error)) if reaction(error) == RefusalAction::Anew) {
             self.recorder = Recorder::new(self.client.clone(), self.reporter.clone());
             answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
         }
@@ -122,7 +122,7 @@ impl Publisher {
         match answer {
             Ok(Ok(())) => tracing::debug!(reason, "Kubernetes Event sent"),
             Err(_elapsed) => tracing::debug!(reason, "Kubernetes Event dropped: no answer within {TIMEOUT:?}"),
-            Ok(Err(error)) => match verdict(&error) {
+            Ok(Err(error)) => match reaction(&error) {
                 RefusalAction::Off(why) => self.turn_off(why),
                 RefusalAction::Anew | RefusalAction::Drop => {
                     let error: &dyn std::error::Error = &error;
@@ -145,8 +145,8 @@ impl Publisher {
         }
     }
 
-    /// The object, and in it the backend, as the kubelet names a container:
-    /// what is told of one backend is not merged with what is told of another.
+    /// Returns a reference to the object, and in it to the backend, like the kubelet's to
+    /// a container: the recorder does not merge Events about different references.
     fn about(&self, subject: &Subject) -> ObjectReference {
         let mut regarding = self.regarding.clone();
         if let Subject::Backend(name) = subject {
@@ -167,7 +167,7 @@ fn event(change: &EventContent) -> Event {
     }
 }
 
-fn verdict(error: &kube::Error) -> RefusalAction {
+fn reaction(error: &kube::Error) -> RefusalAction {
     let kube::Error::Api(status) = error else { return RefusalAction::Drop };
     match Refusal::from(&**status).kind() {
         RefusalKind::MissingRight | RefusalKind::Denied => RefusalAction::Off("the role does not allow them"),
@@ -180,9 +180,8 @@ fn verdict(error: &kube::Error) -> RefusalAction {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::{Ready, ready};
+    use std::future::ready;
     use std::sync::atomic::AtomicUsize;
-    use std::task::{Context, Poll};
 
     use http::{Request, Response};
     use kube::client::Body;
@@ -191,31 +190,23 @@ mod tests {
     use super::super::changes::Reason;
     use super::*;
 
-    /// Counts requests, and takes what is sent to it.
-    #[derive(Clone, Default)]
-    struct Server(Arc<AtomicUsize>);
-
-    impl tower::Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = Ready<Result<Self::Response, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    /// A server that accepts each request, and the count of them.
+    fn server() -> (Client, Arc<AtomicUsize>) {
+        let requests = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&requests);
+        let server = tower::service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
             let event = r#"{"metadata": {"name": "e"}, "eventTime": "2020-01-01T00:00:00.000000Z"}"#;
-            ready(Ok(Response::new(Body::from(event.as_bytes().to_vec()))))
-        }
+            ready(Ok::<_, Infallible>(Response::new(Body::from(event.as_bytes().to_vec()))))
+        });
+        (Client::new(server, "default"), requests)
     }
 
-    /// How many Events come of eleven turns, of which the last has to wait.
-    async fn told(stays_leader: bool) -> usize {
-        let server = Server::default();
+    /// Returns how many Events eleven changes make, of which the last has to wait.
+    async fn events_sent(stays_leader: bool) -> usize {
+        let (client, requests) = server();
         let leads = Arc::new(AtomicBool::new(true));
-        let publisher = Publisher::new(Client::new(server.clone(), "default"), "test".into(), Arc::clone(&leads));
+        let publisher = Publisher::new(client, "test".into(), Arc::clone(&leads));
         let (queue, batches) = mpsc::channel(11);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
             let change = EventContent { subject: Subject::Backend("a".into()), reason, note: "a".into() };
@@ -225,18 +216,18 @@ mod tests {
         }
         let task = tokio::spawn(publisher.run(batches));
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(server.0.load(Ordering::Relaxed), 10, "the eleventh waits");
+        assert_eq!(requests.load(Ordering::Relaxed), 10, "the eleventh waits");
         if !stays_leader {
             leads.store(false, Ordering::Relaxed);
         }
         sleep(OFF).await;
         task.abort();
-        server.0.load(Ordering::Relaxed)
+        requests.load(Ordering::Relaxed)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_is_told_in_the_end_but_not_by_a_replica_that_no_longer_leads() {
-        assert_eq!(told(true).await, 11);
-        assert_eq!(told(false).await, 10);
+    async fn held_event_is_sent_later_unless_the_replica_no_longer_leads() {
+        assert_eq!(events_sent(true).await, 11);
+        assert_eq!(events_sent(false).await, 10);
     }
 }

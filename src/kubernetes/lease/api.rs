@@ -9,7 +9,7 @@ use super::record::Lease;
 use crate::custom_resource::APP_NAME;
 use crate::kubernetes::api::{ApiRequest, RefusalKind, RequestError};
 
-/// Where one lease is.
+/// The API of one Lease.
 pub(super) struct LeaseApi {
     pub(super) client: Client,
     pub(super) namespace: String,
@@ -18,7 +18,7 @@ pub(super) struct LeaseApi {
 }
 
 impl LeaseApi {
-    /// What the server answers; and in its words what is wrong, if anything is.
+    /// Sends the request. Returns the answer and, if it failed, why.
     pub(super) async fn send(&self, ask: Ask) -> (LeaseAnswer, Option<String>) {
         let response = match self.request(&ask).send(&self.client, Some(self.timeout)).await {
             Ok(response) => response,
@@ -30,7 +30,7 @@ impl LeaseApi {
         let Some(refusal) = response.refusal() else {
             return match response.json().ok().and_then(Lease::from_object) {
                 Some(lease) => (LeaseAnswer::Lease(lease), None),
-                None => (LeaseAnswer::Failed, Some("the API server's answer is no Lease".into())),
+                None => (LeaseAnswer::Failed, Some("the API server's answer is not a Lease".into())),
             };
         };
         let why = Some(refusal.summary());

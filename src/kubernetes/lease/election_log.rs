@@ -29,13 +29,13 @@ impl ElectionLog {
         ElectionLog { lease, identity, logged: LoggedState::Nothing, unknown: None }
     }
 
-    pub(super) fn tell(&mut self, now: Instant, verdict: LeadershipChange<'_>, error: Option<&str>) {
+    pub(super) fn record(&mut self, now: Instant, leadership: LeadershipChange<'_>, error: Option<&str>) {
         let ElectionLog { lease, identity, logged, unknown } = self;
-        let new = match verdict {
+        let new = match leadership {
             LeadershipChange::Alone => LoggedState::Alone,
             LeadershipChange::Leading(_) => LoggedState::Leading,
             LeadershipChange::Standby(holder) => LoggedState::Standby(holder.to_owned()),
-            // Between two leaders nothing is wrong yet.
+            // Between two leaders this is not a fault yet.
             LeadershipChange::Undecided if error.is_none() && *logged != LoggedState::Leading => return,
             LeadershipChange::Undecided => LoggedState::Undecided,
         };

@@ -1,12 +1,12 @@
-//! Who leads and what to ask next: a pure state machine. It is told what was
-//! answered and when; it never looks at a clock, never waits and sends nothing,
-//! so that the promise of one leader can be tested without a runtime.
+//! Which replica leads and what to ask next: a pure state machine. It takes answers and
+//! their times; it never looks at a clock, never waits and sends nothing, so that tests
+//! check the promise of one leader without a runtime.
 //!
-//! The rules are those of Kubernetes' own components. Clocks of others are
-//! never looked at: a lease has run out when *we* have seen it unchanged for as
-//! long as it says it is held. It is taken with a write that the server refuses
-//! if somebody else was first. A leader stops earlier than others may take
-//! over, by its own clock, counted from before it *sent* what it last wrote.
+//! The rules are those of Kubernetes' own components. The elector never trusts the
+//! clocks of other replicas: a lease has run out when *we* have seen it unchanged for
+//! its whole duration. A replica takes it with a write that the server refuses if
+//! another replica was first. A leader stops earlier than others may take over, by its
+//! own clock, counted from before it *sent* its last write.
 
 #[cfg(test)]
 mod simulation;
@@ -20,17 +20,18 @@ use tokio::time::Instant;
 
 use super::record::{LONGEST, Lease, SHORTEST};
 
-/// How soon to look whether the rights are there by now.
+/// How often to check for the rights while they are missing.
 const WITHOUT_RIGHTS: Duration = Duration::from_secs(60);
-/// Tries of a hand-over in one usual pause between looks: there is little time.
-const HURRY: u32 = 10;
+/// Attempts to release the lease in one `retry_period`, because the shutdown grace is
+/// short.
+const RELEASE_ATTEMPTS: u32 = 10;
 
-/// The times of an election, all of them parts of one.
+/// The times of an election, all derived from the lease duration.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ElectionTiming {
     /// Others wait this long before they take over.
     pub(super) duration: Duration,
-    /// A leader leads for this long after a renewal.
+    /// A leader leads for this long after it sent a renewal.
     pub(super) renew_deadline: Duration,
     /// A leader renews this often.
     pub(super) renew_interval: Duration,
@@ -53,14 +54,14 @@ impl ElectionTiming {
     }
 }
 
-/// What to do.
+/// The next step of the driver.
 #[derive(Debug)]
 pub(super) enum ElectionStep {
-    /// Nothing before this.
+    /// Wait until this time.
     Wait(Instant),
-    /// Send this and tell the answer.
+    /// Send this request and pass the answer to [`LeaderElector::answered`].
     Ask(Ask),
-    /// Nothing any more: the lease is not ours.
+    /// Stop: this replica does not hold the lease.
     Done,
 }
 
@@ -68,56 +69,56 @@ pub(super) enum ElectionStep {
 pub(super) enum Ask {
     Get,
     Create(Lease),
-    /// Refused unless the lease is as it was seen.
+    /// The server refuses it unless the lease is unchanged since this replica saw it.
     Update(Lease),
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub(super) enum LeaseAnswer {
     /// The lease as it is now.
     Lease(Lease),
     Missing,
-    /// Somebody else was first.
+    /// Another replica was first.
     Conflict,
-    /// The right is missing, or Leases are not served.
+    /// The right is missing, or the server does not serve Leases.
     Forbidden,
-    /// Whether something was written is not known.
+    /// The request failed, and may have written or not.
     Failed,
 }
 
-/// Who writes.
+/// Which replica writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeadershipChange<'a> {
-    /// Whoever likes: there can be no election.
+    /// Every replica writes, because no election is possible.
     Alone,
     Undecided,
-    /// We do, until then.
+    /// This replica writes, until this time.
     Leading(Instant),
-    /// The one of this name.
+    /// The replica of this identity writes.
     Standby(&'a str),
 }
 
-/// What is known about the lease as it is now.
+/// What is known about the current state of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseKnowledge {
     Nothing,
     Missing,
-    /// It is as it was seen last.
+    /// The lease is as it was seen last.
     Observed,
 }
 
 #[derive(Debug)]
 struct ObservedLease {
     lease: Lease,
-    /// When we first saw it say what it says.
+    /// When this replica first saw this record.
     since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     verb: Verb,
-    /// Before it was sent.
+    /// The time before the request was sent.
     at: Instant,
 }
 
@@ -138,19 +139,19 @@ pub(super) struct LeaderElector {
     seen: Option<ObservedLease>,
     asked: Option<Asked>,
     next_at: Instant,
-    /// The end of our term.
+    /// The end of this replica's term.
     leads_until: Option<Instant>,
-    /// A write of ours may have been done, or be done yet.
+    /// A write of this replica may have taken effect, or may still do so.
     in_doubt: bool,
     conflicts: u32,
-    /// Verbs that have worked once, and so are not missing from the role.
+    /// Verbs that have worked once, so the role has them.
     granted: Vec<Verb>,
     alone: bool,
     leaving: bool,
 }
 
 impl LeaderElector {
-    /// For the lease of this name, with an identity that nobody else has.
+    /// Makes an elector for the lease of this name, with a unique identity.
     pub(super) fn new(
         name: String,
         identity: String,
@@ -176,8 +177,8 @@ impl LeaderElector {
         }
     }
 
-    /// Who writes at `now`.
-    pub(super) fn verdict(&self, now: Instant) -> LeadershipChange<'_> {
+    /// Returns which replica writes at `now`.
+    pub(super) fn leadership(&self, now: Instant) -> LeadershipChange<'_> {
         if self.alone {
             return LeadershipChange::Alone;
         }
@@ -192,31 +193,31 @@ impl LeaderElector {
         }
     }
 
-    /// Whether the lease is ours as far as is known.
+    /// Whether this replica holds the lease, as far as is known.
     pub(super) fn holds(&self) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.lease.holder() == self.identity)
     }
 
-    /// Whether there may be something to hand over.
+    /// Whether this replica may hold a lease that it has to release.
     pub(super) fn may_hold(&self) -> bool {
         self.holds() || self.in_doubt
     }
 
-    /// Until when somebody else holds the lease.
+    /// Until when another replica holds the lease.
     fn theirs_until(&self) -> Option<Instant> {
         let seen = self.seen.as_ref()?;
         let theirs = !seen.lease.holder().is_empty() && seen.lease.holder() != self.identity;
         theirs.then(|| seen.since + seen.lease.duration(self.timing.duration))
     }
 
-    /// What to do at `now`. What is asked has to be answered before the next
+    /// Returns the next step at `now`. A request has to be answered before the next
     /// call.
     pub(super) fn next(&mut self, now: Instant, clock: DateTime<Utc>) -> ElectionStep {
         if self.leaving && !self.may_hold() {
             return ElectionStep::Done;
         }
         if now < self.next_at {
-            return ElectionStep::Wait(self.news_at(now).map_or(self.next_at, |news| news.min(self.next_at)));
+            return ElectionStep::Wait(self.next_change(now).map_or(self.next_at, |change| change.min(self.next_at)));
         }
         let (verb, ask) = match (self.known, &self.seen) {
             (LeaseKnowledge::Observed, Some(seen)) => (Verb::Update, Ask::Update(self.next_record(&seen.lease, clock))),
@@ -233,12 +234,12 @@ impl LeaderElector {
         if self.leaving { lease.released(clock) } else { lease.held_by(&self.identity, self.timing.duration, clock) }
     }
 
-    /// When the verdict changes by itself.
-    fn news_at(&self, now: Instant) -> Option<Instant> {
+    /// When the leadership changes without a request.
+    fn next_change(&self, now: Instant) -> Option<Instant> {
         [self.leads_until, self.theirs_until()].into_iter().flatten().filter(|at| now < *at).min()
     }
 
-    /// What was asked was answered, at `now`.
+    /// Takes the answer to the last request, received at `now`.
     pub(super) fn answered(&mut self, now: Instant, answer: LeaseAnswer) {
         let Some(asked) = self.asked.take() else { return };
         let allowed = matches!(answer, LeaseAnswer::Lease(_))
@@ -248,7 +249,7 @@ impl LeaderElector {
         }
         match answer {
             LeaseAnswer::Lease(lease) => self.saw(now, asked, lease),
-            // Not there at all, or the kind is not served.
+            // The namespace does not exist, or the server does not serve Leases.
             LeaseAnswer::Missing if asked.verb == Verb::Create => self.refused(now, asked),
             LeaseAnswer::Missing => self.missed(now),
             LeaseAnswer::Conflict => {
@@ -287,7 +288,8 @@ impl LeaderElector {
             self.leads_until = Some(asked.at + self.timing.renew_deadline).filter(|_| !self.leaving);
             self.next_at = asked.at + (self.jitter)(self.timing.renew_interval);
         } else {
-            // Written, and yet not ours: somebody on the way has changed it.
+            // The write succeeded, and yet another holder stands in the answer: an
+            // admission webhook has changed it.
             self.known = LeaseKnowledge::Nothing;
             self.next_at = self.soon(now, asked);
         }
@@ -296,8 +298,8 @@ impl LeaderElector {
         }
     }
 
-    /// There is no lease. Somebody may have deleted it under its holder, who
-    /// leads until its time is over.
+    /// The lease does not exist. If it was deleted under its holder, the holder leads
+    /// until its term is over.
     fn missed(&mut self, now: Instant) {
         self.known = LeaseKnowledge::Missing;
         self.in_doubt = false;
@@ -309,7 +311,7 @@ impl LeaderElector {
 
     fn refused(&mut self, now: Instant, asked: Asked) {
         if self.granted.contains(&asked.verb) {
-            // It is a fault, not a role that lacks the verb.
+            // The verb worked before, so this is a fault and not a missing right.
             return self.failed(now, asked);
         }
         self.known = LeaseKnowledge::Nothing;
@@ -329,7 +331,7 @@ impl LeaderElector {
     }
 
     fn soon(&self, now: Instant, asked: Asked) -> Instant {
-        let pause = if self.leaving { self.timing.retry_period / HURRY } else { self.timing.retry_period };
+        let pause = if self.leaving { self.timing.retry_period / RELEASE_ATTEMPTS } else { self.timing.retry_period };
         (asked.at + (self.jitter)(pause)).max(now)
     }
 
@@ -337,7 +339,7 @@ impl LeaderElector {
         self.leaving
     }
 
-    /// Hands the lease over, if it is ours, and stands no more.
+    /// Releases the lease, if this replica holds it, and leaves the election.
     pub(super) fn leave(&mut self, now: Instant) {
         if !self.leaving {
             self.leaving = true;

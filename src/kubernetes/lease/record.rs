@@ -1,5 +1,5 @@
-//! What a Lease says. It is kept as it came, so that whatever others put into
-//! it stays.
+//! The record in a Lease. It keeps the object as it came, so that fields of other
+//! writers stay.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::custom_resource::APP_NAME;
 
-/// What a holder may claim. A record beyond this is nonsense, and must neither
-/// lock up the election for ever nor make a race of it.
+/// The bounds of a lease's duration. A record beyond them is invalid, and must neither
+/// block the election for ever nor make replicas race for the Lease.
 pub(super) const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -18,7 +18,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) struct Lease(Map<String, Value>);
 
 impl Lease {
-    /// One that is to be created.
+    /// Makes a lease that does not exist yet.
     pub(super) fn named(name: &str) -> Self {
         let mut object = Map::new();
         object.insert("apiVersion".into(), json!("coordination.k8s.io/v1"));
@@ -27,8 +27,8 @@ impl Lease {
         Lease(object)
     }
 
-    /// One that a server sent; without a version nothing can be written over
-    /// it.
+    /// Reads a lease that a server sent; `None` without a version, because no
+    /// conditional write is possible then.
     pub(super) fn from_object(object: Value) -> Option<Self> {
         let Value::Object(object) = object else { return None };
         object.get("metadata")?.get("resourceVersion")?.as_str()?;
@@ -43,25 +43,25 @@ impl Lease {
         self.0.get("spec")?.get(field)
     }
 
-    /// Who holds it; empty where nobody does.
+    /// The identity of the holder; empty if the lease is free.
     pub(super) fn holder(&self) -> &str {
         self.said("holderIdentity").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// For how long it is held without being renewed; `usual` where it does not
-    /// say so.
+    /// For how long the lease is held without a renewal; `usual` if the record does not
+    /// say.
     pub(super) fn duration(&self, usual: Duration) -> Duration {
         let seconds = self.said("leaseDurationSeconds").and_then(Value::as_i64);
         let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
         seconds.map_or(usual, Duration::from_secs).clamp(SHORTEST, LONGEST)
     }
 
-    /// Whether nobody has renewed or taken it in between.
+    /// Whether no replica has renewed or taken the lease in between.
     pub(super) fn says_the_same_as(&self, other: &Lease) -> bool {
         self.0.get("spec") == other.0.get("spec")
     }
 
-    /// The same lease taken, or renewed, by this holder.
+    /// Returns the lease taken, or renewed, by this holder.
     pub(super) fn held_by(&self, identity: &str, duration: Duration, now: DateTime<Utc>) -> Lease {
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
         let same = self.holder() == identity;
@@ -80,7 +80,7 @@ impl Lease {
         next
     }
 
-    /// The same lease, free for whoever comes first.
+    /// Returns the lease without a holder, free for the next replica.
     pub(super) fn released(&self, now: DateTime<Utc>) -> Lease {
         let now = micros(now);
         let mut next = self.clone();
@@ -91,9 +91,8 @@ impl Lease {
         next
     }
 
-    /// The time, but always later than the last one of the same holder: it is
-    /// the sign by which others see that the holder is alive, and a clock may
-    /// stand still.
+    /// Returns a renew time that is always later than the last one. Other replicas take
+    /// a new time as the sign that the holder is alive, and a clock may stand still.
     fn renewed_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let before = self.said("renewTime").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let later = before.and_then(|before: DateTime<Utc>| before.checked_add_signed(TimeDelta::microseconds(1)));
@@ -109,7 +108,7 @@ impl Lease {
     }
 }
 
-/// As `metav1.MicroTime` has it.
+/// The form of `metav1.MicroTime`.
 fn micros(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn new_lease_says_who_holds_it_and_for_how_long() {
+    fn new_lease_names_its_holder_and_duration() {
         let new = Lease::named("l").held_by("me", Duration::from_millis(1500), at(0));
         let spec = json!({
             "holderIdentity": "me", "leaseDurationSeconds": 2, "leaseTransitions": 0,
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn renewals_never_say_the_same_again_though_the_clock_stands_still_or_goes_back() {
+    fn renewals_differ_when_the_clock_stands_still_or_goes_back() {
         let mut said: Vec<Lease> = vec![lease(json!({})).held_by("a", USUAL, at(9))];
         for second in [9, 9, 8, 9] {
             let next = said[said.len() - 1].held_by("a", USUAL, at(second));
@@ -167,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn what_others_put_into_the_lease_stays() {
+    fn fields_of_others_in_the_lease_stay() {
         let taken = lease(json!({"holderIdentity": "x", "strategy": "theirs"})).held_by("me", USUAL, at(0));
         assert_eq!(taken.0["metadata"]["annotations"]["theirs"], "kept");
         assert_eq!(taken.said("strategy"), Some(&json!("theirs")));
     }
 
     #[test]
-    fn junk_is_read_as_something_sensible_and_written_over() {
+    fn invalid_record_reads_as_sensible_and_is_overwritten() {
         for (spec, holder, seconds) in [
             (json!(null), "", 15),
             (json!("junk"), "", 15),

@@ -117,7 +117,7 @@ fn times_that_rfc_3339_cannot_write_are_left_out() {
 }
 
 #[test]
-fn types_follow_the_pattern_of_the_crd() {
+fn condition_types_follow_the_pattern_of_the_crd() {
     for good in ["Ready", "a", "A.b-c_d", "toolhive.dev/Ready", "9"] {
         assert!(is_qualified_name(good), "{good}");
     }
@@ -143,7 +143,7 @@ fn reasons_are_repaired_to_the_nearest_word() {
 
 proptest! {
     #[test]
-    fn what_was_repaired_has_no_fault_left(
+    fn repaired_value_has_no_fault_left(
         type_ in ".{0,12}", reason in "\\PC{0,40}|[A-Za-z,:]{0,5}|[a-z]{1100}", text in ".{0,20}",
         url in ".{0,30}|https?://[a-z:@/?#]{0,20}", generation in any::<Option<i64>>(),
     ) {

@@ -101,6 +101,7 @@ fn differs(before: &Object, now: &Object, view: View) -> bool {
     !before.status.eq_ignoring_times(&now.status)
         || reported(before) != reported(now)
         || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
+        || before.liveness.is_gone() != now.liveness.is_gone()
 }
 
 async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Found) {
@@ -170,5 +171,33 @@ impl Notes {
             notes.insert(source.nothing());
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+    use serde_json::json;
+
+    use super::super::liveness::{Liveness, SeenLease};
+    use super::super::source::Columns;
+    use super::*;
+
+    /// An object whose leader last renewed its Lease at this second.
+    fn renewed_at(second: i64) -> Object {
+        let read_at = DateTime::UNIX_EPOCH + TimeDelta::seconds(100);
+        let renewed = DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
+        let spec = json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": renewed.to_rfc3339()});
+        let lease = SeenLease::new(&json!({"spec": spec}), read_at);
+        Object { liveness: Liveness { lease, checked: Some(renewed) }, ..Object::default() }
+    }
+
+    #[test]
+    fn reporter_that_goes_is_worth_showing_and_one_that_renews_is_not() {
+        let view = View { format: OutputFormat::Table, columns: Columns::Namespace, headers: true, single: true };
+        assert!(!differs(&renewed_at(95), &renewed_at(99), view));
+        assert!(differs(&renewed_at(99), &renewed_at(80), view));
+        let for_programs = View { format: OutputFormat::Json, ..view };
+        assert!(!differs(&renewed_at(99), &renewed_at(80), for_programs), "the object is the same");
     }
 }

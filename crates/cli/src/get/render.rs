@@ -132,6 +132,8 @@ const CLUSTER_LIST: &[Column<Object>] = &[
     Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::new("READY", |object, _| ready(object)),
+    Column::wide("REPORTER", reporter),
+    Column::wide("LAST CHECK", |object, now| Cell::new(&object.liveness.checked_for(now))),
     Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
 ];
 
@@ -157,7 +159,7 @@ const CONDITIONS: &[Column<Condition>] = &[
 ];
 
 fn summary(object: &Object, now: DateTime<Utc>) -> String {
-    let Object { name, namespace, status, url, written, writer, stale, unfollowed, stored: _ } = object;
+    let Object { name, namespace, status, url, written, writer, stale, unfollowed, liveness, stored: _ } = object;
     let in_cluster = !namespace.is_empty();
     let mut lines = vec![("Name:", Cell::new(name))];
     if in_cluster {
@@ -180,7 +182,17 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     if !writer.is_empty() {
         lines.push(("Writer:", Cell::new(writer)));
     }
+    if let Some(line) = liveness.line(now) {
+        lines.push(("Reporter:", Cell::styled(&line, if liveness.is_gone() { WARNING } else { Style::new() })));
+    }
     block(lines)
+}
+
+fn reporter(object: &Object, now: DateTime<Utc>) -> Cell {
+    object.liveness.lease.as_ref().map_or_else(
+        || Cell::new(""),
+        |lease| Cell::styled(&lease.short(now), if lease.is_gone() { WARNING } else { Style::new() }),
+    )
 }
 
 fn ready(object: &Object) -> Cell {

@@ -1,6 +1,7 @@
 //! Where the objects come from that `get` shows.
 
 mod cluster;
+mod leases;
 mod state_files;
 
 use chrono::{DateTime, Utc};
@@ -8,13 +9,15 @@ use serde_json::Value;
 use vmcp_status::Status;
 
 use super::super::homes::Unfollowed;
+use super::liveness::Liveness;
 use crate::global::Failure;
 
 pub(super) use cluster::Cluster;
+pub(super) use leases::LeaseQuery;
 pub(super) use state_files::Directory;
 
 /// One state, as it was when it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Object {
     /// What `get NAME` finds it by.
     pub(super) name: String,
@@ -33,6 +36,9 @@ pub(super) struct Object {
     /// What was reported, where that is not what is shown, and the operator has
     /// had the time to show it.
     pub(super) unfollowed: Option<Unfollowed>,
+    /// Whether its reporter is alive; says nothing of a state file, whose writer is
+    /// known.
+    pub(super) liveness: Liveness,
     /// The whole, with all that this version does not know.
     pub(super) stored: Value,
 }

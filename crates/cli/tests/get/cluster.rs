@@ -81,7 +81,7 @@ fn program() -> Command {
     command
 }
 
-fn ended(child: Child) -> Said {
+pub fn ended(child: Child) -> Said {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     said(child.wait_with_output().expect("it ends"))
 }
@@ -128,7 +128,7 @@ async fn one_is_shown_with_its_parts_and_an_unknown_one_names_the_others() {
     assert!(err.contains("no \"tool\" in namespace default"), "{err}");
     let Said { code, err, .. } = cluster.get(&["-n", "default", "../tools"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("no Kubernetes name"), "{err}");
+    assert!(err.contains("not a Kubernetes name"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The program `vmcp-status get`, run as others run it.
 
 mod cluster;
+mod leases;
 mod runtime;
 mod state_files;
 

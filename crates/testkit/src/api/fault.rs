@@ -16,6 +16,9 @@ pub enum Fault {
     Hang,
     /// What it asks for is done, but no answer ever comes.
     HangAfterCommit,
+    /// No answer ever comes, and what it asks for is done after this time, though
+    /// the client has given up by then.
+    CommitLate(Duration),
     /// The connection breaks; nothing is written.
     ResetBefore,
     /// What it asks for is done, then the connection breaks.
@@ -131,6 +134,7 @@ impl fmt::Debug for Fault {
         match self {
             Fault::Latency(time) => write!(f, "Latency({time:?})"),
             Fault::Hang => f.write_str("Hang"),
+            Fault::CommitLate(after) => write!(f, "CommitLate({after:?})"),
             Fault::HangAfterCommit => f.write_str("HangAfterCommit"),
             Fault::ResetBefore => f.write_str("ResetBefore"),
             Fault::ResetAfterCommit => f.write_str("ResetAfterCommit"),

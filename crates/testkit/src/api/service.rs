@@ -40,6 +40,14 @@ async fn serve(api: Api, role: Role, request: Request<Body>) -> Result<Response<
     match &fault {
         Some(Fault::Latency(time)) => tokio::time::sleep(*time).await,
         Some(Fault::Hang) => pending().await,
+        Some(Fault::CommitLate(after)) => {
+            let after = *after;
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                server::answer(&api, role, &head, &body)
+            });
+            return pending().await;
+        }
         Some(Fault::ResetBefore) => return Err(reset()),
         Some(Fault::Meanwhile(act)) => act(&api),
         _ => {}

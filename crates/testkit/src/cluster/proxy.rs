@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{Request, Response, Uri};
-use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
@@ -161,17 +161,31 @@ impl Hold {
 }
 
 impl Shared {
-    /// Returns when nothing holds this request back any more.
-    async fn pass_gates(&self, request: &Parts) {
-        let mut closed = {
-            let mut gates = lock(&self.gates);
-            gates.retain(|gate| gate.closed.has_changed().is_ok());
-            let Some(gate) = gates.iter().find(|gate| (gate.which)(request)) else { return };
-            gate.held.send_modify(|held| *held += 1);
-            gate.closed.clone()
-        };
+    /// What holds this request back, if anything does.
+    fn gate_of(&self, request: &Parts) -> Option<watch::Receiver<()>> {
+        let mut gates = lock(&self.gates);
+        gates.retain(|gate| gate.closed.has_changed().is_ok());
+        let gate = gates.iter().find(|gate| (gate.which)(request))?;
+        gate.held.send_modify(|held| *held += 1);
+        Some(gate.closed.clone())
+    }
+
+    /// Passes the request on once nothing holds it back, even if its client has
+    /// gone by then: what is on its way arrives.
+    async fn pass_on_late(
+        self: Arc<Self>,
+        request: Request<Bytes>,
+        mut gate: watch::Receiver<()>,
+    ) -> Result<Response<ProxyBody>, BoxError> {
         // Nothing is ever sent: an error, when the hold is dropped, is the end.
-        while closed.changed().await.is_ok() {}
+        while gate.changed().await.is_ok() {}
+        let mut sender = self.connect().await?;
+        sender.ready().await?;
+        let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        self.counts.body_down.fetch_add(body.len() as u64, Ordering::Relaxed);
+        Ok(Response::from_parts(head, Full::new(body).map_err(|never| match never {}).boxed_unsync()))
     }
 
     async fn connect(&self) -> Result<SendRequest<ProxyBody>, BoxError> {
@@ -191,7 +205,12 @@ impl Shared {
     ) -> Result<Response<ProxyBody>, BoxError> {
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
-        self.pass_gates(&head).await;
+        if let Some(gate) = self.gate_of(&head) {
+            let body = body.collect().await?.to_bytes();
+            self.counts.body_up.fetch_add(body.len() as u64, Ordering::Relaxed);
+            let late = Arc::clone(self).pass_on_late(Request::from_parts(head, body), gate);
+            return tokio::spawn(late).await?;
+        }
         let request = Request::from_parts(head, self.counting(body, |counts| &counts.body_up));
         // A connection has one request at a time, so nobody else wants it.
         let kept = lock(server).take().filter(|sender| !sender.is_closed());

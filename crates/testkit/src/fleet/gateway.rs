@@ -20,6 +20,9 @@ const FLAPPING: usize = 10;
 const WITH_A_DEAD_ONE: usize = 5;
 /// The longest first round of checks, as `vmcp-status run` has it by default.
 const START_WINDOW: Duration = Duration::from_secs(22);
+/// Over how long the first requests of those that start in one moment are spread,
+/// as `vmcp-status run` has it by default.
+const START_JITTER: Duration = Duration::from_secs(5);
 /// A flapping backend turns at one in so many rounds of checks: every five
 /// minutes on average.
 const FLIP: u32 = 10;
@@ -143,6 +146,7 @@ pub async fn report(sink: ModelSink, mut checks: Checks, refresh: Option<Duratio
     let (handle, _reporter) = Reporter::builder(sink)
         .derive_phase(true)
         .start_window(START_WINDOW)
+        .start_jitter(START_JITTER)
         .periodic_interval(refresh)
         .wall_clock(wall_clock(clock.begin))
         .start();

@@ -1,4 +1,4 @@
-//! Many candidates and one store, with everything going wrong that can.
+//! Many replicas and one store, with every kind of fault.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -7,12 +7,12 @@ use super::*;
 
 const STEP: Duration = Duration::from_millis(50);
 const FAULTS_END: Duration = Duration::from_secs(120);
-/// The longest it may take after the faults until somebody leads: what was
-/// under way, and the lease of one who has died.
+/// The longest time from the last fault until a replica leads: requests under way, and
+/// the lease of a replica that died.
 const RECOVERY: Duration = Duration::from_secs(45);
 const END: Duration = Duration::from_secs(120 + 45 + 30);
 
-/// Chance that can be repeated.
+/// Randomness that a seed repeats.
 struct Dice(u64);
 
 impl Dice {
@@ -57,13 +57,13 @@ impl LeaseStore {
     }
 }
 
-/// How bad it is.
+/// The rates of faults.
 #[derive(Clone, Copy, Debug)]
 struct Weather {
     delay: Duration,
-    /// One of so many letters is lost, and one is very late.
+    /// One in this many messages is lost, and one is very late.
     lost: u64,
-    /// In one of so many steps each replica is struck by something.
+    /// In one of this many steps each replica has a fault.
     strikes: u64,
 }
 
@@ -80,10 +80,10 @@ impl Weather {
     const CALM: Weather = Weather { delay: Duration::from_millis(200), lost: u64::MAX, strikes: u64::MAX };
 }
 
-/// A request on its way, in the time of the simulation.
+/// A request under way, in the time of the simulation.
 struct Letter {
     from: usize,
-    /// Which of its sender's requests this is.
+    /// The number of the request among those of its sender.
     number: u64,
     ask: Ask,
     arrives: Option<Duration>,
@@ -93,13 +93,12 @@ struct Letter {
 
 struct Replica {
     elector: LeaderElector,
-    /// Its clock when the simulation begins, and how fast that goes, in
-    /// thousandths.
+    /// The replica's clock when the simulation begins, and its rate in thousandths.
     origin: Instant,
     rate: u32,
-    /// What it believes the date to be.
+    /// The replica's date.
     date: DateTime<Utc>,
-    /// It is stopped until then; dead if this is the end of time.
+    /// The replica is suspended until this time; dead if this is the end of time.
     stopped_until: Duration,
     waits_until: Instant,
     /// The request under way and when it is given up.
@@ -110,7 +109,7 @@ struct Replica {
 impl Replica {
     fn new(name: usize, now: Duration, dice: &mut Dice, origin: Instant) -> Self {
         let origin = origin + dice.up_to(Duration::from_secs(100_000));
-        // The margin between a term and the lease takes more than this.
+        // The margin between a term and the lease allows for more than this.
         let rate = 850 + u32::try_from(dice.below(301)).expect("small");
         let clock = origin + now * rate / 1000;
         let date = DateTime::from_timestamp(i64::try_from(dice.below(4_000_000_000)).expect("small"), 0);
@@ -137,11 +136,11 @@ impl Replica {
     }
 
     fn leads(&self, now: Duration) -> bool {
-        matches!(self.elector.verdict(self.clock(now)), LeadershipChange::Leading(_))
+        matches!(self.elector.leadership(self.clock(now)), LeadershipChange::Leading(_))
     }
 }
 
-/// Plays it; returns how often the leader changed.
+/// Runs the simulation. Returns how often the leader changed.
 fn play(seed: u64, replicas: usize) -> Result<usize, TestCaseError> {
     let mut dice = Dice(seed | 1);
     let start = Instant::now();
@@ -158,14 +157,14 @@ fn play(seed: u64, replicas: usize) -> Result<usize, TestCaseError> {
             }
             act(&mut all[index], index, now, weather, &mut dice, &mut letters);
         }
-        // One that is stopped believes the same when it goes on.
+        // A suspended replica has the same state when it continues.
         let leaders: Vec<usize> = (0..all.len()).filter(|i| all[*i].leads(now)).collect();
         prop_assert!(leaders.len() <= 1, "two lead at {now:?}: {leaders:?}");
         if let [one] = leaders[..] {
             changes += usize::from(leader.replace(one) != Some(one));
         }
         if now >= FAULTS_END + RECOVERY {
-            prop_assert_eq!(leaders.len(), 1, "nobody leads at {:?}", now);
+            prop_assert_eq!(leaders.len(), 1, "no replica leads at {:?}", now);
             prop_assert_eq!(*settled.get_or_insert(leaders[0]), leaders[0], "the leader changed at {:?}", now);
         }
         now += STEP;
@@ -193,8 +192,7 @@ fn deliver(letters: &mut Vec<Letter>, store: &mut LeaseStore, all: &mut [Replica
     });
 }
 
-/// Something happens to a replica: it is stopped, dies and is replaced, or ends
-/// as it should and is replaced.
+/// A fault of a replica: it is suspended, or it dies or shuts down and is replaced.
 fn strike(all: &mut [Replica], index: usize, now: Duration, dice: &mut Dice, start: Instant) {
     let name = all.len() * 1000 + usize::try_from(now.as_millis()).expect("small") * 10 + index;
     match dice.below(4) {
@@ -208,7 +206,7 @@ fn strike(all: &mut [Replica], index: usize, now: Duration, dice: &mut Dice, sta
     }
 }
 
-/// Does what the driver around a candidate does.
+/// Drives one replica's elector, as `run` does.
 fn act(
     replica: &mut Replica,
     index: usize,
@@ -243,7 +241,7 @@ fn act(
                 replica.waits_for = Some((replica.requests, clock + replica.elector.timing.request));
                 let Weather { delay, .. } = weather;
                 let lost = |dice: &mut Dice| dice.below(weather.lost) == 0;
-                // Some arrive long after they were given up.
+                // Some arrive long after their sender gave them up.
                 let late = if lost(dice) { dice.up_to(Duration::from_secs(20)) } else { Duration::ZERO };
                 let arrives = Some(now + late + dice.up_to(delay)).filter(|_| !lost(dice));
                 let returns = arrives.map(|at| at + dice.up_to(delay)).filter(|_| !lost(dice));
@@ -257,7 +255,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_do_two_lead_and_after_all_faults_one_does(seed: u64, replicas in 1usize..5) {
+    fn two_replicas_never_lead_at_once_and_after_all_faults_one_leads(seed: u64, replicas in 1usize..5) {
         play(seed, replicas)?;
     }
 }

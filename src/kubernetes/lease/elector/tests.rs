@@ -8,7 +8,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// One candidate, its clock, and what a server would hold.
+/// One replica, its clock, and what a server would hold.
 struct Stage {
     elector: LeaderElector,
     start: Instant,
@@ -23,7 +23,7 @@ impl Stage {
         Stage { elector, start, now: start, version: 1 }
     }
 
-    /// One that has just become the leader.
+    /// A replica that has just become the leader.
     fn leading() -> Self {
         let mut stage = Stage::new();
         stage.get(LeaseAnswer::Missing);
@@ -45,7 +45,7 @@ impl Stage {
         self.elector.answered(self.now, answer);
     }
 
-    /// The next step is a look, which is answered so.
+    /// Asserts that the next step is a look, and answers it.
     fn get(&mut self, answer: LeaseAnswer) {
         let step = self.next();
         assert!(matches!(step, ElectionStep::Ask(Ask::Get)), "{step:?}");
@@ -67,7 +67,7 @@ impl Stage {
         lease
     }
 
-    /// The next step is a write over this version, which is not answered yet.
+    /// Asserts that the next step is a write over this version, without answering it.
     fn updating(&mut self, version: u64) -> Lease {
         let step = self.next();
         let ElectionStep::Ask(Ask::Update(lease)) = step else { panic!("{step:?}") };
@@ -90,7 +90,7 @@ impl Stage {
     }
 
     fn leadership_state(&self) -> String {
-        match self.elector.verdict(self.now) {
+        match self.elector.leadership(self.now) {
             LeadershipChange::Alone => "alone".into(),
             LeadershipChange::Undecided => "undecided".into(),
             LeadershipChange::Leading(_) => "leading".into(),
@@ -103,7 +103,7 @@ impl Stage {
     }
 }
 
-/// A lease as somebody else has written it.
+/// A lease as another replica has written it.
 fn of(holder: &str, version: u64, renewed: &str) -> Lease {
     from_spec(version, json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}))
 }
@@ -123,7 +123,7 @@ fn missing_lease_is_created_and_the_term_counts_from_before_the_request() {
     stage.after(secs(4));
     let lease = stage.written(lease);
     stage.answer(LeaseAnswer::Lease(lease));
-    assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.start + secs(10)));
+    assert_eq!(stage.elector.leadership(stage.now), LeadershipChange::Leading(stage.start + secs(10)));
     stage.after(secs(6));
     assert_eq!(stage.leadership_state(), "undecided");
 }
@@ -152,7 +152,7 @@ fn held_lease_is_taken_when_it_has_been_seen_unchanged_for_its_time_whatever_clo
         stage.after(secs(1));
         assert_eq!(stage.leadership_state(), "undecided");
         stage.get(LeaseAnswer::Lease(of("other", 8, renewed)));
-        assert_eq!(stage.update(8).holder(), ME, "a change beside what it says is no sign of life");
+        assert_eq!(stage.update(8).holder(), ME, "a change of other fields is not a sign of life");
     }
 }
 
@@ -222,7 +222,7 @@ fn leader_renews_each_fifth_and_leads_on() {
     for version in 2..20 {
         assert_eq!(stage.waits(), secs(3));
         stage.after(secs(3)).update(version);
-        assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
+        assert_eq!(stage.elector.leadership(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
     }
 }
 
@@ -235,12 +235,12 @@ fn renewal_whose_answer_was_lost_is_made_again_over_what_is_there() {
     stage.after(secs(5)).answer(LeaseAnswer::Failed);
     stage.get(LeaseAnswer::Lease(lost));
     assert_eq!(
-        stage.elector.verdict(stage.now),
+        stage.elector.leadership(stage.now),
         LeadershipChange::Leading(stage.start + secs(10)),
-        "a look is no renewal"
+        "a look is not a renewal"
     );
     stage.update(3);
-    assert_eq!(stage.elector.verdict(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
+    assert_eq!(stage.elector.leadership(stage.now), LeadershipChange::Leading(stage.now + secs(10)));
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn leader_that_was_stopped_finds_out_who_leads_before_it_leads_again() {
 }
 
 #[test]
-fn lease_that_somebody_took_from_its_holder_ends_the_term_at_once() {
+fn lease_taken_from_its_holder_ends_the_term_at_once() {
     let mut stage = Stage::leading();
     stage.after(secs(3)).updating(2);
     stage.answer(LeaseAnswer::Conflict);
@@ -290,7 +290,7 @@ fn lease_deleted_under_its_holder_is_made_again_by_it_and_by_others_only_after_i
     holder.after(secs(3)).updating(2);
     holder.answer(LeaseAnswer::Missing);
     holder.create();
-    assert_eq!(holder.elector.verdict(holder.now), LeadershipChange::Leading(holder.now + secs(10)));
+    assert_eq!(holder.elector.leadership(holder.now), LeadershipChange::Leading(holder.now + secs(10)));
 
     let mut other = Stage::new();
     other.get(LeaseAnswer::Lease(of("other", 1, "a")));
@@ -301,7 +301,7 @@ fn lease_deleted_under_its_holder_is_made_again_by_it_and_by_others_only_after_i
 }
 
 #[test]
-fn written_lease_that_comes_back_as_nobodys_is_no_term_and_no_race() {
+fn written_lease_that_comes_back_without_a_holder_starts_neither_a_term_nor_a_race() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Lease(of("", 1, "a")));
     stage.updating(1);
@@ -339,7 +339,7 @@ fn without_rights_every_replica_writes_and_looks_again_each_minute() {
 }
 
 #[test]
-fn server_without_leases_is_one_without_rights() {
+fn server_without_leases_counts_as_missing_rights() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Missing);
     assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
@@ -348,7 +348,7 @@ fn server_without_leases_is_one_without_rights() {
 }
 
 #[test]
-fn one_that_stood_alone_stands_by_as_soon_as_it_sees_a_leader() {
+fn replica_alone_stands_by_as_soon_as_it_sees_a_leader() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Forbidden);
     stage.after(secs(60)).get(LeaseAnswer::Lease(of("other", 1, "a")));
@@ -378,7 +378,7 @@ fn leader_that_leaves_frees_the_lease_and_is_done() {
 }
 
 #[test]
-fn one_on_standby_leaves_without_a_word() {
+fn replica_on_standby_leaves_without_a_request() {
     let mut stage = Stage::new();
     stage.get(LeaseAnswer::Lease(of("other", 1, "a")));
     stage.elector.leave(stage.now);
@@ -389,7 +389,7 @@ fn one_on_standby_leaves_without_a_word() {
 }
 
 #[test]
-fn one_that_may_have_won_looks_before_it_leaves() {
+fn replica_that_may_have_won_looks_before_it_leaves() {
     for won in [true, false] {
         let mut stage = Stage::new();
         stage.get(LeaseAnswer::Lease(of("", 1, "a")));
@@ -421,7 +421,7 @@ fn release_that_fails_is_tried_again_soon_over_what_is_there() {
 }
 
 #[test]
-fn one_whose_renewal_is_under_way_frees_the_lease_when_that_is_answered() {
+fn leader_whose_renewal_is_under_way_frees_the_lease_after_the_answer() {
     let mut stage = Stage::leading();
     stage.after(secs(3));
     let lease = stage.updating(2);

@@ -3,6 +3,7 @@ use chrono::TimeDelta;
 use vmcp_status::Status;
 
 use super::*;
+use crate::get::liveness::{Liveness, SeenLease};
 use crate::homes::Unfollowed;
 
 fn now() -> DateTime<Utc> {
@@ -33,6 +34,7 @@ fn object(name: &str, status: Status) -> Object {
         writer: "pid 1234, alive".into(),
         stale: None,
         unfollowed: None,
+        liveness: Liveness::default(),
     }
 }
 
@@ -158,6 +160,46 @@ Message:     1 of 2 backends routable, 1 unavailable
 Age:         3m12s"
         )
     );
+}
+
+/// The same object; its leader renewed the Lease this long ago.
+fn elected(object: Object, seconds: i64) -> Object {
+    let renewed = ago(seconds).map(|at| at.to_rfc3339());
+    let spec = json!({"holderIdentity": "pod-1_0123456789abcdef", "leaseDurationSeconds": 15, "renewTime": renewed});
+    let lease = SeenLease::new(&json!({"spec": spec}), now());
+    Object { liveness: Liveness { lease, checked: ago(41 * 60) }, ..object }
+}
+
+#[test]
+fn one_whose_reporters_elect_a_leader_says_whether_it_is_alive_and_when_backends_were_checked() {
+    let of = |object| shown(view(OutputFormat::Table, true), &[object]);
+    let object = || in_cluster(object("tools", Status::default()), "prod", "");
+    let without = of(object());
+    assert!(!without.contains("Reporter:"), "{without}");
+    let alive = "Reporter:    alive 3s ago (holder pod-1), backends checked 41m ago\n";
+    assert_eq!(of(elected(object(), 3)), format!("{without}{alive}"));
+    let gone = "Reporter:    gone since 2024-10-03T23:58:00Z (2m ago, holder pod-1), backends checked 41m ago\n";
+    assert_eq!(of(elected(object(), 120)), format!("{without}{gone}"));
+    let unelected = Object { liveness: Liveness { lease: None, checked: ago(41 * 60) }, ..object() };
+    assert_eq!(of(unelected), format!("{without}Reporter:    backends checked 41m ago\n"));
+}
+
+#[test]
+fn wide_list_of_a_cluster_has_columns_for_reporter_and_last_check() {
+    let object = |name| in_cluster(object(name, Status::default()), "prod", "");
+    let objects = [object("bare"), elected(object("dead"), 3600), elected(object("live"), 3)];
+    let wide = View { columns: Columns::Namespace, ..view(OutputFormat::Wide, false) };
+    assert_eq!(
+        shown(wide, &objects),
+        "\
+NAME   PHASE     URL      BACKENDS   AGE     READY    REPORTER     LAST CHECK   MESSAGE
+bare   Pending   <none>   0/0        3m12s   <none>   <none>       <none>       <none>
+dead   Pending   <none>   0/0        3m12s   <none>   gone (60m)   41m          <none>
+live   Pending   <none>   0/0        3m12s   <none>   alive (3s)   41m          <none>
+"
+    );
+    let narrow = shown(View { format: OutputFormat::Table, ..wide }, &objects);
+    assert!(!narrow.contains("REPORTER") && !narrow.contains("LAST CHECK"), "{narrow}");
 }
 
 #[test]

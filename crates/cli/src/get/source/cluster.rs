@@ -20,9 +20,11 @@ use vmcp_status::api_server::{Refusal, RefusalKind};
 use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status::{NameError, Status, check_name, error_chain};
 
+use super::super::liveness::Liveness;
+use super::leases::{LeaseQuery, Leases};
 use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
-use crate::homes::{Unfollowed, unfollowed};
+use crate::homes::{Unfollowed, newest_check, unfollowed};
 use crate::parse_error;
 
 /// A server that takes longer to answer does not answer.
@@ -38,6 +40,7 @@ pub(in crate::get) struct Cluster {
     namespace: Option<String>,
     only: Option<String>,
     objects: Objects,
+    leases: Leases,
     /// The watch, once there is one; it keeps the objects up to date.
     events: Option<BoxStream<'static, watcher::Result<Event<DynamicObject>>>>,
     /// What the watch is listing anew.
@@ -57,14 +60,22 @@ impl Cluster {
         (group, version): (&str, &str),
         namespace: Option<String>,
         name: Option<&str>,
+        leases: LeaseQuery,
     ) -> Result<Self, NameError> {
-        let names =
-            [("namespace", namespace.as_deref()), ("name", name), ("group", Some(group)), ("version", Some(version))];
+        let lease_name = if let LeaseQuery::Named(name) = &leases { Some(&**name) } else { None };
+        let names = [
+            ("namespace", namespace.as_deref()),
+            ("name", name),
+            ("lease name", lease_name),
+            ("group", Some(group)),
+            ("version", Some(version)),
+        ];
         for (what, name) in names {
             name.map(|name| check_name(what, name)).transpose()?;
         }
         let kind = GroupVersionKind::gvk(group, version, KIND);
         let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
+        let leases = Leases::new(client.clone(), namespace.as_deref(), leases);
         let api = match &namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
@@ -74,6 +85,7 @@ impl Cluster {
             namespace,
             only: None,
             objects: Objects::new(),
+            leases,
             events: None,
             listed: Objects::new(),
             broken: None,
@@ -178,6 +190,7 @@ impl Cluster {
             match object {
                 Ok(mut object) => {
                     object.unfollowed.take_if(|unfollowed| !unfollowed.is_lasting(now));
+                    object.liveness.lease = self.leases.of(&object).cloned();
                     found.objects.push(object);
                 }
                 Err(fault) => found.faults.push(fault),
@@ -216,7 +229,11 @@ impl Source for Cluster {
     async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure> {
         if self.events.is_none() {
             self.only = name.map(ToOwned::to_owned);
-            self.objects = self.fetch().await?;
+            // At the same time: a server that is slow with Leases delays it by
+            // little.
+            let (objects, leases) = tokio::join!(self.fetch(), self.leases.fetch());
+            self.objects = objects?;
+            self.leases.set(leases);
         }
         Ok(self.found(Utc::now()))
     }
@@ -241,6 +258,7 @@ impl Source for Cluster {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = late => return,
+                () = self.leases.changed() => return,
             };
             let Some(event) = event else {
                 // A watch has no end.
@@ -265,6 +283,7 @@ fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
     };
     let shown = serde_json::to_value(&object).and_then(|mut stored| {
         let unfollowed = unfollowed(&stored);
+        let liveness = Liveness { lease: None, checked: newest_check(&stored) };
         // Bookkeeping of the server, longer than all the rest.
         stored["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
         let status = stored.get("status").filter(|status| !status.is_null());
@@ -278,6 +297,7 @@ fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
             writer: String::new(),
             stale: None,
             unfollowed,
+            liveness,
             stored,
         })
     });

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use vmcp_status::{StateFile, StateFileError, Writer, error_chain};
 
+use super::super::liveness::Liveness;
 use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
 
@@ -144,6 +145,7 @@ fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
                     writer: format!("pid {}, {}", writer.pid, health.as_str()),
                     stale: health.why_stale(&writer),
                     unfollowed: None,
+                    liveness: Liveness::default(),
                     stored,
                 });
                 look.writers.push((writer, health));
