@@ -16,6 +16,9 @@ use crate::writer::{Form, Kind, Stage, Writer};
 /// stayed, which is not the cost of a change. It is waited for so long.
 const LOOK: Duration = Duration::from_secs(12);
 
+/// The operator's user.
+const OPERATOR: &str = "thv-operator";
+
 /// What the changes of one kind of reporter have cost.
 #[derive(Default)]
 pub struct Changes {
@@ -24,6 +27,12 @@ pub struct Changes {
     pub listed: usize,
     /// Of all changes.
     pub requests: usize,
+    /// Answers that something is not as it was seen.
+    pub conflicts: usize,
+    /// What the operator has written to the object meanwhile.
+    pub answers: usize,
+    /// Bytes of the requests that are tokens.
+    pub tokens: u64,
     pub traffic: Traffic,
     pub waited: Times,
     pub stored: Times,
@@ -44,13 +53,19 @@ impl Times {
         sorted[sorted.len() / 2]
     }
 
+    pub fn p99(&self) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        sorted.get((sorted.len() * 99 / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
     pub fn longest(&self) -> Duration {
         self.0.iter().copied().max().unwrap_or_default()
     }
 }
 
 /// A reporter and its object.
-struct Run<'a> {
+pub struct Run<'a> {
     stage: Stage<'a>,
     writer: Writer,
     watcher: Watcher,
@@ -65,7 +80,7 @@ pub async fn measure(cluster: &RealCluster, backends: usize, changes: usize) -> 
         let rest = (1..backends).map(|i| states::backend(i, BackendStatus::Ready));
         Form::new(Status::derived_from(std::iter::once(states::backend(0, first)).chain(rest)))
     });
-    let runs = join_all(Kind::ALL.map(|kind| Run::start(cluster, kind, &forms[1]))).await;
+    let runs = join_all(Kind::ALL.map(|kind| Run::start(cluster, kind, "changes", &forms[1]))).await;
     let Ok([mut peer, mut ours, mut unlimited, mut unpaced]) = <[Run<'_>; 4]>::try_from(runs) else {
         unreachable!("one for each kind")
     };
@@ -98,8 +113,8 @@ pub async fn measure(cluster: &RealCluster, backends: usize, changes: usize) -> 
 
 impl<'a> Run<'a> {
     /// Starts a reporter and lets it do what it does once.
-    async fn start(cluster: &'a RealCluster, kind: Kind, ready: &Form) -> Run<'a> {
-        let stage = Stage::set(cluster, kind, "changes").await;
+    pub async fn start(cluster: &'a RealCluster, kind: Kind, purpose: &str, ready: &Form) -> Run<'a> {
+        let stage = Stage::set(cluster, kind, purpose).await;
         let (watcher, writer) = (Watcher::start(cluster, &stage.name).await, stage.writer().await);
         let mut run = Run { stage, writer, watcher, changes: Changes::default(), since: cluster.audit_mark() };
         run.change(ready).await;
@@ -112,13 +127,13 @@ impl<'a> Run<'a> {
     }
 
     /// From here on it is measured.
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.changes = Changes::default();
         self.since = self.stage.cluster.audit_mark();
         self.stage.proxy.take_traffic();
     }
 
-    async fn change(&mut self, form: &Form) {
+    pub async fn change(&mut self, form: &Form) {
         let wanted = form.status.discovered_backends[0].status.as_str();
         let reported = self.writer.report(form).await;
         reported.result.expect("nobody else reports");
@@ -135,9 +150,15 @@ impl<'a> Run<'a> {
     }
 
     /// Up to here it was measured.
-    fn count(&mut self) {
+    pub fn count(&mut self) {
         let Run { stage, changes, .. } = self;
-        changes.requests = stage.cluster.audit_since(stage.kind.user(), self.since).len();
+        let requests = stage.cluster.audit_since(stage.kind.user(), self.since);
+        changes.requests = requests.len();
+        // A test that fails is answered with 422.
+        changes.conflicts = requests.iter().filter(|request| matches!(request.code, 409 | 422)).count();
+        let answers = stage.cluster.audit_since(OPERATOR, self.since);
+        changes.answers = answers.iter().filter(|it| it.name == stage.name && it.writes_status()).count();
+        changes.tokens = stage.token_bytes() * changes.requests as u64;
         changes.traffic = stage.proxy.take_traffic();
         assert_eq!(
             changes.traffic.requests, changes.requests as u64,
@@ -145,7 +166,16 @@ impl<'a> Run<'a> {
         );
     }
 
-    async fn end(self) -> Changes {
+    /// What was measured, and an end to it.
+    pub fn take(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.stage.name
+    }
+
+    pub async fn end(self) -> Changes {
         self.writer.end().await;
         self.changes
     }

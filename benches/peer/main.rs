@@ -6,8 +6,10 @@
 //! cargo bench --bench peer
 //! ```
 //!
-//! `-- --quick` takes 10 backends alone and makes fewer changes. Ends with 1 where a
-//! report of ours is lost or is not in `status.runtime`, where the operator looks.
+//! `-- --quick` takes 10 backends alone and makes fewer changes, `-- --foreign`
+//! measures only what foreign writers make of it. Ends with 1 where a report of ours
+//! is lost or is not in `status.runtime`, where the operator looks, or where a change
+//! beside foreign writers costs more than it may.
 //!
 //! Both are service accounts with the role that ToolHive gives its vMCPs. The
 //! server's audit log counts their requests, a proxy in front of it counts bytes
@@ -16,6 +18,8 @@
 
 mod changes;
 mod crowd;
+mod foreign;
+mod naive;
 use vmcp_status_testkit::bench::show;
 use vmcp_status_testkit::bench::states;
 mod table;
@@ -26,6 +30,7 @@ use std::process::ExitCode;
 
 use futures::future::join_all;
 use serde_json::json;
+use tokio::runtime::Runtime;
 use vmcp_status_testkit::cluster::{Definitions, RealCluster};
 
 use changes::Changes;
@@ -69,8 +74,36 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let extents = if std::env::args().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let is_asked = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let quick = is_asked("--quick");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut missed = foreign_writers(&runtime, if quick { foreign::QUICK } else { foreign::FULL });
+    if !is_asked("--foreign") {
+        missed.extend(both_reporters(&runtime, if quick { QUICK } else { FULL }));
+    }
+    for what in &missed {
+        println!("MISSED: {what}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A change beside others who write to the same object: what does not hold.
+fn foreign_writers(runtime: &Runtime, extents: &[foreign::Extent]) -> Vec<String> {
+    let mut missed = Vec::new();
+    for &extent in extents {
+        let lines = runtime.block_on(foreign::measure(extent));
+        foreign::print(extent, &lines);
+        missed.extend(foreign::missed(extent, &lines));
+    }
+    foreign::explain();
+    if missed.is_empty() {
+        println!("held: a change of ours is one small request without a conflict, whoever else writes");
+    }
+    missed
+}
+
+/// ToolHive's reporter beside ours: what does not hold.
+fn both_reporters(runtime: &Runtime, extents: &[Extent]) -> Option<String> {
     let mut lost = 0;
     for &extent in extents {
         let figures = runtime.block_on(measure(extent));
@@ -81,10 +114,9 @@ fn main() -> ExitCode {
     table::explain();
     if lost == 0 {
         println!("held: no report of ours was lost, and each was in status.runtime");
-        ExitCode::SUCCESS
+        None
     } else {
-        println!("MISSED: {lost} reports of ours were lost");
-        ExitCode::FAILURE
+        Some(format!("{lost} reports of ours were lost"))
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 use vmcp_status::{KubernetesSink, Progress, Reporter, Status, StatusHandle};
 use vmcp_status_testkit::cluster::{Peer, Proxy, RealCluster};
 
+use crate::naive::Naive;
 use crate::states::NAMESPACE;
 
 /// Far longer than anything takes.
@@ -23,10 +24,20 @@ pub enum Kind {
     PeerUnlimited,
     /// Ours with a pace of a millisecond.
     OursUnpaced,
+    /// A patch that is conditional on the version, made for comparison.
+    ByVersion,
+    /// GET and PUT of the whole, made for comparison.
+    GetPut,
+    /// A patch of one field without any condition, made for comparison.
+    Bare,
 }
 
 impl Kind {
     pub const ALL: [Kind; 4] = [Kind::Peer, Kind::Ours, Kind::PeerUnlimited, Kind::OursUnpaced];
+
+    /// Those that are measured beside foreign writers.
+    pub const BESIDE_OTHERS: [Kind; 5] =
+        [Kind::OursUnpaced, Kind::Bare, Kind::ByVersion, Kind::GetPut, Kind::PeerUnlimited];
 
     pub fn is_ours(self) -> bool {
         matches!(self, Kind::Ours | Kind::OursUnpaced)
@@ -40,6 +51,9 @@ impl Kind {
             Kind::Ours => "ours",
             Kind::PeerUnlimited => "peer-unlimited",
             Kind::OursUnpaced => "ours-unpaced",
+            Kind::ByVersion => "by-version",
+            Kind::GetPut => "get-put",
+            Kind::Bare => "bare",
         }
     }
 }
@@ -61,6 +75,12 @@ impl<'a> Stage<'a> {
         Stage { cluster, kind, name, proxy: cluster.proxy().await }
     }
 
+    /// How many bytes of each request are the token.
+    pub fn token_bytes(&self) -> u64 {
+        let token = std::fs::metadata(self.cluster.token_file(self.kind.user()));
+        token.map_or(0, |token| token.len())
+    }
+
     /// A reporter of this kind.
     pub async fn writer(&self) -> Writer {
         let peer = |args: &[&str]| self.cluster.peer_at(self.proxy.url(), self.kind.user(), &self.name, args);
@@ -69,6 +89,11 @@ impl<'a> Stage<'a> {
             Kind::PeerUnlimited => Writer::Peer(Box::new(peer(&["--qps", "-1"]))),
             Kind::Ours => self.ours(|builder| builder).await,
             Kind::OursUnpaced => self.ours(|builder| builder.write_interval(Duration::from_millis(1))).await,
+            Kind::ByVersion | Kind::GetPut | Kind::Bare => Writer::Naive(Naive::new(
+                self.proxy.client(self.cluster, self.kind.user()).await,
+                self.kind,
+                &self.name,
+            )),
         }
     }
 
@@ -88,7 +113,7 @@ impl<'a> Stage<'a> {
 pub struct Form {
     pub status: Status,
     /// For ToolHive's reporter.
-    json: Value,
+    pub json: Value,
 }
 
 impl Form {
@@ -112,6 +137,7 @@ pub struct Reported {
 pub enum Writer {
     Peer(Box<Peer>),
     Ours(StatusHandle, Reporter),
+    Naive(Naive),
 }
 
 impl Writer {
@@ -125,6 +151,11 @@ impl Writer {
                 // the other process is no cost of its reporter.
                 let at = Instant::now() - waited;
                 Reported { at, waited, result: if answer.ok { Ok(()) } else { Err(answer.error) } }
+            }
+            Writer::Naive(naive) => {
+                let at = Instant::now();
+                naive.report(form).await;
+                Reported { at, waited: at.elapsed(), result: Ok(()) }
             }
             Writer::Ours(handle, _) => {
                 let status = form.status.clone();
