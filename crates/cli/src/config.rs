@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
-use vmcp_status_discovery::probe::ProberOptions;
+use vmcp_status_discovery::probe::{ProberOptions, Revision};
 use vmcp_status_discovery::{CheckedBackend, TokenSource};
 
 use super::parse_error;
@@ -33,6 +33,8 @@ pub(crate) struct Config {
     /// PEM certificates to trust beside the system's.
     pub(crate) extra_ca: Option<Vec<u8>>,
     pub(crate) insecure_skip_tls_verify: bool,
+    /// Newer revisions of MCP that are welcome all the same.
+    pub(crate) accept_revisions: Vec<Revision>,
     pub(crate) backends: Vec<CheckedBackend>,
 }
 
@@ -52,6 +54,8 @@ struct File {
     #[serde(default)]
     insecure_skip_tls_verify: bool,
     #[serde(default)]
+    accept_revisions: Vec<String>,
+    #[serde(default)]
     backends: Vec<Backend>,
 }
 
@@ -66,6 +70,7 @@ struct Backend {
     auth_config_ref: String,
     bearer_token_env: Option<String>,
     bearer_token_file: Option<PathBuf>,
+    revision: Option<String>,
     #[serde(default, with = "humantime_serde")]
     interval: Option<Duration>,
     #[serde(default, with = "humantime_serde")]
@@ -111,6 +116,7 @@ impl Default for Config {
             max_concurrent_checks: defaults::max_concurrent_checks(),
             extra_ca: None,
             insecure_skip_tls_verify: false,
+            accept_revisions: Vec::new(),
             backends: Vec::new(),
         }
     }
@@ -131,6 +137,7 @@ impl Config {
         ProberOptions {
             accept_invalid_certs: self.insecure_skip_tls_verify,
             extra_ca: self.extra_ca.clone(),
+            accept_revisions: self.accept_revisions.clone(),
             ..ProberOptions::default()
         }
     }
@@ -150,6 +157,10 @@ impl Config {
         }
         if file.max_concurrent_checks == 0 {
             faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
+        }
+        let accept_revisions: Vec<Revision> = file.accept_revisions.iter().flat_map(|name| name.parse()).collect();
+        if accept_revisions.len() < file.accept_revisions.len() {
+            faults.push("acceptRevisions wants dates such as 2027-01-31".to_owned());
         }
         for (index, backend) in file.backends.iter().enumerate() {
             // Both in the wrong place: the URL itself may hold a password.
@@ -175,6 +186,10 @@ impl Config {
                 (Some(variable), None) => Some(TokenSource::Env(variable.clone())),
                 (None, file) => file.clone().map(TokenSource::File),
             };
+            let revision = backend.revision.as_deref().map(str::parse::<Revision>);
+            if matches!(revision, Some(Err(_))) {
+                fault("its revision is not a date such as 2025-11-25");
+            }
             let interval = backend.interval.unwrap_or(file.interval);
             let timeout = backend.timeout.unwrap_or(file.timeout);
             if interval.is_zero() || timeout.is_zero() {
@@ -186,6 +201,7 @@ impl Config {
                 auth_type: backend.auth_type.clone(),
                 auth_config_ref: backend.auth_config_ref.clone(),
                 token,
+                revision: revision.and_then(Result::ok),
                 interval,
                 timeout,
                 degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
@@ -202,6 +218,7 @@ impl Config {
             max_concurrent_checks: file.max_concurrent_checks,
             extra_ca,
             insecure_skip_tls_verify: file.insecure_skip_tls_verify,
+            accept_revisions,
             backends,
         })
     }
@@ -233,6 +250,18 @@ mod tests {
         assert_eq!(a.token, Some(TokenSource::Env("TOKEN".into())));
         assert_eq!((b.interval, b.degraded_above), (Duration::from_secs(5), Duration::from_secs(2)));
         assert_eq!(b.token, Some(TokenSource::File("/t".into())));
+    }
+
+    #[test]
+    fn revisions_are_dates_and_reach_the_checks() {
+        let config =
+            parse("acceptRevisions: [2099-01-01]\nbackends:\n- {name: a, url: 'http://a/mcp', revision: 2025-11-25}\n")
+                .expect("it is right");
+        assert_eq!(config.backends[0].revision, "2025-11-25".parse().ok());
+        assert_eq!(config.prober_options().accept_revisions, ["2099-01-01".parse().expect("a date")]);
+        let faults = parse("acceptRevisions: [new]\nbackends:\n- {name: a, url: 'http://a/mcp', revision: newest}\n")
+            .expect_err("neither is a date");
+        assert!(faults.contains("acceptRevisions wants") && faults.contains("2025-11-25"), "{faults}");
     }
 
     #[test]

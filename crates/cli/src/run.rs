@@ -26,12 +26,14 @@ const EXAMPLES: &str = "The configuration:
   maxConcurrentChecks: 16
   caFile: extra-ca.pem          # trusted beside the system's certificates
   insecureSkipTlsVerify: false  # true: anybody on the way can read the tokens
+  acceptRevisions: []           # of MCP, beside those that are known here
   backends:
   - name: weather
     url: https://weather.example/mcp
     authType: oauth2            # reported as it stands here
     authConfigRef: weather-auth
     bearerTokenEnv: WEATHER_TOKEN   # or bearerTokenFile; read before each check
+    revision: 2025-11-25        # ask in this one only; 2024-11-05 is HTTP+SSE
     interval: 1m                # interval, timeout and degradedAbove of its own
 
 Examples:

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
+use super::probe::{Finding, Health, Lifecycle, Prober, Revision, Secret, Target};
 use crate::timing::{jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
@@ -34,6 +34,8 @@ pub struct CheckedBackend {
     pub auth_config_ref: String,
     /// Where the bearer token comes from, if it wants one.
     pub token: Option<TokenSource>,
+    /// The one revision to ask in; see [`Target::revision`].
+    pub revision: Option<Revision>,
     /// Time from one check to the next, with a jitter of a tenth; from the first
     /// to the second, half of it to one and a half, which spreads many backends
     /// over the interval.
@@ -67,6 +69,7 @@ impl CheckedBackend {
             auth_type: String::new(),
             auth_config_ref: String::new(),
             token: None,
+            revision: None,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             degraded_above: Duration::from_secs(2),
@@ -83,6 +86,7 @@ impl fmt::Debug for CheckedBackend {
             .field("auth_type", &self.auth_type)
             .field("auth_config_ref", &self.auth_config_ref)
             .field("token", &self.token)
+            .field("revision", &self.revision)
             .field("interval", &self.interval)
             .field("timeout", &self.timeout)
             .field("degraded_above", &self.degraded_above)
@@ -133,7 +137,8 @@ impl From<CheckedBackend> for CheckSpec {
 impl CheckSpec {
     /// Whether the same is asked of the same server.
     fn has_target_of(&self, other: &Self) -> bool {
-        (&self.backend.url, &self.backend.token) == (&other.backend.url, &other.backend.token)
+        let asked = |wanted: &Self| (wanted.backend.url.clone(), wanted.backend.token.clone(), wanted.backend.revision);
+        asked(self) == asked(other)
     }
 
     /// Whether the two differ in nothing but what is reported.
@@ -348,11 +353,11 @@ impl Check {
     }
 
     async fn check(&self, last: Option<&LastResult>) -> LastResult {
-        let CheckedBackend { name, url, token, interval, timeout, degraded_above, .. } = &self.wanted.backend;
+        let CheckedBackend { name, url, token, revision, interval, timeout, degraded_above, .. } = &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
         let next = Instant::now() + pause;
-        let mut lifecycle = last.map(|last| last.lifecycle).unwrap_or_default();
+        let mut lifecycle = last.map(|last| last.lifecycle.clone()).unwrap_or_default();
         let finding = match token.as_ref().map(TokenSource::read) {
             Some(None) => {
                 tracing::warn!(backend = name, ?token, "token cannot be read");
@@ -366,6 +371,7 @@ impl Check {
             bearer => {
                 let target = Target {
                     bearer: bearer.flatten(),
+                    revision: *revision,
                     timeout: *timeout,
                     degraded_above: *degraded_above,
                     ..Target::new(url.clone())

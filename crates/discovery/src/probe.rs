@@ -10,13 +10,16 @@
 //! | revision 2026-07-28 | `server/discover`: 1 |
 //! | older, without sessions | `initialize`, `notifications/initialized`, `ping`: 3 |
 //! | older, with sessions | the same, and a `DELETE` of the session: 4 |
+//! | 2024-11-05, HTTP+SSE | `GET` of the stream, and the three messages: 4 |
 //!
-//! The first check of an older server asks for discovery once more, because
-//! only the answer tells which kind it is. A server that refuses discovery is
-//! asked the old way at once; one that keeps silent, after a quarter of
-//! [`Target::timeout`] or 2 seconds, whichever is less. [`Lifecycle`] remembers
-//! what worked. Servers that only speak the HTTP+SSE transport of 2024-11-05
-//! are not supported and reported as no MCP server.
+//! A backend that is not known yet is asked `initialize` first, naming
+//! 2025-11-25, as every client before 2026 did: some servers on old SDKs answer
+//! nothing any more once they have met another method. One that refuses it in
+//! JSON-RPC is asked for discovery; one that agrees on 2025-11-25 is asked for
+//! discovery once, since it may speak both; one that agrees on an older revision
+//! is never asked. Where HTTP itself refuses, such as with 404 or 405, the event
+//! stream of 2024-11-05 is tried. [`Lifecycle`] remembers what worked, and
+//! [`Target::revision`] fixes it.
 //!
 //! # Guarantees
 //!
@@ -25,9 +28,11 @@
 //! - Credentials go to the target's own origin only: a redirect is followed
 //!   when it keeps scheme, host, port and message (307 and 308), and is a
 //!   finding otherwise.
-//! - A session opened for a check is ended, also when the check is cut off.
+//! - A session opened for a check is ended, also when the check is cut off; but
+//!   a backend that has answered that with a server error (5xx) is spared it from
+//!   then on, and the session left to its time-out.
 //! - A finding's message is one of a few fixed phrases. It holds no text of the
-//!   server, no address and no secret, and it is equal for equal findings.
+//!   server (save the date of a revision), no address and no secret, and it is equal for equal findings.
 //!
 //! # Connections
 //!
@@ -50,12 +55,18 @@
 //! every few seconds against servers that may be broken can have none of that.
 
 mod client;
+mod event_stream;
 mod exchange;
 mod http;
+mod lifecycle;
+mod messages;
 mod reason;
+mod revision;
+mod session;
 mod sse;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -64,6 +75,9 @@ use url::Url;
 use exchange::Conversation;
 use http::{Endpoint, Fault, Http};
 use reason::Reason;
+
+pub use lifecycle::{Lifecycle, Way};
+pub use revision::{Revision, RevisionError};
 
 /// Checks backends as an MCP client.
 ///
@@ -75,7 +89,7 @@ use reason::Reason;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let prober = Prober::new(ProberOptions::default())?;
 /// let target = Target::new("http://localhost:8080/mcp".parse()?);
-/// let mut memory = Lifecycle::Unknown;
+/// let mut memory = Lifecycle::default();
 /// let finding = prober.check(&target, &mut memory).await;
 /// println!("{:?} {}", finding.health, finding.message);
 /// # Ok(())
@@ -84,6 +98,7 @@ use reason::Reason;
 #[derive(Debug, Clone)]
 pub struct Prober {
     http: Http,
+    accept_revisions: Arc<[Revision]>,
 }
 
 /// Settings of a [`Prober`].
@@ -94,6 +109,10 @@ pub struct ProberOptions {
     pub accept_invalid_certs: bool,
     /// More root certificates, in PEM form, beside those of the system.
     pub extra_ca: Option<Vec<u8>>,
+    /// Revisions that are welcome though they are newer than 2026-07-28, the
+    /// newest that is known here. A backend that speaks only other new ones is
+    /// unavailable, because its gateway cannot use it either. None by default.
+    pub accept_revisions: Vec<Revision>,
     /// The most that is read of one response body. 1 MiB by default.
     pub max_response_bytes: usize,
     /// The `User-Agent` sent. Name and version of this crate by default.
@@ -105,6 +124,7 @@ impl Default for ProberOptions {
         Self {
             accept_invalid_certs: false,
             extra_ca: None,
+            accept_revisions: Vec::new(),
             max_response_bytes: 1024 * 1024,
             user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -156,6 +176,10 @@ pub struct Target {
     pub url: Url,
     /// Sent as `Authorization: Bearer`, in place of credentials in the URL.
     pub bearer: Option<Secret>,
+    /// The one revision to ask in, in place of finding out. Up to 2025-11-25 it
+    /// is named in the handshake, in answer to which the backend may name an
+    /// older one; from 2026-07-28 on, in discovery.
+    pub revision: Option<Revision>,
     /// Time for the whole check, all its requests included.
     pub timeout: Duration,
     /// A backend slower than this is degraded. See [`Finding::elapsed`].
@@ -166,7 +190,8 @@ impl Target {
     /// A target without credentials, 10 seconds of patience, and degraded above
     /// 2 seconds.
     pub fn new(url: Url) -> Self {
-        Self { url, bearer: None, timeout: Duration::from_secs(10), degraded_above: Duration::from_secs(2) }
+        let (timeout, degraded_above) = (Duration::from_secs(10), Duration::from_secs(2));
+        Self { url, bearer: None, revision: None, timeout, degraded_above }
     }
 }
 
@@ -176,30 +201,11 @@ impl fmt::Debug for Target {
         f.debug_struct("Target")
             .field("host", &self.url.host_str())
             .field("bearer", &self.bearer)
+            .field("revision", &self.revision)
             .field("timeout", &self.timeout)
             .field("degraded_above", &self.degraded_above)
             .finish()
     }
-}
-
-/// What is known of the way a backend wants to be talked to.
-///
-/// Keep one for each backend and hand it to every check of it, starting with
-/// `Unknown`. It costs requests to lose it, and nothing else.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Lifecycle {
-    /// Nothing yet: the next check finds out.
-    #[default]
-    Unknown,
-    /// Discovery worked: revision 2026-07-28 or later.
-    Modern,
-    /// The handshake worked: revision 2025-11-25 or earlier.
-    Legacy {
-        /// Checks made this way in a row. After a hundred the next one asks for
-        /// discovery again, in case the server has learned it meanwhile.
-        health_checker: u16,
-    },
 }
 
 /// The health of a backend.
@@ -250,7 +256,10 @@ impl Prober {
     pub fn new(options: ProberOptions) -> Result<Self, ProbeSetupError> {
         let environment = |name: &str| std::env::var(name).ok();
         let client = client::build(&options, environment)?;
-        Ok(Self { http: Http::new(client, options.max_response_bytes) })
+        Ok(Self {
+            http: Http::new(client, options.max_response_bytes),
+            accept_revisions: options.accept_revisions.into(),
+        })
     }
 
     /// Checks one backend. Never fails: what goes wrong is the finding.
@@ -267,8 +276,15 @@ impl Prober {
         let started = Instant::now();
         let outcome = match Endpoint::new(target) {
             Ok(endpoint) => {
-                let exchange = Conversation::new(self.http.clone(), endpoint);
-                match timeout(target.timeout, exchange.hold(*memory)).await {
+                let (deletes, accepted) = (memory.deletes.clone(), self.accept_revisions.clone());
+                let exchange = Conversation::new(self.http.clone(), endpoint, deletes, accepted);
+                let settled = async {
+                    match target.revision {
+                        Some(revision) => exchange.hold_in(revision).await,
+                        None => exchange.hold(memory).await,
+                    }
+                };
+                match timeout(target.timeout, settled).await {
                     Ok(settled) => settled.map_err(Fault::reason),
                     Err(_) => Err(Reason::TimedOut),
                 }
@@ -277,7 +293,10 @@ impl Prober {
         };
         match outcome {
             Ok(proof) => {
-                *memory = proof.lifecycle;
+                if target.revision.is_none() {
+                    memory.way = proof.way;
+                    memory.refuses_discovery |= proof.refuses_discovery;
+                }
                 if let Some(session) = proof.session {
                     let left = target.timeout.saturating_sub(started.elapsed());
                     session.end(left).await;
@@ -287,11 +306,11 @@ impl Prober {
                 } else {
                     Reason::Ready
                 };
-                finding(reason, proof.revision, proof.slowest)
+                finding(reason, proof.revision.map(|revision| revision.to_string()), proof.slowest)
             }
             Err(reason) => {
                 if !reason.keeps_lifecycle() {
-                    *memory = Lifecycle::Unknown;
+                    memory.forget_way();
                 }
                 finding(reason, None, started.elapsed())
             }

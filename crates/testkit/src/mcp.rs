@@ -8,6 +8,7 @@
 
 mod answers;
 mod echo;
+mod event_stream;
 mod old;
 mod sdk;
 mod tls;
@@ -36,8 +37,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use answers::{McpResponse, Unending, json_answer, json_error, redirect, respond, text, with_header};
+use answers::{McpResponse, Unending, json_answer, json_error, json_result, redirect, respond, text, with_header};
 pub use echo::Echo;
+use event_stream::EventStreamServer;
 use old::OldServer;
 use sdk::{SdkServer, sdk_server};
 use tls::{Tls, self_signed};
@@ -57,6 +59,13 @@ pub enum Behaviour {
     LegacyStrict(Refusal),
     /// This older revision, without sessions.
     LegacyStateless(String),
+    /// This older revision, without sessions; 500 to everything once it has met
+    /// a method that it does not know.
+    LegacyFragile(String),
+    /// Revision 2025-11-25, with sessions; 500 at a `DELETE`.
+    LegacyDeleteFails,
+    /// Revision 2024-11-05: HTTP+SSE, with this address for messages.
+    EventStream(String),
     /// Revision 2025-11-25, and forgets each session at once.
     LegacyForgetful,
     /// Revision 2025-11-25; `initialize` waits for [`McpServer::release`].
@@ -65,12 +74,16 @@ pub enum Behaviour {
     LegacyStuck,
     /// Only revisions that nobody knows yet.
     FutureOnly,
+    /// Revision 2099-01-01 by discovery, and no other.
+    FutureDiscovery,
     /// The JSON-RPC error -32603 to everything.
     InternalError,
     /// As `Modern`, after this time.
     Slow(Duration),
     /// As `Modern`, each answer after one [`McpServer::release`].
     Held,
+    /// 503, each answer after one [`McpServer::release`].
+    HeldError,
     /// As `Modern` for this token; 401 with a challenge for others.
     WantsBearer(String),
     /// 401 without a challenge.
@@ -286,6 +299,7 @@ struct McpState {
     modern_only: SdkServer,
     legacy: SdkServer,
     legacy_sessions: Arc<LocalSessionManager>,
+    event_stream: EventStreamServer,
 }
 
 impl McpState {
@@ -307,6 +321,7 @@ impl McpState {
             modern_only: sdk_server(&modern[legacy.len()..], fresh(), true),
             legacy: sdk_server(legacy, legacy_sessions.clone(), false),
             legacy_sessions,
+            event_stream: EventStreamServer::default(),
         }
     }
 
@@ -398,6 +413,25 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
             let old = OldServer { revision, has_sessions: false, ..OldServer::default() };
             old.answer(state, &request, &message).await
         }
+        Behaviour::LegacyFragile(revision) => {
+            let old = OldServer { revision, has_sessions: false, refusal: Refusal::Crash };
+            let answer = old.answer(state, &request, &message).await;
+            if answer.status().is_server_error() {
+                *state.behaviour() = Behaviour::ServerError;
+            }
+            answer
+        }
+        Behaviour::LegacyDeleteFails if request.method() == "DELETE" => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "oh no")
+        }
+        Behaviour::LegacyDeleteFails => OldServer::default().answer(state, &request, &message).await,
+        Behaviour::EventStream(address) => state.event_stream.answer(&address, &request, &message),
+        Behaviour::FutureDiscovery
+            if request.headers().get("mcp-protocol-version").is_some_and(|version| version == "2099-01-01") =>
+        {
+            let discovered = json!({"resultType": "complete", "supportedVersions": ["2099-01-01"], "capabilities": {}, "serverInfo": {"name": "a", "version": "1"}, "ttlMs": 0, "cacheScope": "private"});
+            json_answer(StatusCode::OK, &json_result(&message["id"], discovered))
+        }
         Behaviour::LegacyForgetful => {
             let old = OldServer::default();
             let answer = old.answer(state, &request, &message).await;
@@ -416,7 +450,7 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
             }
             OldServer::default().answer(state, &request, &message).await
         }
-        Behaviour::FutureOnly => {
+        Behaviour::FutureOnly | Behaviour::FutureDiscovery => {
             let supported = json!({"supported": ["2099-01-01"], "requested": "secret-text"});
             json_answer(StatusCode::BAD_REQUEST, &json_error(&message["id"], -32022, supported))
         }
@@ -428,6 +462,10 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
         Behaviour::Held => {
             wait_for_release(state).await;
             state.modern.handle(request).await
+        }
+        Behaviour::HeldError => {
+            wait_for_release(state).await;
+            text(StatusCode::SERVICE_UNAVAILABLE, "oh no")
         }
         Behaviour::WantsBearer(token) => {
             let wanted = format!("Bearer {token}");

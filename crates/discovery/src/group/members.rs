@@ -70,9 +70,14 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
     match (why, url) {
         (None, Some(url)) => {
             let Timing { interval, timeout, degraded_above } = *timing;
-            let token = None;
-            let backend =
-                CheckedBackend { name, url, auth_type, auth_config_ref, token, interval, timeout, degraded_above };
+            let backend = CheckedBackend {
+                auth_type,
+                auth_config_ref,
+                interval,
+                timeout,
+                degraded_above,
+                ..CheckedBackend::new(name, url)
+            };
             Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))
         }
         (why, url) => Member::Shown(DiscoveredBackend {

@@ -1,180 +1,227 @@
-//! What is said to a backend: discovery, or the older handshake and a ping.
+//! What is said to a backend, and in which order: the handshake first, since
+//! every client that the backend has ever met began with it.
 
-use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use rmcp::model::{
-    ClientCapabilities, ClientJsonRpcMessage, ClientNotification, ClientRequest, DiscoverRequest,
-    DiscoverRequestParams, ErrorCode, ErrorData, Implementation, InitializeRequest, InitializeRequestParams,
-    InitializedNotification, PingRequest, ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
-};
-use tokio::runtime::Handle;
+use reqwest::header::HeaderMap;
+use rmcp::model::{ErrorCode, ProtocolVersion, RequestId, ServerResult};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::Lifecycle;
-use super::http::{Endpoint, Fault, Http};
+use super::http::{Answer, Endpoint, Fault, Http};
+use super::lifecycle::{DeleteMemory, Lifecycle, Way};
+use super::messages;
 use super::reason::Reason;
+use super::revision::Revision;
+use super::session::Session;
 
-/// An old server may keep silent at a method it does not know. After this part
-/// of the time the old way is tried beside the new one.
+/// A server may keep silent at a method it does not know. After this part of
+/// the time a check that has shaken hands already waits for discovery no longer.
 const SILENCE_DIVISOR: u32 = 4;
 const MAX_SILENCE: Duration = Duration::from_secs(2);
-
-/// A server that has learned the new way may still speak the old one, so now
-/// and then a check finds out again.
-const LEGACY_CHECKS: u16 = 100;
 
 /// How long after its check an abandoned `initialize` is waited for, to end
 /// the session that it may still bring.
 const STRAGGLER_GRACE: Duration = Duration::from_secs(10);
 
-/// How long the server has to end a session.
-const END_LIMIT: Duration = Duration::from_secs(5);
-
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-
 /// One check's talk with one backend.
 #[derive(Clone)]
 pub(super) struct Conversation {
-    http: Http,
-    endpoint: Arc<Endpoint>,
+    pub(super) http: Http,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) deletes: DeleteMemory,
+    /// Revisions that are newer than those we know, and welcome all the same.
+    accepted: Arc<[Revision]>,
+    started: Instant,
 }
 
 /// The backend has shown that it is an MCP server and answers.
 #[derive(Debug)]
 pub(super) struct ProbeSuccess {
-    pub(super) lifecycle: Lifecycle,
-    pub(super) revision: Option<String>,
+    pub(super) way: Way,
+    pub(super) refuses_discovery: bool,
+    pub(super) revision: Option<Revision>,
     /// The longest single round trip of the way that worked.
     pub(super) slowest: Duration,
     pub(super) session: Option<Session>,
 }
 
 impl Conversation {
-    pub(super) fn new(http: Http, endpoint: Endpoint) -> Self {
-        Self { http, endpoint: Arc::new(endpoint) }
+    pub(super) fn new(http: Http, endpoint: Endpoint, deletes: DeleteMemory, accepted: Arc<[Revision]>) -> Self {
+        Self { http, endpoint: Arc::new(endpoint), deletes, accepted, started: Instant::now() }
+    }
+
+    /// Talks the way of one revision and no other.
+    pub(super) async fn hold_in(&self, revision: Revision) -> Result<ProbeSuccess, Fault> {
+        if revision >= Revision::DISCOVERY {
+            self.discover(revision).await
+        } else if revision == Revision::EVENT_STREAM {
+            self.ask_on_event_stream().await
+        } else {
+            self.initialize(revision).await
+        }
     }
 
     /// Talks the way that worked last time, or finds out which one does.
-    pub(super) async fn hold(&self, memory: Lifecycle) -> Result<ProbeSuccess, Fault> {
-        match memory {
-            Lifecycle::Modern => match self.discover().await {
-                Err(Fault::Refused(_)) => self.initialize(0).await,
+    pub(super) async fn hold(&self, memory: &Lifecycle) -> Result<ProbeSuccess, Fault> {
+        match memory.way {
+            Way::Unknown => self.learn(memory.refuses_discovery).await,
+            Way::Discovery(revision) => match self.discover(revision).await {
+                Err(Fault::Refused(_)) => self.learn(true).await,
                 settled => settled,
             },
-            Lifecycle::Legacy { health_checker } if health_checker < LEGACY_CHECKS => {
-                match self.initialize(health_checker + 1).await {
-                    Err(refused @ Fault::Refused(_)) => self.discover().await.or(Err(refused)),
-                    settled => settled,
-                }
+            Way::EventStream => match self.ask_on_event_stream().await {
+                Err(Fault::Refused(_)) => self.learn(memory.refuses_discovery).await,
+                settled => settled,
+            },
+            Way::Handshake => match self.initialize(Revision::HANDSHAKE).await {
+                Err(Fault::Refused(refused)) => self.ask_otherwise(refused).await,
+                settled => settled,
+            },
+        }
+    }
+
+    /// Begins with the handshake. Only a server that refuses it, or agrees on
+    /// the newest revision that has it, is asked for discovery: some older
+    /// servers answer nothing any more once they have met that method.
+    async fn learn(&self, refuses_discovery: bool) -> Result<ProbeSuccess, Fault> {
+        match self.initialize(Revision::HANDSHAKE).await {
+            Ok(success) if success.revision == Some(Revision::HANDSHAKE) && !refuses_discovery => {
+                Ok(self.discover_beside(success).await)
             }
-            Lifecycle::Legacy { .. } | Lifecycle::Unknown => self.learn().await,
+            Err(Fault::Refused(refused)) => self.ask_otherwise(refused).await,
+            settled => settled,
         }
     }
 
-    /// Tries discovery first. A server that refuses it is asked the old way at
-    /// once; for a silent one both questions stay open, so that a slow server
-    /// of either kind is still recognized.
-    async fn learn(&self) -> Result<ProbeSuccess, Fault> {
-        let silence = (self.endpoint.timeout / SILENCE_DIVISOR).min(MAX_SILENCE);
-        let mut discovery = pin!(self.discover());
-        match timeout(silence, &mut discovery).await {
-            Ok(Err(Fault::Refused(_))) => return self.initialize(0).await,
-            Ok(settled) => return settled,
-            Err(_silent) => {}
-        }
-        let mut handshake = pin!(self.initialize(0));
-        tokio::select! {
-            discovered = &mut discovery => match discovered {
-                Ok(proof) => Ok(proof),
-                Err(_) => handshake.await,
-            },
-            shaken = &mut handshake => match shaken {
-                Ok(proof) => Ok(proof),
-                Err(fault) => discovery.await.or(Err(fault)),
-            },
+    /// Asks a server another way that would not shake hands. One that refuses
+    /// in JSON-RPC may know discovery alone; of one that knows no such address
+    /// or method of HTTP, the rules of MCP say to try the event stream.
+    async fn ask_otherwise(&self, refused: Reason) -> Result<ProbeSuccess, Fault> {
+        let otherwise = match refused {
+            Reason::NotFound | Reason::NotMcp => self.ask_on_event_stream().await,
+            _ => self.discover(Revision::DISCOVERY).await,
+        };
+        otherwise.map_err(|fault| match fault {
+            // Further on than the refusal, and so nearer to the cause.
+            Fault::Failed(_) | Fault::Refused(Reason::NewerRevision(_)) => fault,
+            Fault::Refused(_) => Fault::Refused(refused),
+        })
+    }
+
+    /// Asks a server for discovery that may speak both. Whatever it answers, it
+    /// has shown already that it is well.
+    async fn discover_beside(&self, shaken: ProbeSuccess) -> ProbeSuccess {
+        let left = self.endpoint.timeout.saturating_sub(self.started.elapsed());
+        let silence = (self.endpoint.timeout / SILENCE_DIVISOR).min(MAX_SILENCE).min(left / 2);
+        let discovery = pin!(self.discover(Revision::DISCOVERY));
+        match timeout(silence, discovery).await {
+            Ok(Ok(discovered)) => ProbeSuccess { session: shaken.session, ..discovered },
+            Ok(Err(_)) | Err(_) => ProbeSuccess { refuses_discovery: true, ..shaken },
         }
     }
 
-    /// The way since revision 2026-07-28: one request, no session.
-    async fn discover(&self) -> Result<ProbeSuccess, Fault> {
-        let revision = ProtocolVersion::V_2026_07_28;
+    /// The way since revision 2026-07-28: one request, no session. A server
+    /// that knows only newer ones is asked once more in the oldest of those
+    /// that are accepted.
+    async fn discover(&self, revision: Revision) -> Result<ProbeSuccess, Fault> {
+        let refused = match self.discover_in(revision).await? {
+            Ok(success) => return Ok(success),
+            Err(supported) => supported,
+        };
+        let offered = refused.iter().filter_map(Revision::named);
+        let accepted = offered.filter(|offered| *offered != revision && self.accepts(*offered));
+        let Some(accepted) = accepted.filter(|offered| *offered >= Revision::DISCOVERY).min() else {
+            return Err(Fault::Refused(messages::no_common_revision(&refused)));
+        };
+        match self.discover_in(accepted).await? {
+            Ok(success) => Ok(success),
+            Err(supported) => Err(Fault::Refused(messages::no_common_revision(&supported))),
+        }
+    }
+
+    /// Returns the revisions that the server supports where this is not one.
+    async fn discover_in(&self, revision: Revision) -> Result<Result<ProbeSuccess, Vec<ProtocolVersion>>, Fault> {
         let id = RequestId::Number(0);
-        let mut discover = DiscoverRequest::new(DiscoverRequestParams {});
-        discover.extensions.insert(RequestMetaObject::with_client_context(
-            revision.clone(),
-            ourselves(),
-            ClientCapabilities::default(),
-        ));
-        let message = request(ClientRequest::DiscoverRequest(discover), &id);
-        let method = (METHOD, HeaderValue::from_static("server/discover"));
-        let headers = version_header(&revision).into_iter().chain([method]);
-        let headers = HeaderMap::from_iter(headers);
-
+        let (message, headers) = messages::discover(revision, &id);
         let asked = Instant::now();
         let response = self.http.post(&self.endpoint, &message, headers).await?;
         let answer = self.http.answer(&self.endpoint, response, &id).await?;
         let supported = match answer.content.map(|result| *result) {
             Ok(ServerResult::DiscoverResult(discovered)) => discovered.supported_versions,
             Ok(_) => return Err(Fault::Refused(Reason::NotMcp)),
-            Err(error) => return Err(discovery_refused(&error)),
+            Err(error) if error.code == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => {
+                return Ok(Err(messages::supported(&error)));
+            }
+            // It knows the new way, and finds fault with what we said in it.
+            Err(error)
+                if matches!(error.code, ErrorCode::HEADER_MISMATCH | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY) =>
+            {
+                return Err(Fault::Failed(Reason::HandshakeRefused));
+            }
+            Err(error) => return Err(Fault::Refused(messages::refusal(&error))),
         };
-        if !supported.contains(&revision) {
-            return Err(no_common_revision(&supported));
+        if !supported.contains(&revision.version()) {
+            return Ok(Err(supported));
         }
-        Ok(ProbeSuccess {
-            lifecycle: Lifecycle::Modern,
-            revision: Some(revision.to_string()),
+        Ok(Ok(ProbeSuccess {
+            way: Way::Discovery(revision),
+            refuses_discovery: false,
+            revision: Some(revision),
             slowest: answer.at - asked,
             session: None,
-        })
+        }))
     }
 
     /// The way up to revision 2025-11-25: the handshake, then a ping through
     /// the session it opened, if any.
-    async fn initialize(&self, health_checker: u16) -> Result<ProbeSuccess, Fault> {
+    async fn initialize(&self, revision: Revision) -> Result<ProbeSuccess, Fault> {
         let asked = Instant::now();
         let id = RequestId::Number(1);
-        let (response, mut session) = self.open(&id).await?;
-        let answer = self.http.answer(&self.endpoint, response, &id).await?;
-        let version = match answer.content.map(|result| *result) {
-            Ok(ServerResult::InitializeResult(initialized)) => initialized.protocol_version,
-            Ok(_) => return Err(Fault::Failed(Reason::NotMcp)),
-            Err(error) => return Err(handshake_refused(&error)),
-        };
+        let (response, mut session) = self.open(revision, &id).await?;
+        let answer = self.http.answer(&self.endpoint, response, &id).await.map_err(in_trouble)?;
         let handshake = answer.at - asked;
+        let version = self.agreed(answer)?;
         session.speak(&version);
 
-        let initialized = ClientJsonRpcMessage::notification(ClientNotification::InitializedNotification(
-            InitializedNotification::default(),
-        ));
-        let response = self.http.post(&self.endpoint, &initialized, session.headers()).await?;
+        let response = self.http.post(&self.endpoint, &messages::initialized(), session.headers()).await?;
         Http::accepted(&self.endpoint, &response).map_err(|fault| session.lost(fault))?;
         drop(response);
 
         let ping = self.ping(&session).await?;
         Ok(ProbeSuccess {
-            lifecycle: Lifecycle::Legacy { health_checker },
-            revision: dated(&version),
+            way: Way::Handshake,
+            refuses_discovery: false,
+            revision: Revision::named(&version),
             slowest: handshake.max(ping),
             session: Some(session),
         })
     }
 
+    /// The revision that the handshake has agreed on.
+    pub(super) fn agreed(&self, answer: Answer) -> Result<ProtocolVersion, Fault> {
+        let version = match answer.content.map(|result| *result) {
+            Ok(ServerResult::InitializeResult(initialized)) => initialized.protocol_version,
+            Ok(_) => return Err(Fault::Failed(Reason::NotMcp)),
+            Err(error) => return Err(in_trouble(Fault::Refused(messages::refusal(&error)))),
+        };
+        match Revision::named(&version) {
+            Some(newer) if !self.accepts(newer) => Err(Fault::Refused(Reason::NewerRevision(newer))),
+            _ => Ok(version),
+        }
+    }
+
+    fn accepts(&self, revision: Revision) -> bool {
+        revision <= Revision::DISCOVERY || self.accepted.contains(&revision)
+    }
+
     /// Sends `initialize` from a task of its own: when the check is given up
     /// meanwhile, a session that comes after all is still ended.
-    async fn open(&self, id: &RequestId) -> Result<(reqwest::Response, Session), Fault> {
-        let params = InitializeRequestParams::new(ClientCapabilities::default(), ourselves())
-            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
-        let message = request(ClientRequest::InitializeRequest(InitializeRequest::new(params)), id);
+    async fn open(&self, revision: Revision, id: &RequestId) -> Result<(reqwest::Response, Session), Fault> {
+        let message = messages::initialize(revision, id);
         let (deliver, opened) = oneshot::channel();
         let this = self.clone();
         tokio::spawn(async move {
@@ -196,145 +243,31 @@ impl Conversation {
     /// Returns how long the answer took.
     async fn ping(&self, session: &Session) -> Result<Duration, Fault> {
         let id = RequestId::Number(2);
-        let message = request(ClientRequest::PingRequest(PingRequest::default()), &id);
         let asked = Instant::now();
-        let response = self.http.post(&self.endpoint, &message, session.headers()).await?;
+        let response = self.http.post(&self.endpoint, &messages::ping(&id), session.headers()).await?;
         let answered = self.http.answer(&self.endpoint, response, &id).await;
         let answer = answered.map_err(|fault| session.lost(fault))?;
         let took = answer.at - asked;
-        match (answer.content, answer.status) {
-            (Ok(_), _) => Ok(took),
-            // It refuses to play, but it is the server the handshake was with.
-            (Err(error), _) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(took),
-            (Err(_), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
-                Err(session.lost(Fault::Refused(Reason::ServerError)))
-            }
-            (Err(_), _) => Err(Fault::Failed(Reason::ServerError)),
-        }
+        pong(&answer).map_err(|fault| session.lost(fault)).map(|()| took)
     }
 }
 
-/// A session on the server, or the lack of one. Dropped, it is ended in the
-/// background: no path out of a check leaves one behind.
-pub(super) struct Session {
-    exchange: Conversation,
-    id: Option<HeaderValue>,
-    version: Option<ProtocolVersion>,
-}
-
-impl Session {
-    fn of(exchange: Conversation, response: &reqwest::Response) -> Self {
-        let id = response.headers().get(SESSION_ID).cloned();
-        Self { exchange, id: id.filter(|_| response.status().is_success()), version: None }
-    }
-
-    fn speak(&mut self, version: &ProtocolVersion) {
-        self.version = Some(version.clone());
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let id = self.id.clone().map(|id| (SESSION_ID, id));
-        let version = self.version.as_ref().and_then(version_header);
-        id.into_iter().chain(version).collect()
-    }
-
-    /// What a refusal means once the handshake has succeeded: the next request
-    /// reached a server that does not know the session, as happens behind a
-    /// load balancer without affinity.
-    fn lost(&self, fault: Fault) -> Fault {
-        Fault::Failed(match fault {
-            Fault::Refused(_) if self.id.is_some() => Reason::SessionLost,
-            Fault::Refused(reason) | Fault::Failed(reason) => reason,
-        })
-    }
-
-    /// Ends the session and waits for that, but no longer than `limit`.
-    pub(super) async fn end(mut self, limit: Duration) {
-        if let Some(ending) = self.end_in_background() {
-            let _ = timeout(limit, ending).await;
-        }
-    }
-
-    fn end_in_background(&mut self) -> Option<JoinHandle<()>> {
-        let headers = self.headers();
-        self.id.take()?;
-        let exchange = self.exchange.clone();
-        let ending = async move {
-            let Conversation { http, endpoint } = exchange;
-            let _ = timeout(END_LIMIT, http.delete(&endpoint, headers)).await;
-        };
-        Some(Handle::try_current().ok()?.spawn(ending))
+/// Whether this is the answer of a server that is well.
+pub(super) fn pong(answer: &Answer) -> Result<(), Fault> {
+    match (&answer.content, answer.status) {
+        (Ok(_), _) => Ok(()),
+        // It refuses to play, but it is the server the handshake was with.
+        (Err(error), _) if error.code == ErrorCode::METHOD_NOT_FOUND => Ok(()),
+        (Err(_), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => Err(Fault::Refused(Reason::ServerError)),
+        (Err(_), _) => Err(Fault::Failed(Reason::ServerError)),
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        drop(self.end_in_background());
+/// A server that breaks at the oldest of requests refuses nothing, and is not
+/// troubled with more.
+fn in_trouble(fault: Fault) -> Fault {
+    match fault {
+        Fault::Refused(Reason::ServerError) => Fault::Failed(Reason::ServerError),
+        fault => fault,
     }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The id is as good as a password while the session lasts.
-        f.debug_struct("Session").finish_non_exhaustive()
-    }
-}
-
-fn version_header(version: &ProtocolVersion) -> Option<(HeaderName, HeaderValue)> {
-    let value = HeaderValue::from_str(version.as_str()).ok()?;
-    Some((PROTOCOL_VERSION, value))
-}
-
-fn ourselves() -> Implementation {
-    Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-}
-
-fn request(request: ClientRequest, id: &RequestId) -> ClientJsonRpcMessage {
-    ClientJsonRpcMessage::request(request, id.clone())
-}
-
-fn discovery_refused(error: &ErrorData) -> Fault {
-    match error.code {
-        ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => {
-            let supported = error.data.as_ref().and_then(|data| data.get("supported"));
-            let supported = supported.and_then(|list| serde_json::from_value(list.clone()).ok());
-            supported.map_or(Fault::Refused(Reason::NoCommonRevision), |supported: Vec<ProtocolVersion>| {
-                no_common_revision(&supported)
-            })
-        }
-        // It knows the new way, and finds fault with what we said in it.
-        ErrorCode::HEADER_MISMATCH | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY => {
-            Fault::Failed(Reason::HandshakeRefused)
-        }
-        _ => handshake_refused(error),
-    }
-}
-
-fn handshake_refused(error: &ErrorData) -> Fault {
-    Fault::Refused(match error.code {
-        ErrorCode::UNSUPPORTED_PROTOCOL_VERSION => Reason::NoCommonRevision,
-        ErrorCode::INTERNAL_ERROR => Reason::ServerError,
-        _ => Reason::HandshakeRefused,
-    })
-}
-
-/// The old way is worth a try only where one of its revisions is on offer.
-fn no_common_revision(supported: &[ProtocolVersion]) -> Fault {
-    if supported.iter().any(ProtocolVersion::has_initialize) {
-        Fault::Refused(Reason::NoCommonRevision)
-    } else {
-        Fault::Failed(Reason::NoCommonRevision)
-    }
-}
-
-/// The revision, if it looks like one: it is the server's word, and goes into a
-/// status.
-fn dated(version: &ProtocolVersion) -> Option<String> {
-    let text = version.as_str();
-    let is_date = text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    is_date.then(|| text.to_owned())
 }

@@ -1,5 +1,6 @@
 //! One HTTP request and its bounded answer.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use vmcp_status::error_causes;
 
 use super::Target;
 use super::reason::Reason;
-use super::sse::EventSplitter;
+use super::sse::{Event, EventSplitter};
 
 /// How long to wait for the end of an event stream whose answer is known
 /// already, so that its connection can serve the next request.
@@ -27,7 +28,8 @@ pub(super) struct Http {
     max_body: usize,
 }
 
-/// Where one check goes, and with what credentials.
+/// Where one request goes, and with what credentials.
+#[derive(Clone)]
 pub(super) struct Endpoint {
     url: Url,
     authorization: Option<HeaderValue>,
@@ -83,6 +85,15 @@ impl Endpoint {
         Ok(Self { has_credentials: authorization.is_some() || has_user, url, authorization, timeout: target.timeout })
     }
 
+    /// The same credentials for another address of the same origin.
+    pub(super) fn same_origin(&self, address: &str) -> Option<Self> {
+        let mut url = self.url.join(address).ok().filter(|url| url.origin() == self.url.origin())?;
+        // Neither call can fail, for the address has a host.
+        let _ = url.set_username(self.url.username());
+        let _ = url.set_password(self.url.password());
+        Some(Self { url, ..self.clone() })
+    }
+
     /// What an answer without a usable body means.
     fn status_fault(&self, status: StatusCode) -> Fault {
         match status.as_u16() {
@@ -124,9 +135,21 @@ impl Http {
         request.send().await.map_err(|error| broken(&error))
     }
 
-    /// Ends a session. The server may say what it likes about it.
-    pub(super) async fn delete(&self, endpoint: &Endpoint, headers: HeaderMap) {
-        let _ = self.request(Method::DELETE, endpoint, headers).send().await;
+    /// Opens a stream of events that is there for more than one answer.
+    pub(super) async fn open_events(&self, endpoint: &Endpoint) -> Result<EventStream, Fault> {
+        let request = self.request(Method::GET, endpoint, HeaderMap::new()).header(ACCEPT, EVENT_STREAM_MIME_TYPE);
+        let response = request.send().await.map_err(|error| broken(&error))?;
+        match (response.status(), Media::of(&response)) {
+            (StatusCode::OK, Media::Events) => Ok(EventStream::new(response, self.max_body)),
+            (StatusCode::OK, _) => Err(Fault::Refused(Reason::NotMcp)),
+            (status, _) => Err(endpoint.status_fault(status)),
+        }
+    }
+
+    /// Ends a session. Returns what the server says about it, if anything.
+    pub(super) async fn delete(&self, endpoint: &Endpoint, headers: HeaderMap) -> Option<StatusCode> {
+        let answered = self.request(Method::DELETE, endpoint, headers).send().await;
+        answered.ok().map(|response| response.status())
     }
 
     fn request(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> reqwest::RequestBuilder {
@@ -189,20 +212,47 @@ impl Http {
     }
 
     async fn answer_among_events(&self, response: Response, id: &RequestId) -> Result<Answer, Fault> {
-        let status = response.status();
-        let mut body = Body::new(response, self.max_body);
-        let mut splitter = EventSplitter::default();
-        while let Some(chunk) = body.chunk().await? {
-            // What else a server sends before its answer is not for us.
-            let events = splitter.push(&chunk);
-            let answer = events.iter().find_map(|event| parse(event, status, id));
-            if let Some(answer) = answer {
-                let drained = async { while let Ok(Some(_)) = body.chunk().await {} };
-                let _ = tokio::time::timeout(STREAM_END, drained).await;
+        let mut stream = EventStream::new(response, self.max_body);
+        let answer = stream.answer(id).await?;
+        let drained = async { while let Ok(Some(_)) = stream.body.chunk().await {} };
+        let _ = tokio::time::timeout(STREAM_END, drained).await;
+        Ok(answer)
+    }
+}
+
+/// Events as they come, all together no longer than a body may be.
+pub(super) struct EventStream {
+    status: StatusCode,
+    body: Body,
+    splitter: EventSplitter,
+    come: VecDeque<Event>,
+}
+
+impl EventStream {
+    fn new(response: Response, limit: usize) -> Self {
+        let (status, body) = (response.status(), Body::new(response, limit));
+        Self { status, body, splitter: EventSplitter::default(), come: VecDeque::new() }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Event, Fault> {
+        loop {
+            if let Some(event) = self.come.pop_front() {
+                return Ok(event);
+            }
+            let chunk = self.body.chunk().await?.ok_or(Fault::Refused(Reason::NotMcp))?;
+            self.come.extend(self.splitter.push(&chunk));
+        }
+    }
+
+    /// The answer to the request `id`. What else a server sends before it is
+    /// not for us.
+    pub(super) async fn answer(&mut self, id: &RequestId) -> Result<Answer, Fault> {
+        loop {
+            let event = self.next().await?;
+            if let Some(answer) = parse(&event.data, self.status, id) {
                 return Ok(answer);
             }
         }
-        Err(Fault::Refused(Reason::NotMcp))
     }
 }
 

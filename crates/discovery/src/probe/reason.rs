@@ -8,11 +8,12 @@ use std::time::Duration;
 use vmcp_status::error_causes;
 
 use super::Health;
+use super::revision::Revision;
 
 /// Why a backend has the health it has.
 ///
-/// What a finding says comes from here alone: no text of the server, no address
-/// and no token can reach a status through it, and equal findings read equal.
+/// What a finding says comes from here alone: no text of the server (save the
+/// date of a revision), no address and no token can reach a status through it, and equal findings read equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     Ready,
@@ -38,6 +39,9 @@ pub(super) enum Reason {
     TooLarge,
     HandshakeRefused,
     NoCommonRevision,
+    /// The oldest revision that the server speaks. A date is the one word of a
+    /// server that a message repeats.
+    NewerRevision(Revision),
     SessionLost,
 }
 
@@ -47,6 +51,9 @@ impl fmt::Display for Reason {
             Self::Ready => "",
             Self::Slow { limit } => {
                 return write!(f, "Slow response (over {} ms)", limit.as_millis());
+            }
+            Self::NewerRevision(oldest) => {
+                return write!(f, "Speaks only newer MCP revisions (from {oldest})");
             }
             Self::AuthenticationRequired => "Authentication required",
             Self::AuthenticationFailed => "Authentication failed",

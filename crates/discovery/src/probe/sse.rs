@@ -1,4 +1,12 @@
-//! Splits a `text/event-stream` into the data of its events.
+//! Splits a `text/event-stream` into its events.
+
+/// One event of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Its type; empty where the stream names none.
+    pub(super) name: Vec<u8>,
+    pub(super) data: Vec<u8>,
+}
 
 /// Reads bytes as they come, in any pieces, and hands out whole events.
 ///
@@ -7,6 +15,7 @@
 #[derive(Debug, Default)]
 pub(super) struct EventSplitter {
     line: Vec<u8>,
+    name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_carriage_return: bool,
@@ -14,8 +23,8 @@ pub(super) struct EventSplitter {
 }
 
 impl EventSplitter {
-    /// Takes the next bytes; returns the data of each event that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    /// Takes the next bytes; returns each event that they complete.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for &byte in bytes {
             let ends_carriage_return = std::mem::take(&mut self.after_carriage_return);
@@ -31,7 +40,7 @@ impl EventSplitter {
         events
     }
 
-    fn end_line(&mut self) -> Option<Vec<u8>> {
+    fn end_line(&mut self) -> Option<Event> {
         let line = std::mem::take(&mut self.line);
         let line = if self.past_first_line {
             line.as_slice()
@@ -41,7 +50,12 @@ impl EventSplitter {
         };
         if line.is_empty() {
             let had_data = std::mem::take(&mut self.has_data);
-            return had_data.then(|| std::mem::take(&mut self.data));
+            let name = std::mem::take(&mut self.name);
+            return had_data.then(|| Event { name, data: std::mem::take(&mut self.data) });
+        }
+        if let Some([b':', b' ', name @ ..] | [b':', name @ ..]) = line.strip_prefix(b"event") {
+            self.name = name.to_vec();
+            return None;
         }
         let value = match line.strip_prefix(b"data") {
             Some([]) => &[],
@@ -70,7 +84,7 @@ mod tests {
             .as_bytes()
             .chunks(piece)
             .flat_map(|bytes| splitter.push(bytes))
-            .map(|event| String::from_utf8(event).expect("data is UTF-8"))
+            .map(|event| String::from_utf8(event.data).expect("data is UTF-8"))
             .collect()
     }
 
@@ -88,6 +102,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn event_has_the_name_that_stands_beside_its_data_and_no_other() {
+        let stream = b"event: endpoint\ndata: /messages\n\nevent:lost\n\ndata: two\n\n";
+        let events = EventSplitter::default().push(stream);
+        let names: Vec<_> = events.iter().map(|event| event.name.as_slice()).collect();
+        assert_eq!(names, [&b"endpoint"[..], b""]);
+    }
+
     /// The rules of the format, line by line of a whole stream.
     fn plainly(stream: &[u8]) -> Vec<Vec<u8>> {
         let mut text = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
@@ -125,7 +148,7 @@ mod tests {
         ) {
             let pieces: Vec<Vec<u8>> = pieces.into_iter().map(|piece| piece.concat()).collect();
             let mut splitter = EventSplitter::default();
-            let events: Vec<_> = pieces.iter().flat_map(|piece| splitter.push(piece)).collect();
+            let events: Vec<_> = pieces.iter().flat_map(|piece| splitter.push(piece)).map(|event| event.data).collect();
             prop_assert_eq!(events, plainly(&pieces.concat()));
         }
     }

@@ -5,35 +5,36 @@ use super::*;
 #[tokio::test]
 async fn server_that_learned_only_the_new_way_is_found_within_the_same_check() {
     let server = McpServer::start(Behaviour::ModernOnly).await;
-    let mut memory = Lifecycle::Legacy { health_checker: 3 };
+    let mut memory: Lifecycle = Way::Handshake.into();
     let finding = check(&target(&server.url()), &mut memory).await;
     assert_ready(&finding, MODERN);
     assert_eq!(server.log(), ["POST initialize", "POST server/discover"]);
-    assert_eq!(memory, Lifecycle::Modern);
+    assert_eq!(memory.way(), discovery());
 }
 
 #[tokio::test]
 async fn server_that_fell_back_to_the_old_way_is_found_within_the_same_check() {
     let server = McpServer::start(Behaviour::Legacy).await;
-    let mut memory = Lifecycle::Modern;
+    let mut memory: Lifecycle = discovery().into();
     let finding = check(&target(&server.url()), &mut memory).await;
     assert_ready(&finding, LEGACY);
-    assert_eq!(memory, Lifecycle::Legacy { health_checker: 0 });
+    assert_eq!(memory.way(), Way::Handshake);
 }
 
 #[tokio::test]
-async fn server_that_learned_the_new_way_beside_the_old_is_found_after_a_hundred_checks() {
+async fn server_that_learned_the_new_way_beside_the_old_goes_on_being_asked_the_old_way() {
     let server = McpServer::start(Behaviour::LegacyStateless(LEGACY.to_owned())).await;
     let target = target(&server.url());
-    let mut memory = Lifecycle::Unknown;
+    let mut memory = Lifecycle::default();
     assert_ready(&check(&target, &mut memory).await, LEGACY);
 
     server.set(Behaviour::Modern);
-    for _ in 0..100 {
+    server.clear_log();
+    for _ in 0..101 {
         assert_ready(&check(&target, &mut memory).await, LEGACY);
     }
-    assert_ready(&check(&target, &mut memory).await, MODERN);
-    assert_eq!(memory, Lifecycle::Modern);
+    assert!(!server.log().iter().any(|asked| asked == "POST server/discover"));
+    assert_eq!(memory.way(), Way::Handshake);
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn many_checks_at_once_do_not_disturb_each_other() {
         let is_good = number % 2 == 0;
         let target = if is_good { target(&good.url()) } else { Target { timeout: SHORT, ..target(&bad.url()) } };
         health_checker.spawn(async move {
-            let finding = prober.check(&target, &mut Lifecycle::Unknown).await;
+            let finding = prober.check(&target, &mut Lifecycle::default()).await;
             (is_good, finding.health)
         });
     }

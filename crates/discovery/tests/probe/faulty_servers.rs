@@ -20,14 +20,14 @@ async fn bad_server_is_unavailable_with_its_fixed_message() {
         (Behaviour::Status(404), "Endpoint not found"),
         (Behaviour::Status(429), "Too many requests"),
         (Behaviour::Status(302), "Redirected elsewhere"),
-        (Behaviour::FutureOnly, "No common MCP revision"),
+        (Behaviour::FutureOnly, "Speaks only newer MCP revisions (from 2099-01-01)"),
     ];
     let prober = prober_with(ProberOptions { max_response_bytes: 100_000, ..ProberOptions::default() });
     for (behaviour, message) in kinds {
         let server = McpServer::start(behaviour.clone()).await;
         let target = target(&server.url());
-        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { health_checker: 0 }] {
-            let mut memory = known;
+        for known in [Way::Unknown, discovery(), Way::Handshake, Way::EventStream] {
+            let mut memory: Lifecycle = known.into();
             let finding = guarded(prober.check(&target, &mut memory)).await;
             assert_eq!(finding.message, message, "{behaviour:?} {known:?}");
             assert_unavailable(&finding, message);
@@ -40,13 +40,13 @@ async fn server_that_never_answers_times_out_whatever_is_known_of_it() {
     for behaviour in [Behaviour::Hang, Behaviour::SilentEvents] {
         let server = McpServer::start(behaviour).await;
         let impatient = Target { timeout: SHORT, ..target(&server.url()) };
-        for known in [Lifecycle::Unknown, Lifecycle::Modern, Lifecycle::Legacy { health_checker: 0 }] {
-            let mut memory = known;
+        for known in [Way::Unknown, discovery(), Way::Handshake, Way::EventStream] {
+            let mut memory: Lifecycle = known.into();
             let finding = check(&impatient, &mut memory).await;
             assert_unavailable(&finding, "Health check timed out");
             assert!(finding.elapsed >= SHORT);
             // It may have become a server of the other kind.
-            assert_eq!(memory, Lifecycle::Unknown);
+            assert_eq!(memory.way(), Way::Unknown);
         }
     }
 }
@@ -70,7 +70,7 @@ async fn response_over_the_limit_is_not_read() {
     let server = McpServer::start(Behaviour::Modern).await;
     let prober = prober_with(ProberOptions { max_response_bytes: 64, ..ProberOptions::default() });
     let target = target(&server.url());
-    let finding = guarded(prober.check(&target, &mut Lifecycle::Unknown)).await;
+    let finding = guarded(prober.check(&target, &mut Lifecycle::default())).await;
     assert_unavailable(&finding, "Response too large");
 }
 
@@ -78,13 +78,13 @@ async fn response_over_the_limit_is_not_read() {
 async fn closed_port_is_a_failed_connection_and_a_restart_is_found_in_one_request() {
     let mut server = McpServer::start(Behaviour::Modern).await;
     let target = target(&server.url());
-    let mut memory = Lifecycle::Unknown;
+    let mut memory = Lifecycle::default();
     assert_ready(&check(&target, &mut memory).await, MODERN);
 
     server.stop().await;
     let finding = check(&target, &mut memory).await;
     assert_unavailable(&finding, "Connection failed");
-    assert_eq!(memory, Lifecycle::Modern);
+    assert_eq!(memory.way(), discovery());
 
     server.restart().await;
     server.clear_log();

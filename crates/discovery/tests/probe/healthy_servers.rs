@@ -3,14 +3,19 @@
 use super::*;
 
 #[tokio::test]
-async fn probe_of_modern_server_is_ready_in_one_request() {
+async fn probe_of_modern_server_is_ready_in_one_request_once_it_is_known() {
     for behaviour in [Behaviour::Modern, Behaviour::ModernEvents, Behaviour::ModernOnly] {
         let server = McpServer::start(behaviour).await;
-        let mut memory = Lifecycle::Unknown;
-        let finding = check(&target(&server.url()), &mut memory).await;
-        assert_ready(&finding, MODERN);
+        let mut memory = Lifecycle::default();
+        let target = target(&server.url());
+        assert_ready(&check(&target, &mut memory).await, MODERN);
+        assert_eq!(server.log()[0], "POST initialize");
+        assert_eq!(memory.way(), discovery());
+        assert_eq!(server.open_sessions().await, 0);
+
+        server.clear_log();
+        assert_ready(&check(&target, &mut memory).await, MODERN);
         assert_eq!(server.log(), ["POST server/discover"]);
-        assert_eq!(memory, Lifecycle::Modern);
     }
 }
 
@@ -18,11 +23,11 @@ async fn probe_of_modern_server_is_ready_in_one_request() {
 async fn first_probe_of_legacy_server_asks_once_more_than_the_next() {
     let server = McpServer::start(Behaviour::Legacy).await;
     let target = target(&server.url());
-    let mut memory = Lifecycle::Unknown;
+    let mut memory = Lifecycle::default();
 
     assert_ready(&check(&target, &mut memory).await, LEGACY);
-    assert_eq!(server.log()[0], "POST server/discover");
-    assert_eq!(server.log()[1..], HANDSHAKE);
+    assert_eq!(server.log()[..3], HANDSHAKE[..3]);
+    assert_eq!(server.log()[3..], ["POST server/discover", "DELETE"]);
 
     server.clear_log();
     assert_ready(&check(&target, &mut memory).await, LEGACY);
@@ -33,14 +38,14 @@ async fn first_probe_of_legacy_server_asks_once_more_than_the_next() {
 async fn requests_of_one_check_are_as_documented() {
     let stateless = Behaviour::LegacyStateless("2025-03-26".to_owned());
     let kinds = [
-        ("modern", Behaviour::Modern, 1, 1),
+        ("modern", Behaviour::Modern, 4, 1),
         ("legacy with sessions", Behaviour::Legacy, 5, 4),
-        ("legacy without sessions", stateless, 4, 3),
+        ("legacy without sessions", stateless, 3, 3),
     ];
     for (kind, behaviour, first, later) in kinds {
         let server = McpServer::start(behaviour).await;
         let target = target(&server.url());
-        let mut memory = Lifecycle::Unknown;
+        let mut memory = Lifecycle::default();
         let mut costs = [0; 2];
         for cost in &mut costs {
             server.clear_log();
@@ -53,7 +58,7 @@ async fn requests_of_one_check_are_as_documented() {
 }
 
 #[tokio::test]
-async fn every_way_to_refuse_discovery_leads_to_the_handshake_at_once() {
+async fn every_way_to_refuse_discovery_leaves_the_handshake_valid_at_once() {
     for refusal in [
         Refusal::BadRequest,
         Refusal::NotFound,
@@ -67,7 +72,8 @@ async fn every_way_to_refuse_discovery_leads_to_the_handshake_at_once() {
         let patient = Target { timeout: GUARD * 100, ..target(&server.url()) };
         let finding = first_check(&patient).await;
         assert_ready(&finding, LEGACY);
-        assert_eq!(server.log()[1..], HANDSHAKE, "{refusal:?}");
+        assert_eq!(server.log()[..3], HANDSHAKE[..3], "{refusal:?}");
+        assert_eq!(server.log()[3..], ["POST server/discover", "DELETE"], "{refusal:?}");
     }
 }
 
@@ -76,7 +82,7 @@ async fn legacy_server_silent_at_discovery_is_ready_after_a_part_of_the_timeout(
     let server = McpServer::start(Behaviour::LegacyStrict(Refusal::Silence)).await;
     let impatient = Target { timeout: Duration::from_secs(2), ..target(&server.url()) };
     let silence = impatient.timeout / 4;
-    let mut memory = Lifecycle::Unknown;
+    let mut memory = Lifecycle::default();
 
     let started = Instant::now();
     let finding = check(&impatient, &mut memory).await;
@@ -90,18 +96,20 @@ async fn legacy_server_silent_at_discovery_is_ready_after_a_part_of_the_timeout(
 }
 
 #[tokio::test]
-async fn modern_server_slower_than_the_silence_allowed_is_still_found_modern() {
+async fn modern_server_slower_than_the_silence_allowed_is_still_ready() {
     let server = McpServer::start(Behaviour::Held).await;
     let target = Target { timeout: Duration::from_secs(8), ..target(&server.url()) };
-    let mut memory = Lifecycle::Unknown;
+    let mut memory = Lifecycle::default();
     let let_go = async {
-        // The old way was tried: discovery alone is let go now.
-        server.wait_for("POST initialize").await;
-        server.release();
+        for asked in &HANDSHAKE[..3] {
+            server.wait_for(asked).await;
+            server.release();
+        }
+        server.wait_for("POST server/discover").await;
     };
     let (finding, ()) = guarded(async { tokio::join!(check(&target, &mut memory), let_go) }).await;
-    assert_ready(&finding, MODERN);
-    assert_eq!(memory, Lifecycle::Modern);
+    assert_ready(&finding, LEGACY);
+    assert_eq!(memory.way(), Way::Handshake);
 }
 
 #[tokio::test]
@@ -138,6 +146,6 @@ async fn move_within_the_server_is_followed_with_credentials() {
     let server = McpServer::start(Behaviour::Moved).await;
     let target = Target { bearer: Some(Secret::new("t0ken")), ..target(&server.url()) };
     assert_ready(&first_check(&target).await, MODERN);
-    assert_eq!(server.requests(), 2);
+    assert_eq!(server.requests(), 8);
     assert_eq!(server.last_authorization().as_deref(), Some("Bearer t0ken"));
 }

@@ -7,7 +7,8 @@ use super::*;
 
 #[tokio::test]
 async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
-    let server = McpServer::start(Behaviour::Held).await;
+    // One that fails at the first request costs one request a check.
+    let server = McpServer::start(Behaviour::HeldError).await;
     let (handle, _reporter) = Reporter::builder(NoOpSink::silent()).start();
     let limit = CheckLimit::new(4);
     let mut all = Vec::new();
@@ -19,6 +20,7 @@ async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
             auth_type: String::new(),
             auth_config_ref: String::new(),
             token: None,
+            revision: None,
             interval: 100 * GUARD,
             timeout: GUARD,
             degraded_above: GUARD,

@@ -2,10 +2,12 @@
 
 mod changing_servers;
 mod credentials;
+mod event_stream;
 mod faulty_servers;
 mod healthy_servers;
 mod limit;
 use vmcp_status_testkit::mcp;
+mod order;
 mod sessions;
 mod tls;
 
@@ -15,7 +17,7 @@ use mcp::{Behaviour, McpServer, Refusal};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use vmcp_status_discovery::probe::{
-    Finding, Health, Lifecycle, ProbeSetupError, Prober, ProberOptions, Secret, Target,
+    Finding, Health, Lifecycle, ProbeSetupError, Prober, ProberOptions, Revision, Secret, Target, Way,
 };
 
 const MODERN: &str = "2026-07-28";
@@ -27,6 +29,14 @@ const GUARD: Duration = Duration::from_secs(60);
 
 /// For servers that will not answer anyway.
 const SHORT: Duration = Duration::from_millis(300);
+
+fn revision(name: &str) -> Revision {
+    name.parse().expect("a date")
+}
+
+fn discovery() -> Way {
+    Way::Discovery(revision(MODERN))
+}
 
 fn prober() -> Prober {
     prober_with(ProberOptions::default())
@@ -46,7 +56,7 @@ async fn check(target: &Target, memory: &mut Lifecycle) -> Finding {
 }
 
 async fn first_check(target: &Target) -> Finding {
-    check(target, &mut Lifecycle::Unknown).await
+    check(target, &mut Lifecycle::default()).await
 }
 
 async fn guarded<F: Future>(future: F) -> F::Output {

@@ -17,7 +17,7 @@ async fn session_is_ended_after_the_probe() {
 async fn session_is_ended_when_the_probe_times_out() {
     let server = McpServer::start(Behaviour::LegacyStuck).await;
     let impatient = Target { timeout: Duration::from_secs(1), ..target(&server.url()) };
-    let mut memory = Lifecycle::Legacy { health_checker: 0 };
+    let mut memory: Lifecycle = Way::Handshake.into();
     let finding = check(&impatient, &mut memory).await;
     assert_unavailable(&finding, "Health check timed out");
     guarded(server.wait_for("POST initialize")).await;
@@ -29,7 +29,7 @@ async fn session_is_ended_when_the_probe_times_out() {
 async fn session_that_comes_after_the_probe_was_dropped_is_ended() {
     let server = McpServer::start(Behaviour::LegacyHeld).await;
     let (prober, target) = (prober(), target(&server.url()));
-    let mut memory = Lifecycle::Legacy { health_checker: 7 };
+    let mut memory: Lifecycle = Way::Handshake.into();
     guarded(async {
         tokio::select! {
             finding = prober.check(&target, &mut memory) => panic!("not held: {finding:?}"),
@@ -37,7 +37,7 @@ async fn session_that_comes_after_the_probe_was_dropped_is_ended() {
         }
     })
     .await;
-    assert_eq!(memory, Lifecycle::Legacy { health_checker: 7 });
+    assert_eq!(memory.way(), Way::Handshake);
     server.release();
     guarded(server.wait_for("DELETE")).await;
     guarded(server.wait_for_no_session()).await;

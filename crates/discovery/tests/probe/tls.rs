@@ -16,11 +16,11 @@ async fn certificate_of_an_extra_ca_is_accepted_for_its_own_name_only() {
     let ca = server.certificate().expect("a TLS server").as_bytes();
     let prober = prober_with(ProberOptions { extra_ca: Some(ca.to_vec()), ..ProberOptions::default() });
     let named = target(&server.url());
-    let finding = guarded(prober.check(&named, &mut Lifecycle::Unknown)).await;
+    let finding = guarded(prober.check(&named, &mut Lifecycle::default())).await;
     assert_ready(&finding, MODERN);
 
     let unnamed = target(&server.url().replace("localhost", "127.0.0.1"));
-    let finding = guarded(prober.check(&unnamed, &mut Lifecycle::Unknown)).await;
+    let finding = guarded(prober.check(&unnamed, &mut Lifecycle::default())).await;
     assert_unavailable(&finding, "TLS verification failed");
 }
 
@@ -29,7 +29,7 @@ async fn any_certificate_is_accepted_where_the_options_say_so() {
     let server = McpServer::start_tls(Behaviour::Legacy).await;
     let prober = prober_with(ProberOptions { accept_invalid_certs: true, ..ProberOptions::default() });
     let target = target(&server.url());
-    let finding = guarded(prober.check(&target, &mut Lifecycle::Unknown)).await;
+    let finding = guarded(prober.check(&target, &mut Lifecycle::default())).await;
     assert_ready(&finding, LEGACY);
     assert_eq!(server.open_sessions().await, 0);
 }

@@ -1,0 +1,36 @@
+//! Servers of revision 2024-11-05: answers come on a stream of their own.
+
+use super::*;
+
+#[tokio::test]
+async fn server_of_the_event_stream_is_ready_and_remembered() {
+    let server = McpServer::start(Behaviour::EventStream("/messages?session_id=1".to_owned())).await;
+    let target = Target { bearer: Some(Secret::new("t0ken")), ..target(&server.url()) };
+    let mut memory = Lifecycle::default();
+    assert_ready(&check(&target, &mut memory).await, "2024-11-05");
+    assert_eq!(memory.way(), Way::EventStream);
+    assert_eq!(server.log()[..2], ["POST initialize", "GET"]);
+
+    server.clear_log();
+    assert_ready(&check(&target, &mut memory).await, "2024-11-05");
+    assert_eq!(server.log(), ["GET", "POST initialize", "POST notifications/initialized", "POST ping"]);
+    assert_eq!(server.targets()[1..], ["/messages?session_id=1"; 3]);
+    assert!(server.authorizations().iter().all(|sent| sent.as_deref() == Some("Bearer t0ken")));
+}
+
+#[tokio::test]
+async fn fixed_revision_of_the_event_stream_begins_with_the_stream() {
+    let server = McpServer::start(Behaviour::EventStream("/messages".to_owned())).await;
+    let fixed = Target { revision: Some(revision("2024-11-05")), ..target(&server.url()) };
+    assert_ready(&first_check(&fixed).await, "2024-11-05");
+    assert_eq!(server.log()[0], "GET");
+}
+
+#[tokio::test]
+async fn event_stream_that_names_another_origin_gets_no_credentials_there() {
+    let other = McpServer::start(Behaviour::Modern).await;
+    let server = McpServer::start(Behaviour::EventStream(other.url())).await;
+    let target = Target { bearer: Some(Secret::new("t0ken")), ..target(&server.url()) };
+    assert_unavailable(&first_check(&target).await, "Redirected elsewhere");
+    assert_eq!(other.requests(), 0);
+}
