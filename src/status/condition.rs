@@ -144,11 +144,11 @@ impl From<bool> for ConditionStatus {
 
 /// The types of condition that a virtual MCP server reports.
 pub mod condition_type {
-    /// The vMCP serves requests, with all backends or with some.
+    /// Every checked backend is routable.
     pub const READY: &str = "Ready";
     /// Discovery could list the backends.
     pub const BACKENDS_DISCOVERED: &str = "BackendsDiscovered";
-    /// Some backends are not routable.
+    /// Some backends answer, but slowly or with faults.
     pub const DEGRADED: &str = "Degraded";
     /// Authentication of incoming requests is configured. ToolHive's operator
     /// sets it; a gateway may.
@@ -161,10 +161,26 @@ pub mod condition_type {
 }
 
 /// The reasons that conditions of a virtual MCP server give.
+///
+/// [`derive()`](crate::derive()) gives those of ToolHive's own runtime. The `SERVER_…`
+/// reasons and `BACKEND_DISCOVERY_SUCCEEDED` are
+/// for callers that set conditions themselves, and those of phases in Events.
 pub mod reason {
+    /// `Ready`: every checked backend is routable, or none is configured.
+    pub const ALL_BACKENDS_ROUTABLE: &str = "AllBackendsRoutable";
+    /// `Ready`: no backend has been checked yet.
+    pub const BACKENDS_PENDING: &str = "BackendsPending";
+    /// `Ready`: some backends are not routable.
+    pub const SOME_BACKENDS_UNHEALTHY: &str = "SomeBackendsUnhealthy";
+    /// `Ready`: no backend is routable.
+    pub const NO_ROUTABLE_BACKENDS: &str = "NoRoutableBackends";
+    /// `BackendsDiscovered`: the list of backends is complete.
+    pub const BACKENDS_DISCOVERED: &str = "BackendsDiscovered";
+    /// `Degraded`: some backends answer, but slowly or with faults.
+    pub const BACKENDS_DEGRADED: &str = "BackendsDegraded";
     /// The list of backends is complete.
     pub const BACKEND_DISCOVERY_SUCCEEDED: &str = "BackendDiscoverySucceeded";
-    /// Discovery could not list the backends.
+    /// `BackendsDiscovered`: discovery could not list the backends.
     pub const BACKEND_DISCOVERY_FAILED: &str = "BackendDiscoveryFailed";
     /// Every checked backend is routable.
     pub const SERVER_READY: &str = "ServerReady";

@@ -20,18 +20,19 @@ pub struct Derived {
 /// Computes phase, message, count and conditions from the backends, so that gateways
 /// agree on what they mean.
 ///
-/// | backends | phase |
-/// |---|---|
-/// | none configured | `Ready` |
-/// | none checked yet | `Pending` |
-/// | all routable | `Ready` |
-/// | none routable | `Failed` |
-/// | some routable | `Degraded` |
+/// | backends | phase | `Ready` | its reason |
+/// |---|---|---|---|
+/// | none configured | `Ready` | True | `AllBackendsRoutable` |
+/// | none checked yet | `Pending` | False | `BackendsPending` |
+/// | all routable | `Ready` | True | `AllBackendsRoutable` |
+/// | some routable | `Degraded` | False | `SomeBackendsUnhealthy` |
+/// | none routable | `Failed` | False | `NoRoutableBackends` |
 ///
-/// A backend is routable if it is ready or unauthenticated. Unknown backends have not
-/// been checked, and count only in the first two rows. A degraded gateway serves
-/// requests, so its `Ready` condition holds, with the reason `ServerDegraded`. Messages
-/// contain counts only, never the text of a backend.
+/// These are the words of ToolHive's own runtime, which its operator and its users'
+/// alerts read. A backend is routable if it is ready or unauthenticated. Unknown
+/// backends have not been checked, and count only in the first two rows. The condition
+/// `Degraded` is True while a backend is `degraded`, and absent otherwise. Messages
+/// contain counts only, never the text of a backend, and the counts add up to the total.
 ///
 /// ```
 /// use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, derive};
@@ -47,22 +48,28 @@ pub fn derive<'a>(backends: impl IntoIterator<Item = &'a DiscoveredBackend>) -> 
     let phase = tally.phase();
     let message = tally.message();
     let (ready, why) = match phase {
-        Phase::Pending => (false, reason::SERVER_STARTING),
-        Phase::Ready => (true, reason::SERVER_READY),
-        Phase::Degraded => (true, reason::SERVER_DEGRADED),
-        Phase::Failed => (false, reason::SERVER_FAILED),
+        Phase::Pending => (false, reason::BACKENDS_PENDING),
+        Phase::Ready => (true, reason::ALL_BACKENDS_ROUTABLE),
+        Phase::Degraded => (false, reason::SOME_BACKENDS_UNHEALTHY),
+        Phase::Failed => (false, reason::NO_ROUTABLE_BACKENDS),
     };
     let mut conditions = vec![
         Condition::unchecked(condition_type::READY, ready.into(), why, message.clone()),
         Condition::unchecked(
             condition_type::BACKENDS_DISCOVERED,
             true.into(),
-            reason::BACKEND_DISCOVERY_SUCCEEDED,
+            reason::BACKENDS_DISCOVERED,
             format!("Discovered {}", backends_in_words(tally.total())),
         ),
     ];
-    if phase == Phase::Degraded {
-        conditions.push(Condition::unchecked(condition_type::DEGRADED, true.into(), why, message.clone()));
+    let degraded = tally.count(BackendStatus::Degraded);
+    if degraded > 0 {
+        conditions.push(Condition::unchecked(
+            condition_type::DEGRADED,
+            true.into(),
+            reason::BACKENDS_DEGRADED,
+            format!("{} degraded", backends_in_words(degraded)),
+        ));
     }
     Derived { phase, message, backend_count: u32::try_from(tally.routable()).unwrap_or(u32::MAX), conditions }
 }
@@ -118,12 +125,21 @@ impl Tally {
             return format!("Starting, {} not checked yet", backends_in_words(total));
         }
         let mut message = format!("{} of {} routable", self.routable(), backends_in_words(total));
-        for status in BackendStatus::ALL {
+        // An unauthenticated backend is one of the routable ones, so it stands in
+        // parentheses: the numbers outside of them add up to the total.
+        let unauthenticated = self.count(BackendStatus::Unauthenticated);
+        if unauthenticated > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(message, " ({unauthenticated} unauthenticated)");
+        }
+        for (status, words) in [
+            (BackendStatus::Degraded, "degraded"),
+            (BackendStatus::Unavailable, "unavailable"),
+            (BackendStatus::Unknown, "not checked yet"),
+        ] {
             let count = self.count(status);
-            if status != BackendStatus::Ready && count > 0 {
-                // Writing to a String cannot fail.
-                let status = if status == BackendStatus::Unknown { "not checked yet" } else { status.as_str() };
-                let _ = write!(message, ", {count} {status}");
+            if count > 0 {
+                let _ = write!(message, ", {count} {words}");
             }
         }
         message
@@ -146,12 +162,18 @@ mod tests {
     #[test]
     fn every_row_of_the_table_derives_its_phase_message_and_count() {
         use BackendStatus::{Degraded, Ready, Unauthenticated, Unavailable, Unknown};
-        let rows: [(&[BackendStatus], Phase, &str, u32); 9] = [
+        let rows: [(&[BackendStatus], Phase, &str, u32); 10] = [
             (&[], Phase::Ready, "Ready, no backends configured", 0),
             (&[Unknown, Unknown], Phase::Pending, "Starting, 2 backends not checked yet", 0),
             (&[Unknown], Phase::Pending, "Starting, 1 backend not checked yet", 0),
             (&[Ready, Ready], Phase::Ready, "2 of 2 backends routable", 2),
-            (&[Ready, Unauthenticated], Phase::Ready, "2 of 2 backends routable, 1 unauthenticated", 2),
+            (&[Ready, Unauthenticated], Phase::Ready, "2 of 2 backends routable (1 unauthenticated)", 2),
+            (
+                &[Ready, Unauthenticated, Unavailable, Unavailable],
+                Phase::Degraded,
+                "2 of 4 backends routable (1 unauthenticated), 2 unavailable",
+                2,
+            ),
             (&[Unavailable], Phase::Failed, "0 of 1 backend routable, 1 unavailable", 0),
             (
                 &[Degraded, Unavailable, Unknown],
@@ -173,19 +195,27 @@ mod tests {
     }
 
     #[test]
-    fn derived_conditions_say_why_and_pass_their_own_validation() {
-        use BackendStatus::{Ready, Unavailable, Unknown};
-        let rows: [(&[BackendStatus], ConditionStatus, &str, bool); 4] = [
-            (&[Unknown], ConditionStatus::False, "ServerStarting", false),
-            (&[Ready], ConditionStatus::True, "ServerReady", false),
-            (&[Ready, Unavailable], ConditionStatus::True, "ServerDegraded", true),
-            (&[Unavailable], ConditionStatus::False, "ServerFailed", false),
+    fn derived_conditions_use_the_words_of_toolhive_and_pass_their_own_validation() {
+        use BackendStatus::{Degraded, Ready, Unavailable, Unknown};
+        let rows: [(&[BackendStatus], ConditionStatus, &str, Option<&str>); 7] = [
+            (&[], ConditionStatus::True, "AllBackendsRoutable", None),
+            (&[Unknown], ConditionStatus::False, "BackendsPending", None),
+            (&[Ready], ConditionStatus::True, "AllBackendsRoutable", None),
+            (&[Ready, Unavailable], ConditionStatus::False, "SomeBackendsUnhealthy", None),
+            (&[Unavailable], ConditionStatus::False, "NoRoutableBackends", None),
+            (&[Ready, Degraded], ConditionStatus::False, "SomeBackendsUnhealthy", Some("1 backend degraded")),
+            (&[Degraded, Degraded], ConditionStatus::False, "NoRoutableBackends", Some("2 backends degraded")),
         ];
         for (statuses, ready, why, degraded) in rows {
             let conditions = derive(&backends(statuses)).conditions;
             assert_eq!((conditions[0].status, conditions[0].reason.as_str()), (ready, why), "{statuses:?}");
-            assert_eq!(conditions[1].type_, "BackendsDiscovered");
-            assert_eq!(conditions.iter().any(|c| c.type_ == "Degraded"), degraded, "{statuses:?}");
+            assert_eq!(
+                (conditions[1].type_.as_str(), conditions[1].status, conditions[1].reason.as_str()),
+                ("BackendsDiscovered", ConditionStatus::True, "BackendsDiscovered")
+            );
+            let of_degraded = conditions.iter().find(|condition| condition.type_ == "Degraded");
+            assert_eq!(of_degraded.map(|condition| condition.message.as_str()), degraded, "{statuses:?}");
+            assert!(of_degraded.is_none_or(|condition| condition.reason == "BackendsDegraded"));
             for condition in conditions {
                 assert_eq!(condition.validate(), Ok(()));
             }

@@ -372,7 +372,7 @@ mod run {
         wait_for(dir.path(), "yard", |status| status.phase == Phase::Ready).await;
         server.stop().await;
         let failed = wait_for(dir.path(), "yard", |status| status.phase == Phase::Failed).await;
-        assert_eq!(failed.condition("Ready").map(|c| c.reason.as_str()), Some("ServerFailed"));
+        assert_eq!(failed.condition("Ready").map(|c| c.reason.as_str()), Some("NoRoutableBackends"));
         wait_for(dir.path(), "yard", |s| s.backend("a").is_some_and(|b| b.consecutive_failures > 2)).await;
         server.restart().await;
         let back = wait_for(dir.path(), "yard", |status| status.phase == Phase::Ready).await;

@@ -113,10 +113,9 @@ BACKEND   STATUS        AUTH     LAST CHECK   MESSAGE
 weather   ready         oauth2   5s           <none>
 db        unavailable   <none>   120m         connection refused
 
-CONDITION            STATUS   REASON                      SINCE   MESSAGE
-Ready                True     ServerDegraded              4h      1 of 2 backends routable, 1 unavailable
-BackendsDiscovered   True     BackendDiscoverySucceeded   4h      Discovered 2 backends
-Degraded             True     ServerDegraded              4h      1 of 2 backends routable, 1 unavailable
+CONDITION            STATUS   REASON                  SINCE   MESSAGE
+Ready                False    SomeBackendsUnhealthy   4h      1 of 2 backends routable, 1 unavailable
+BackendsDiscovered   True     BackendsDiscovered      4h      Discovered 2 backends
 "
     );
 }
@@ -137,7 +136,7 @@ fn a_list_of_a_cluster_has_the_columns_of_kubectl() {
         "\
 NAMESPACE   NAME    PHASE      URL                          BACKENDS   AGE     READY    MESSAGE
 lab         bare    Pending    <none>                       0/0        3m12s   <none>   <none>
-prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   True     1 of 2 backends routable, 1 unavailable
+prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   False    1 of 2 backends routable, 1 unavailable
 "
     );
     let without = |line: &str| line["NAMESPACE   ".len()..].to_owned() + "\n";
