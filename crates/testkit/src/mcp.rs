@@ -9,6 +9,7 @@
 mod answers;
 mod echo;
 mod event_stream;
+mod odd;
 mod old;
 mod sdk;
 mod tls;
@@ -37,7 +38,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use answers::{McpResponse, Unending, json_answer, json_error, json_result, redirect, respond, text, with_header};
+use answers::{McpResponse, json_answer, json_error, json_result, redirect, text, with_header};
 pub use echo::Echo;
 use event_stream::EventStreamServer;
 use old::OldServer;
@@ -400,6 +401,12 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
     note(state, &request, &message);
 
     let behaviour = state.behaviour().clone();
+    if let Some(answer) = odd::answer(&behaviour) {
+        return answer;
+    }
+    if let Some(answer) = odd::answer(&behaviour) {
+        return answer;
+    }
     match behaviour {
         Behaviour::Modern => state.modern.handle(request).await,
         Behaviour::ModernEvents => state.modern_events.handle(request).await,
@@ -480,31 +487,9 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
         }
         Behaviour::Moved if request.uri().path() == "/moved/mcp" => state.modern.handle(request).await,
         Behaviour::Moved => redirect("/moved/mcp"),
-        Behaviour::Redirect(address) => redirect(&address),
-        Behaviour::Unauthorized => text(StatusCode::UNAUTHORIZED, "no"),
-        Behaviour::Forbidden => text(StatusCode::FORBIDDEN, "no"),
-        Behaviour::ServerError => text(StatusCode::INTERNAL_SERVER_ERROR, "oh no"),
-        Behaviour::Status(code) => {
-            let status = StatusCode::from_u16(code).expect("an HTTP status");
-            respond(status, None, Full::default())
-        }
-        Behaviour::Html => respond(
-            StatusCode::OK,
-            Some("text/html; charset=utf-8"),
-            Full::from("<!doctype html><title>Welcome</title><p>secret-text"),
-        ),
-        Behaviour::Junk => json_answer(StatusCode::OK, &json!({"secret-text": [1, 2, 3]})),
-        Behaviour::Endless => {
-            let body = Unending(Some("[[[[[[[[[[[[[[[["));
-            respond(StatusCode::OK, Some("application/json"), body)
-        }
-        Behaviour::EndlessEvents => {
-            let body = Unending(Some("data: {\"secret-text\":1}\n\n"));
-            respond(StatusCode::OK, Some("text/event-stream"), body)
-        }
-        Behaviour::SilentEvents => respond(StatusCode::OK, Some("text/event-stream"), Unending(None)),
         Behaviour::Echo(place) => place.answer(&request, &message),
-        Behaviour::Hang | Behaviour::NotHttp | Behaviour::EndlessHead => std::future::pending().await,
+        // What is left answers nothing, or has answered above.
+        _ => std::future::pending().await,
     }
 }
 
