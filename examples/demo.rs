@@ -83,6 +83,7 @@ fn backend(name: &str, server: &McpServer) -> Result<CheckedBackend, Failure> {
         auth_type: String::new(),
         auth_config_ref: String::new(),
         token: None,
+        revision: None,
         interval: Duration::from_millis(500),
         timeout: Duration::from_secs(2),
         degraded_above: Duration::from_millis(200),
