@@ -273,6 +273,7 @@ fn debug_output_of_a_backend_shows_no_secret() {
         auth_type: String::new(),
         auth_config_ref: String::new(),
         token: None,
+        revision: None,
         interval: Duration::MAX,
         timeout: Duration::MAX,
         degraded_above: Duration::MAX,
