@@ -23,7 +23,6 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
         auth_config_ref: String::new(),
         token: Some(TokenSource::File("/nowhere/token".into())),
         revision: None,
-        revision: None,
         interval: INTERVAL,
         timeout: Duration::from_secs(10),
         degraded_above: Duration::from_secs(2),
