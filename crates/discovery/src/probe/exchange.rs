@@ -149,6 +149,8 @@ impl Conversation {
         let (message, headers) = messages::discover(revision, &id);
         let asked = Instant::now();
         let response = self.http.post(&self.endpoint, &message, headers).await?;
+        // Ends when this returns.
+        let _stray = Session::stray(self.clone(), &response);
         let answer = self.http.answer(&self.endpoint, response, &id).await?;
         let supported = match answer.content.map(|result| *result) {
             Ok(ServerResult::DiscoverResult(discovered)) => discovered.supported_versions,
