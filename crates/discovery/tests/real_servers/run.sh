@@ -54,9 +54,9 @@ check() {
       return 1
     } >&2
   done
-  # Opened and ended are counted where the server logs requests.
+  # Opened and ended are counted where the server logs sessions.
   local posted ended
-  ended=$(grep -c '"DELETE .* 200' "$log" || true)
+  ended=$(grep -c 'Terminating session: [0-9a-f]' "$log" || true)
   posted=$(grep -c 'Created new transport with session ID' "$log" || true)
   if grep -E 'ERROR|Traceback|" 5[0-9][0-9]' "$log" >&2 || { [ "$ended" != "$posted" ] && [ "$mode" = stateful ]; }; then
     echo "$name: errors in its log, or $posted sessions opened and $ended ended" >&2
