@@ -149,7 +149,11 @@ impl Conversation {
         let (message, headers) = messages::discover(revision, &id);
         let asked = Instant::now();
         let response = self.http.post(&self.endpoint, &message, headers).await?;
-        let answer = self.http.answer(&self.endpoint, response, &id).await?;
+        let stray = Session::stray(self.clone(), &response);
+        let answer = self.http.answer(&self.endpoint, response, &id).await;
+        // Waited for, because a program that checks once ends soon.
+        stray.end(self.endpoint.timeout.saturating_sub(self.started.elapsed())).await;
+        let answer = answer?;
         let supported = match answer.content.map(|result| *result) {
             Ok(ServerResult::DiscoverResult(discovered)) => discovered.supported_versions,
             Ok(_) => return Err(Fault::Refused(Reason::NotMcp)),
