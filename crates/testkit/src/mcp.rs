@@ -390,7 +390,6 @@ where
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "a list of one arm a behaviour")]
 async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
