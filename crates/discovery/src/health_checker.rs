@@ -1,6 +1,7 @@
 //! Checks a list of backends side by side and reports each finding.
 
 mod limit;
+mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,12 +15,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
+use self::verdict::{Observation, SOON, Verdict};
 use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
 use crate::timing::{jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 pub use limit::CheckLimit;
+pub(crate) use verdict::Thresholds;
 
 /// One backend, and how it is checked.
 #[derive(Clone, PartialEq)]
@@ -42,11 +45,18 @@ pub struct CheckedBackend {
     pub timeout: Duration,
     /// A backend that answers more slowly is degraded.
     pub degraded_above: Duration,
+    /// Failed checks in a row that make a backend unavailable which was not;
+    /// until then its last verdict stays. A backend that never had a verdict
+    /// gets it from its second failure.
+    pub unhealthy_threshold: u32,
+    /// Answered checks in a row that end a backend's being unavailable.
+    pub healthy_threshold: u32,
 }
 
 impl CheckedBackend {
     /// A backend without credentials that is checked every 30 s, has 10 s for a
-    /// check, and is degraded above 2 s.
+    /// check, is degraded above 2 s, unavailable after 3 failures in a row, and
+    /// available again after 1 answer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -70,7 +80,13 @@ impl CheckedBackend {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             degraded_above: Duration::from_secs(2),
+            unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
+            healthy_threshold: Thresholds::DEFAULT.healthy,
         }
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
     }
 }
 
@@ -86,6 +102,8 @@ impl fmt::Debug for CheckedBackend {
             .field("interval", &self.interval)
             .field("timeout", &self.timeout)
             .field("degraded_above", &self.degraded_above)
+            .field("unhealthy_threshold", &self.unhealthy_threshold)
+            .field("healthy_threshold", &self.healthy_threshold)
             .finish()
     }
 }
@@ -139,7 +157,10 @@ impl CheckSpec {
     /// Whether the two differ in nothing but what is reported.
     fn is_checked_as(&self, other: &Self) -> bool {
         let timing = |wanted: &Self| (wanted.backend.interval, wanted.backend.timeout, wanted.backend.degraded_above);
-        self.has_target_of(other) && timing(self) == timing(other) && self.initial == other.initial
+        self.has_target_of(other)
+            && timing(self) == timing(other)
+            && self.backend.thresholds() == other.backend.thresholds()
+            && self.initial == other.initial
     }
 }
 
@@ -185,14 +206,14 @@ struct Running {
     last: watch::Receiver<Option<LastResult>>,
 }
 
-/// What the last check found, and what the next one needs.
+/// What the checks have found, and what the next one needs.
 #[derive(Clone, Debug)]
 struct LastResult {
-    status: BackendStatus,
-    message: String,
-    revision: String,
+    verdict: Verdict,
     at: DateTime<Utc>,
-    failures: u32,
+    /// Whether this counts as checked: there is a verdict, or the backend refuses
+    /// to be asked again soon.
+    settled: bool,
     lifecycle: Lifecycle,
     next: Instant,
 }
@@ -293,12 +314,16 @@ impl HealthChecker {
         }
     }
 
-    /// Waits until every backend there is now has been checked once.
+    /// Waits until every backend there is now has a verdict: from its first answer
+    /// or its second failure.
     pub fn first_round(&self) -> impl Future<Output = ()> + Send + use<> {
         let checked: Vec<_> = self.running.values().map(|running| running.last.clone()).collect();
         async move {
             // An error says that the task is gone; then nothing is to be waited for.
-            join_all(checked.into_iter().map(async |mut last| drop(last.wait_for(Option::is_some).await))).await;
+            join_all(checked.into_iter().map(async |mut last| {
+                drop(last.wait_for(|last| last.as_ref().is_some_and(|last| last.settled)).await);
+            }))
+            .await;
         }
     }
 
@@ -351,7 +376,7 @@ impl Check {
         let CheckedBackend { name, url, token, interval, timeout, degraded_above, .. } = &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
-        let next = Instant::now() + pause;
+        let begin = Instant::now();
         let mut lifecycle = last.map(|last| last.lifecycle).unwrap_or_default();
         let finding = match token.as_ref().map(TokenSource::read) {
             Some(None) => {
@@ -373,24 +398,30 @@ impl Check {
                 self.prober.check(&target, &mut lifecycle).await
             }
         };
-        let status = match finding.health {
-            Health::Ready => BackendStatus::Ready,
-            Health::Degraded => BackendStatus::Degraded,
-            Health::Unavailable => BackendStatus::Unavailable,
-            Health::Unauthenticated => BackendStatus::Unauthenticated,
+        let elapsed = finding.elapsed;
+        let observation = observation(finding);
+        let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
+        let verdict = verdict.after(observation, self.wanted.backend.thresholds());
+        tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
+        let next = match verdict.hurry(*interval) {
+            // A check that hung has had its pause already, save for a moment.
+            Some(pause) if verdict.is_given() => (begin + jittered(pause)).max(Instant::now() + SOON.min(*interval)),
+            Some(pause) => Instant::now() + pause,
+            None => begin + pause,
         };
-        tracing::debug!(backend = name, %status, elapsed = ?finding.elapsed, "checked");
-        let failures = last.map_or(0, |last| last.failures).saturating_add(1);
-        LastResult {
-            status,
-            message: finding.message,
-            revision: finding.revision.unwrap_or_default(),
-            at: Utc::now(),
-            failures: if status == BackendStatus::Unavailable { failures } else { 0 },
-            lifecycle,
-            next,
-        }
+        LastResult { settled: verdict.is_given(), verdict, at: Utc::now(), lifecycle, next }
     }
+}
+
+fn observation(finding: Finding) -> Observation {
+    let Finding { health, message, revision, .. } = finding;
+    let status = match health {
+        Health::Ready => BackendStatus::Ready,
+        Health::Degraded => BackendStatus::Degraded,
+        Health::Unauthenticated => BackendStatus::Unauthenticated,
+        Health::Unavailable => return Observation::Failed { message },
+    };
+    Observation::Answered { status, message, revision: revision.unwrap_or_default() }
 }
 
 /// What is known, with or without a check.
@@ -404,13 +435,22 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
         message: note.clone(),
         ..DiscoveredBackend::named(backend.name.clone())
     };
-    let Some(last) = last else { return without_check };
+    let Some(LastResult { verdict, at, .. }) = last else { return without_check };
+    if !verdict.is_given() {
+        // Without a time of a check it counts as unchecked, so a stored finding of
+        // an earlier process stands until there is a verdict.
+        return DiscoveredBackend {
+            message: joined([&verdict.message, note]),
+            consecutive_failures: verdict.failures,
+            ..without_check
+        };
+    }
     DiscoveredBackend {
-        status: last.status,
-        message: joined([&last.message, note]),
-        mcp_revision: last.revision.clone(),
-        last_health_check: Some(last.at),
-        consecutive_failures: last.failures,
+        status: verdict.status,
+        message: joined([&verdict.message, note]),
+        mcp_revision: verdict.revision.clone(),
+        last_health_check: Some(*at),
+        consecutive_failures: verdict.failures,
         ..without_check
     }
 }

@@ -25,6 +25,8 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
         interval: INTERVAL,
         timeout: Duration::from_secs(10),
         degraded_above: Duration::from_secs(2),
+        unhealthy_threshold: 1,
+        healthy_threshold: 1,
     }
 }
 
@@ -37,10 +39,10 @@ fn health_checker(limit: impl Into<CheckLimit>) -> (HealthChecker, StatusHandle)
     (HealthChecker::new(prober(), handle.source("test"), limit), handle)
 }
 
-async fn stored(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
-    handle.flush().await.expect("stored");
-    let progress = handle.watch().borrow().clone();
-    progress.stored.and_then(|status| status.backend(name).cloned()).expect("it is reported")
+async fn reported_of(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
+    // What the store holds may be older by a count, which is not worth a write.
+    let current = handle.current().await.expect("the reporter lives");
+    current.backend(name).cloned().expect("it is reported")
 }
 
 /// Sets what is wanted, as the discovery of a group does.
@@ -105,8 +107,8 @@ async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_f
     let noted = CheckSpec { note: "something else".into(), ..wanted("b") };
     set(&mut health_checker, &[wanted("a"), noted.clone()]).await;
     let now = health_checker.running["b"].last.borrow().clone().expect("it keeps what was found");
-    assert_eq!((now.next, now.failures), (first.next, 1));
-    assert_eq!(stored(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
+    assert_eq!((now.next, now.verdict.failures), (first.next, 1));
+    assert_eq!(reported_of(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
     let seen = times(&health_checker, start, 6 * INTERVAL).await;
     assert!(seen["a"].len() >= 5 && seen["b"].len() >= 5, "both go on: {seen:?}");
     assert!(seen["b"][0] >= INTERVAL / 2, "no check before its time: {seen:?}");
@@ -122,7 +124,7 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
 
     let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
-    let now = stored(&handle, "a").await;
+    let now = reported_of(&handle, "a").await;
     assert_eq!(
         (now.status, now.message.as_str()),
         (BackendStatus::Unavailable, NO_CREDENTIALS),
@@ -131,7 +133,7 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     let moved =
         CheckSpec { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
     set(&mut health_checker, &[moved]).await;
-    let now = stored(&handle, "a").await;
+    let now = reported_of(&handle, "a").await;
     assert_eq!((now.status, now.url.as_str(), now.message.as_str()), (BackendStatus::Ready, "http://b/mcp", ""));
     assert_eq!(now.last_health_check, None);
 
@@ -139,7 +141,7 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     drop(all);
     health_checker.first_round().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(stored(&handle, "a").await.status, BackendStatus::Unavailable);
+    assert_eq!(reported_of(&handle, "a").await.status, BackendStatus::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +159,7 @@ async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
     );
     health_checker.begin(HashMap::new(), past);
     tokio::time::advance(4 * INTERVAL).await;
-    assert_eq!(stored(&handle, "a").await.message, "other");
+    assert_eq!(reported_of(&handle, "a").await.message, "other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,14 +170,34 @@ async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_un
     let place = health_checker.limit.acquire().await;
     health_checker.set_prober(prober());
     health_checker.set([backend("a")]).await;
-    let kept = stored(&handle, "a").await;
+    let kept = reported_of(&handle, "a").await;
     assert_eq!((kept.message.as_str(), kept.consecutive_failures), (NO_CREDENTIALS, 1));
     let begin = Instant::now();
     drop(place);
     let mut last = health_checker.running["a"].last.clone();
     last.changed().await.expect("it is checked");
-    assert_eq!((begin.elapsed(), stored(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
+    assert_eq!((begin.elapsed(), reported_of(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
     health_checker.set([backend("a")]).await;
     tokio::time::advance(INTERVAL / 4).await;
-    assert_eq!(stored(&handle, "a").await.consecutive_failures, 2, "and after that when its time has come");
+    assert_eq!(reported_of(&handle, "a").await.consecutive_failures, 2, "and after that when its time has come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_second_later() {
+    let (mut health_checker, handle) = health_checker(4);
+    let begin = Instant::now();
+    health_checker.set([CheckedBackend { unhealthy_threshold: 3, ..backend("a") }]).await;
+    let mut last = health_checker.running["a"].last.clone();
+    last.changed().await.expect("it is checked");
+    let once = reported_of(&handle, "a").await;
+    let seen = (once.status, once.message.as_str(), once.consecutive_failures, once.last_health_check);
+    assert_eq!(seen, (BackendStatus::Unknown, "", 1, None));
+    health_checker.first_round().await;
+    assert_eq!(begin.elapsed().as_secs(), 1);
+    let twice = reported_of(&handle, "a").await;
+    let seen = (twice.status, twice.message.as_str(), twice.consecutive_failures);
+    assert_eq!(seen, (BackendStatus::Unavailable, NO_CREDENTIALS, 2));
+    last.borrow_and_update();
+    last.changed().await.expect("it is checked again");
+    assert!(begin.elapsed() >= INTERVAL.mul_f64(0.9), "no hurry any more: {:?}", begin.elapsed());
 }

@@ -14,14 +14,10 @@ async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
     for source in ["one", "other"] {
         let mut health_checker = HealthChecker::new(prober(), handle.source(source), limit.clone());
         let backend = |i| CheckedBackend {
-            name: format!("{source}-{i}"),
-            url: server.url().parse().expect("a URL"),
-            auth_type: String::new(),
-            auth_config_ref: String::new(),
-            token: None,
             interval: 100 * GUARD,
             timeout: GUARD,
             degraded_above: GUARD,
+            ..CheckedBackend::new(format!("{source}-{i}"), server.url().parse().expect("a URL"))
         };
         health_checker.set((0..10).map(backend)).await;
         all.push(health_checker);
