@@ -26,7 +26,8 @@
 //! `spec.externalAuthConfigRef` gives `authConfigRef`, and the `spec.type` of
 //! the `MCPExternalAuthConfig` that it names gives `authType`. A reference that
 //! leads nowhere is said in the message of that backend. Secrets are not read:
-//! a backend that wants credentials is `unauthenticated`.
+//! a backend that asks for credentials is `ready` where the way of authentication is
+//! configured ("Credentials are checked at use"), else `unauthenticated`.
 //!
 //! # Names
 //!

@@ -17,7 +17,7 @@ use url::Url;
 
 use self::verdict::{Observation, SOON, Verdict};
 use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
-use crate::timing::{jittered, spread};
+use crate::timing::{bounded, jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
@@ -85,6 +85,11 @@ impl CheckedBackend {
         }
     }
 
+    /// Whether its users have credentials of their own, as far as is configured.
+    fn wants_credentials(&self) -> bool {
+        !matches!(self.auth_type.as_str(), "" | "unauthenticated") || !self.auth_config_ref.is_empty()
+    }
+
     fn thresholds(&self) -> Thresholds {
         Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
     }
@@ -129,6 +134,9 @@ impl TokenSource {
     }
 }
 
+/// What a backend says that asks for the credentials which are configured for its
+/// users: it is there, and its door works.
+const CHECKED_AT_USE: &str = "Credentials are checked at use";
 /// What a backend says whose credentials cannot be read here.
 const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
 
@@ -386,6 +394,7 @@ impl Check {
                     message: NO_CREDENTIALS.into(),
                     revision: None,
                     elapsed: Duration::ZERO,
+                    retry_after: None,
                 }
             }
             bearer => {
@@ -398,8 +407,9 @@ impl Check {
                 self.prober.check(&target, &mut lifecycle).await
             }
         };
-        let elapsed = finding.elapsed;
-        let observation = observation(finding);
+        let (elapsed, retry_after) = (finding.elapsed, finding.retry_after);
+        let observation = observation(finding, &self.wanted.backend);
+        let is_deferred = matches!(observation, Observation::Deferred { .. });
         let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
         let verdict = verdict.after(observation, self.wanted.backend.thresholds());
         tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
@@ -409,16 +419,20 @@ impl Check {
             Some(pause) => Instant::now() + pause,
             None => begin + pause,
         };
-        LastResult { settled: verdict.is_given(), verdict, at: Utc::now(), lifecycle, next }
+        let next = retry_after.map_or(next, |asked| next.max(Instant::now() + bounded(asked)));
+        LastResult { settled: verdict.is_given() || is_deferred, verdict, at: Utc::now(), lifecycle, next }
     }
 }
 
-fn observation(finding: Finding) -> Observation {
+/// What a finding says of this backend.
+fn observation(finding: Finding, backend: &CheckedBackend) -> Observation {
     let Finding { health, message, revision, .. } = finding;
-    let status = match health {
-        Health::Ready => BackendStatus::Ready,
-        Health::Degraded => BackendStatus::Degraded,
-        Health::Unauthenticated => BackendStatus::Unauthenticated,
+    let (status, message) = match health {
+        Health::Ready => (BackendStatus::Ready, message),
+        Health::Degraded => (BackendStatus::Degraded, message),
+        Health::Unauthenticated if backend.wants_credentials() => (BackendStatus::Ready, CHECKED_AT_USE.into()),
+        Health::Unauthenticated => (BackendStatus::Unauthenticated, message),
+        Health::RateLimited => return Observation::Deferred { message },
         Health::Unavailable => return Observation::Failed { message },
     };
     Observation::Answered { status, message, revision: revision.unwrap_or_default() }

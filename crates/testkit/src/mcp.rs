@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
@@ -75,8 +75,12 @@ pub enum Behaviour {
     WantsBearer(String),
     /// 401 without a challenge.
     Unauthorized,
-    /// 403.
+    /// 403 without a challenge.
     Forbidden,
+    /// 403 with a challenge.
+    ForbiddenWithChallenge,
+    /// 429 with this `Retry-After`.
+    RateLimited(&'static str),
     /// 500 with a text.
     ServerError,
     /// This status and an empty body.
@@ -445,6 +449,12 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
         Behaviour::Redirect(address) => redirect(&address),
         Behaviour::Unauthorized => text(StatusCode::UNAUTHORIZED, "no"),
         Behaviour::Forbidden => text(StatusCode::FORBIDDEN, "no"),
+        Behaviour::ForbiddenWithChallenge => {
+            with_header(text(StatusCode::FORBIDDEN, "no"), WWW_AUTHENTICATE.as_str(), "Bearer")
+        }
+        Behaviour::RateLimited(pause) => {
+            with_header(text(StatusCode::TOO_MANY_REQUESTS, "no"), RETRY_AFTER.as_str(), pause)
+        }
         Behaviour::ServerError => text(StatusCode::INTERNAL_SERVER_ERROR, "oh no"),
         Behaviour::Status(code) => {
             let status = StatusCode::from_u16(code).expect("an HTTP status");

@@ -201,3 +201,30 @@ async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_
     last.changed().await.expect("it is checked again");
     assert!(begin.elapsed() >= INTERVAL.mul_f64(0.9), "no hurry any more: {:?}", begin.elapsed());
 }
+
+#[test]
+fn refusal_without_a_token_depends_on_whether_a_way_of_authentication_is_configured() {
+    let refused = || Finding {
+        health: Health::Unauthenticated,
+        message: "Authentication required".into(),
+        revision: None,
+        elapsed: Duration::ZERO,
+        retry_after: None,
+    };
+    let at_use = (BackendStatus::Ready, CHECKED_AT_USE);
+    let forgotten = (BackendStatus::Unauthenticated, "Authentication required");
+    for (auth_type, auth_config_ref, expected) in [
+        ("", "", forgotten),
+        ("unauthenticated", "", forgotten),
+        ("token_exchange", "", at_use),
+        ("", "unreadable", at_use),
+        ("unauthenticated", "named", at_use),
+    ] {
+        let backend =
+            CheckedBackend { auth_type: auth_type.into(), auth_config_ref: auth_config_ref.into(), ..backend("a") };
+        let Observation::Answered { status, message, .. } = observation(refused(), &backend) else {
+            panic!("it answered: {auth_type:?} {auth_config_ref:?}")
+        };
+        assert_eq!((status, &*message), expected, "{auth_type:?} {auth_config_ref:?}");
+    }
+}
