@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
+use self::limit::{Lane, QUICK_LOOK};
 use self::verdict::{Observation, SOON, Verdict};
 use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
 use crate::timing::{bounded, jittered, spread};
@@ -223,6 +224,8 @@ struct LastResult {
     /// to be asked again soon.
     settled: bool,
     lifecycle: Lifecycle,
+    /// Where the next check waits for its turn.
+    lane: Lane,
     next: Instant,
 }
 
@@ -369,9 +372,8 @@ impl Check {
             if let Some(last) = &last {
                 sleep_until(last.next).await;
             }
-            let permit = self.limit.acquire().await;
-            let now = self.check(last.as_ref()).await;
-            drop(permit);
+            let lane = last.as_ref().map_or(Lane::New, |last| last.lane);
+            let now = self.limit.run(lane, || self.check(last.as_ref())).await;
             if !self.handle.upsert_backend(reported(&self.wanted, Some(&now))) {
                 return;
             }
@@ -409,6 +411,8 @@ impl Check {
         };
         let (elapsed, retry_after) = (finding.elapsed, finding.retry_after);
         let observation = observation(finding, &self.wanted.backend);
+        let is_failed = matches!(observation, Observation::Failed { .. });
+        let lane = if is_failed && elapsed >= QUICK_LOOK { Lane::Hung } else { Lane::Answered };
         let is_deferred = matches!(observation, Observation::Deferred { .. });
         let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
         let verdict = verdict.after(observation, self.wanted.backend.thresholds());
@@ -420,7 +424,7 @@ impl Check {
             None => begin + pause,
         };
         let next = retry_after.map_or(next, |asked| next.max(Instant::now() + bounded(asked)));
-        LastResult { settled: verdict.is_given() || is_deferred, verdict, at: Utc::now(), lifecycle, next }
+        LastResult { settled: verdict.is_given() || is_deferred, verdict, at: Utc::now(), lifecycle, lane, next }
     }
 }
 

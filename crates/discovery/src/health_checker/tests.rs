@@ -120,7 +120,7 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     set(&mut health_checker, &[wanted("a")]).await;
     health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
-    let all = join_all((0..4).map(|_| health_checker.limit.acquire())).await;
+    let all = join_all((0..4).map(|_| health_checker.limit.acquire(Lane::Answered))).await;
 
     let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
@@ -167,7 +167,7 @@ async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_un
     let (mut health_checker, handle) = health_checker(CheckLimit::new(1));
     health_checker.set([backend("a")]).await;
     health_checker.first_round().await;
-    let place = health_checker.limit.acquire().await;
+    let place = health_checker.limit.acquire(Lane::Answered).await;
     health_checker.set_prober(prober());
     health_checker.set([backend("a")]).await;
     let kept = reported_of(&handle, "a").await;
