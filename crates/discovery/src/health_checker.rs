@@ -1,11 +1,10 @@
 //! Checks a list of backends side by side and reports each finding.
 
+mod backend;
 mod limit;
 mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,123 +16,14 @@ use url::Url;
 
 use self::limit::{Lane, QUICK_LOOK};
 use self::verdict::{Observation, SOON, Verdict};
-use super::probe::{Finding, Health, Lifecycle, Prober, Secret, Target};
+use super::probe::{Finding, Health, Lifecycle, Prober, Target};
 use crate::timing::{bounded, jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
+pub use backend::{CheckedBackend, TokenSource};
 pub use limit::CheckLimit;
 pub(crate) use verdict::Thresholds;
-
-/// One backend, and how it is checked.
-#[derive(Clone, PartialEq)]
-pub struct CheckedBackend {
-    /// Its key.
-    pub name: String,
-    /// Its streamable HTTP endpoint.
-    pub url: Url,
-    /// See [`DiscoveredBackend::auth_type`].
-    pub auth_type: String,
-    /// See [`DiscoveredBackend::auth_config_ref`].
-    pub auth_config_ref: String,
-    /// Where the bearer token comes from, if it wants one.
-    pub token: Option<TokenSource>,
-    /// Time from one check to the next, with a jitter of a tenth; from the first
-    /// to the second, half of it to one and a half, which spreads many backends
-    /// over the interval.
-    pub interval: Duration,
-    /// Time that one check may take.
-    pub timeout: Duration,
-    /// A backend that answers more slowly is degraded.
-    pub degraded_above: Duration,
-    /// Failed checks in a row that make a backend unavailable which was not;
-    /// until then its last verdict stays. A backend that never had a verdict
-    /// gets it from its second failure.
-    pub unhealthy_threshold: u32,
-    /// Answered checks in a row that end a backend's being unavailable.
-    pub healthy_threshold: u32,
-}
-
-impl CheckedBackend {
-    /// A backend without credentials that is checked every 30 s, has 10 s for a
-    /// check, is degraded above 2 s, unavailable after 3 failures in a row, and
-    /// available again after 1 answer.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use vmcp_status_discovery::{CheckedBackend, TokenSource};
-    ///
-    /// let backend = CheckedBackend {
-    ///     token: Some(TokenSource::Env("WEATHER_TOKEN".into())),
-    ///     interval: Duration::from_secs(5),
-    ///     ..CheckedBackend::new("weather", "https://weather.example/mcp".parse()?)
-    /// };
-    /// assert_eq!(backend.timeout, Duration::from_secs(10));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn new(name: impl Into<String>, url: Url) -> Self {
-        CheckedBackend {
-            name: name.into(),
-            url,
-            auth_type: String::new(),
-            auth_config_ref: String::new(),
-            token: None,
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(10),
-            degraded_above: Duration::from_secs(2),
-            unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
-            healthy_threshold: Thresholds::DEFAULT.healthy,
-        }
-    }
-
-    /// Whether its users have credentials of their own, as far as is configured.
-    fn wants_credentials(&self) -> bool {
-        !matches!(self.auth_type.as_str(), "" | "unauthenticated") || !self.auth_config_ref.is_empty()
-    }
-
-    fn thresholds(&self) -> Thresholds {
-        Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
-    }
-}
-
-impl fmt::Debug for CheckedBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password, in its user part or its query.
-        f.debug_struct("CheckedBackend")
-            .field("name", &self.name)
-            .field("url", &bare(self.url.clone()))
-            .field("auth_type", &self.auth_type)
-            .field("auth_config_ref", &self.auth_config_ref)
-            .field("token", &self.token)
-            .field("interval", &self.interval)
-            .field("timeout", &self.timeout)
-            .field("degraded_above", &self.degraded_above)
-            .field("unhealthy_threshold", &self.unhealthy_threshold)
-            .field("healthy_threshold", &self.healthy_threshold)
-            .finish()
-    }
-}
-
-/// Where a bearer token is read from, anew before each check: a token that is
-/// rotated is picked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TokenSource {
-    /// The environment variable of this name.
-    Env(String),
-    /// This file.
-    File(PathBuf),
-}
-
-impl TokenSource {
-    fn read(&self) -> Option<Secret> {
-        let token = match self {
-            TokenSource::Env(variable) => std::env::var(variable).ok(),
-            TokenSource::File(path) => std::fs::read_to_string(path).ok(),
-        };
-        token.filter(|token| !token.trim().is_empty()).map(Secret::new)
-    }
-}
 
 /// What a backend says that asks for the credentials which are configured for its
 /// users: it is there, and its door works.
@@ -219,7 +109,8 @@ struct Running {
 #[derive(Clone, Debug)]
 struct LastResult {
     verdict: Verdict,
-    at: DateTime<Utc>,
+    /// When the status was found.
+    at: Option<DateTime<Utc>>,
     /// Whether this counts as checked: there is a verdict, or the backend refuses
     /// to be asked again soon.
     settled: bool,
@@ -229,20 +120,46 @@ struct LastResult {
     next: Instant,
 }
 
-/// A backend that was checked until now.
+/// What was found of a backend until now.
 pub(crate) struct Past {
-    wanted: CheckSpec,
-    earlier_probers: u64,
+    /// How this checker checked it; none where others did.
+    checked_as: Option<(CheckSpec, u64)>,
     last: Option<LastResult>,
 }
 
 impl Past {
-    /// What of it holds for the backend as it is wanted now.
+    /// A finding that others have reported, such as the discovery before this one.
+    fn of_others(backend: &DiscoveredBackend, note: &str) -> Option<Self> {
+        let at = backend.last_health_check.filter(|_| backend.status != BackendStatus::Unknown);
+        // The note is said beside what is found, and not twice.
+        let message = backend.message.strip_suffix(note).unwrap_or(&backend.message).trim_end_matches("; ");
+        let (message, revision) = (message.to_owned(), backend.mcp_revision.clone());
+        let verdict = Verdict::inherited(backend.status, message, revision);
+        Some(Past { checked_as: None, last: Some(LastResult::inherited(verdict, at?)) })
+    }
+
+    /// What of it holds for the backend as it is wanted now. A finding of another
+    /// address or other credentials stands until the check, which comes at once.
     fn for_now(self, wanted: &CheckSpec, earlier_probers: u64) -> Option<LastResult> {
-        let last = self.last.filter(|_| wanted.has_target_of(&self.wanted))?;
-        let as_before = wanted.is_checked_as(&self.wanted) && self.earlier_probers == earlier_probers;
-        let next = if as_before { last.next } else { Instant::now() };
-        Some(LastResult { next, ..last })
+        let last = self.last?;
+        match self.checked_as {
+            Some((before, probers)) if wanted.has_target_of(&before) => {
+                let as_before = wanted.is_checked_as(&before) && probers == earlier_probers;
+                let next = if as_before { last.next } else { Instant::now() };
+                Some(LastResult { next, ..last })
+            }
+            _ => {
+                let Verdict { status, message, revision, .. } = last.verdict;
+                Some(LastResult::inherited(Verdict::inherited(status, message, revision), last.at?))
+            }
+        }
+    }
+}
+
+impl LastResult {
+    fn inherited(verdict: Verdict, at: DateTime<Utc>) -> Self {
+        let (at, lifecycle, lane, next) = (Some(at), Lifecycle::Unknown, Lane::New, Instant::now());
+        LastResult { verdict, at, settled: false, lifecycle, lane, next }
     }
 }
 
@@ -258,7 +175,7 @@ impl Running {
         self.task.abort();
         let _ = (&mut self.task).await;
         let last = self.last.borrow().clone();
-        Past { wanted: self.wanted.clone(), earlier_probers: self.earlier_probers, last }
+        Past { checked_as: Some((self.wanted.clone(), self.earlier_probers)), last }
     }
 }
 
@@ -278,9 +195,9 @@ impl HealthChecker {
 
     /// Checks these backends from now on. One that is checked already in just
     /// this way goes on undisturbed; one whose settings changed is checked anew
-    /// and keeps its last finding till then if it is at the same address; a new
-    /// one is reported as unknown until its first check; one that is gone is
-    /// removed.
+    /// and keeps its last finding till then; a new one is reported as unknown until
+    /// its first verdict, unless another has reported a finding of it; one that is
+    /// gone is removed.
     ///
     /// # Cancellation safety
     ///
@@ -296,7 +213,8 @@ impl HealthChecker {
     }
 
     /// Ends what is not wanted in just this way. When this returns, nothing of
-    /// it is reported any more; removing it is left to the caller.
+    /// it is reported any more; removing it is left to the caller. A finding of
+    /// others is among the past ones too: it stands until the check.
     pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, CheckSpec>) -> HashMap<String, Past> {
         let goes_on = |name: &String, running: &Running| {
             running.earlier_probers == self.earlier_probers && wanted.get(name) == Some(&running.wanted)
@@ -307,6 +225,16 @@ impl HealthChecker {
         let mut past = HashMap::with_capacity(ended.len());
         for (name, running) in ended {
             past.insert(name, running.end().await);
+        }
+        let is_new = |name: &String| !self.running.contains_key(name) && !past.contains_key(name);
+        let new: Vec<_> = wanted.iter().filter(|(name, _)| is_new(name)).collect();
+        if !new.is_empty()
+            && let Some(current) = self.handle.unbound().current().await
+        {
+            let found = |(name, wanted): (&String, &CheckSpec)| {
+                Some((name.clone(), Past::of_others(current.backend(name)?, &wanted.note)?))
+            };
+            past.extend(new.into_iter().filter_map(found));
         }
         past
     }
@@ -424,7 +352,9 @@ impl Check {
             None => begin + pause,
         };
         let next = retry_after.map_or(next, |asked| next.max(Instant::now() + bounded(asked)));
-        LastResult { settled: verdict.is_given() || is_deferred, verdict, at: Utc::now(), lifecycle, lane, next }
+        let settled = verdict.is_given() || is_deferred;
+        let at = if verdict.is_given() { Some(Utc::now()) } else { last.and_then(|last| last.at) };
+        LastResult { verdict, at, settled, lifecycle, lane, next }
     }
 }
 
@@ -454,20 +384,14 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
         ..DiscoveredBackend::named(backend.name.clone())
     };
     let Some(LastResult { verdict, at, .. }) = last else { return without_check };
-    if !verdict.is_given() {
-        // Without a time of a check it counts as unchecked, so a stored finding of
-        // an earlier process stands until there is a verdict.
-        return DiscoveredBackend {
-            message: joined([&verdict.message, note]),
-            consecutive_failures: verdict.failures,
-            ..without_check
-        };
-    }
+    // Without a time of a check it counts as unchecked, so a stored finding of an
+    // earlier process stands until there is a verdict.
+    let status = if at.is_some() { verdict.status } else { *initial };
     DiscoveredBackend {
-        status: verdict.status,
+        status,
         message: joined([&verdict.message, note]),
         mcp_revision: verdict.revision.clone(),
-        last_health_check: Some(*at),
+        last_health_check: *at,
         consecutive_failures: verdict.failures,
         ..without_check
     }

@@ -134,8 +134,11 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
         CheckSpec { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
     set(&mut health_checker, &[moved]).await;
     let now = reported_of(&handle, "a").await;
-    assert_eq!((now.status, now.url.as_str(), now.message.as_str()), (BackendStatus::Ready, "http://b/mcp", ""));
-    assert_eq!(now.last_health_check, None);
+    assert_eq!(
+        (now.status, now.url.as_str(), now.message.as_str()),
+        (BackendStatus::Unavailable, "http://b/mcp", NO_CREDENTIALS),
+        "the last finding stands until the check"
+    );
 
     let start = Instant::now();
     drop(all);
@@ -227,4 +230,30 @@ fn refusal_without_a_token_depends_on_whether_a_way_of_authentication_is_configu
         };
         assert_eq!((status, &*message), expected, "{auth_type:?} {auth_config_ref:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finding_of_an_earlier_checker_stands_until_the_new_one_has_a_verdict() {
+    let (mut health_checker, handle) = health_checker(1);
+    let found = DiscoveredBackend {
+        status: BackendStatus::Ready,
+        mcp_revision: "2025-11-25".into(),
+        last_health_check: Some(Utc::now()),
+        ..DiscoveredBackend::named("a")
+    };
+    assert!(handle.source("earlier").upsert_backend(found));
+    let place = health_checker.limit.acquire(Lane::Answered).await;
+    let wanted = CheckedBackend { unhealthy_threshold: 3, ..backend("a") };
+    health_checker.set([wanted]).await;
+    let unchecked = reported_of(&handle, "a").await;
+    assert_eq!(unchecked.url, "http://a/mcp");
+    assert_eq!((unchecked.status, unchecked.mcp_revision.as_str()), (BackendStatus::Ready, "2025-11-25"));
+    assert!(unchecked.last_health_check.is_some());
+    let mut last = health_checker.running["a"].last.clone();
+    drop(place);
+    last.changed().await.expect("it is checked");
+    let once = reported_of(&handle, "a").await;
+    assert_eq!((once.status, once.consecutive_failures), (BackendStatus::Ready, 1));
+    health_checker.first_round().await;
+    assert_eq!(reported_of(&handle, "a").await.status, BackendStatus::Unavailable, "the second failure tells");
 }
