@@ -144,8 +144,11 @@ impl Past {
         let last = self.last?;
         match self.checked_as {
             Some((before, probers)) if wanted.has_target_of(&before) => {
-                let as_before = wanted.is_checked_as(&before) && probers == earlier_probers;
-                let next = if as_before { last.next } else { Instant::now() };
+                if probers != earlier_probers {
+                    let verdict = last.verdict.in_question();
+                    return Some(LastResult { verdict, settled: false, next: Instant::now(), ..last });
+                }
+                let next = if wanted.is_checked_as(&before) { last.next } else { Instant::now() };
                 Some(LastResult { next, ..last })
             }
             _ => {

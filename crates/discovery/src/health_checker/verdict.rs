@@ -62,6 +62,12 @@ impl Verdict {
         Verdict { status, message, revision, is_inherited: true, ..Verdict::default() }
     }
 
+    /// The same, after a change of how the backend is checked: it stands until there
+    /// is a new verdict, with a reason of its own.
+    pub(super) fn in_question(self) -> Self {
+        Verdict { is_inherited: true, answers: 0, reason: String::new(), other_reason: Default::default(), ..self }
+    }
+
     /// The verdict after one more check.
     pub(super) fn after(self, observation: Observation, thresholds: Thresholds) -> Self {
         match observation {
@@ -82,7 +88,7 @@ impl Verdict {
     fn failed(self, message: String, thresholds: Thresholds) -> Self {
         let failures = self.failures.saturating_add(1);
         let mut next = Verdict { failures, answers: 0, ..self };
-        if failures == 1 && !next.is_unavailable() {
+        if next.reason.is_empty() || failures == 1 && !next.is_unavailable() {
             next.reason = message;
             next.other_reason = Default::default();
         } else if next.reason == message {
@@ -209,6 +215,16 @@ mod tests {
             let strict = Thresholds { healthy: 2, ..Thresholds::DEFAULT };
             assert_eq!(shown(&inherited.after(ready(), strict)), (BackendStatus::Ready, "", 0));
         }
+    }
+
+    #[test]
+    fn verdict_in_question_changes_by_the_second_failure_and_for_a_reason_of_its_own() {
+        let good = after([ready()]).in_question();
+        assert_eq!(shown(&good), (BackendStatus::Ready, "", 0));
+        let bad = [failed("a"), failed("a")].into_iter().fold(good, |v, o| v.after(o, Thresholds::DEFAULT));
+        assert_eq!(shown(&bad), (BackendStatus::Unavailable, "a", 2));
+        let again = bad.in_question().after(failed("b"), Thresholds::DEFAULT);
+        assert_eq!(shown(&again), (BackendStatus::Unavailable, "b", 3));
     }
 
     #[test]
