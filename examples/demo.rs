@@ -78,15 +78,10 @@ async fn main() -> Result<(), Failure> {
 
 fn backend(name: &str, server: &McpServer) -> Result<CheckedBackend, Failure> {
     Ok(CheckedBackend {
-        name: name.into(),
-        url: server.url().parse()?,
-        auth_type: String::new(),
-        auth_config_ref: String::new(),
-        token: None,
-        revision: None,
         interval: Duration::from_millis(500),
         timeout: Duration::from_secs(2),
         degraded_above: Duration::from_millis(200),
+        ..CheckedBackend::new(name, server.url().parse()?)
     })
 }
 

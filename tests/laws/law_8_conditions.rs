@@ -19,16 +19,20 @@ async fn transition_times_survive_a_restart_and_move_only_with_the_status() {
     clock.store(200, Ordering::Relaxed);
     let (handle, reporter) = begin();
     assert!(handle.upsert_backend(ready("a")));
-    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") }));
     handle.flush().await.expect("stored");
-    assert_eq!((since("Ready"), since("Degraded")), (Some(100), Some(200)));
+    assert_eq!(since("Ready"), Some(100), "a restart moves nothing");
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Degraded, ..ready("b") }));
+    handle.flush().await.expect("stored");
+    assert_eq!((since("Ready"), since("BackendsDiscovered"), since("Degraded")), (Some(200), Some(100), Some(200)));
 
     clock.store(300, Ordering::Relaxed);
-    assert!(handle.remove_backend("b"));
+    assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Degraded, ..ready("c") }));
     handle.flush().await.expect("stored");
-    assert_eq!((since("Ready"), since("Degraded")), (Some(100), None));
+    assert_eq!((since("Ready"), since("Degraded")), (Some(200), Some(200)), "the statuses are the same");
+    assert!(handle.remove_backend("b") && handle.remove_backend("c"));
+    handle.flush().await.expect("stored");
+    assert_eq!((since("Ready"), since("Degraded")), (Some(300), None));
     clock.store(400, Ordering::Relaxed);
-    assert!(handle.upsert_backend(DiscoveredBackend::named("a")));
     assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("b") }));
     reporter.shutdown().await;
     assert_eq!(since("Ready"), Some(400));

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) degraded_above: Duration,
+    pub(crate) unhealthy_threshold: u32,
+    pub(crate) healthy_threshold: u32,
     pub(crate) max_concurrent_checks: usize,
     /// PEM certificates to trust beside the system's.
     pub(crate) extra_ca: Option<Vec<u8>>,
@@ -48,6 +50,10 @@ struct File {
     timeout: Duration,
     #[serde(default = "defaults::degraded_above", with = "humantime_serde")]
     degraded_above: Duration,
+    #[serde(default = "defaults::unhealthy_threshold")]
+    unhealthy_threshold: u32,
+    #[serde(default = "defaults::healthy_threshold")]
+    healthy_threshold: u32,
     #[serde(default = "defaults::max_concurrent_checks")]
     max_concurrent_checks: usize,
     ca_file: Option<PathBuf>,
@@ -77,6 +83,8 @@ struct Backend {
     timeout: Option<Duration>,
     #[serde(default, with = "humantime_serde")]
     degraded_above: Option<Duration>,
+    unhealthy_threshold: Option<u32>,
+    healthy_threshold: Option<u32>,
 }
 
 mod defaults {
@@ -92,6 +100,14 @@ mod defaults {
 
     pub(super) fn degraded_above() -> Duration {
         Duration::from_secs(2)
+    }
+
+    pub(super) fn unhealthy_threshold() -> u32 {
+        3
+    }
+
+    pub(super) fn healthy_threshold() -> u32 {
+        1
     }
 
     pub(super) fn max_concurrent_checks() -> usize {
@@ -113,6 +129,8 @@ impl Default for Config {
             interval: defaults::interval(),
             timeout: defaults::timeout(),
             degraded_above: defaults::degraded_above(),
+            unhealthy_threshold: defaults::unhealthy_threshold(),
+            healthy_threshold: defaults::healthy_threshold(),
             max_concurrent_checks: defaults::max_concurrent_checks(),
             extra_ca: None,
             insecure_skip_tls_verify: false,
@@ -155,6 +173,9 @@ impl Config {
         if file.interval.is_zero() || file.timeout.is_zero() {
             faults.push("interval and timeout must be longer than 0s".to_owned());
         }
+        if file.unhealthy_threshold == 0 || file.healthy_threshold == 0 {
+            faults.push("unhealthyThreshold and healthyThreshold must be at least 1".to_owned());
+        }
         if file.max_concurrent_checks == 0 {
             faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
         }
@@ -195,6 +216,11 @@ impl Config {
             if interval.is_zero() || timeout.is_zero() {
                 fault("interval and timeout must be longer than 0s");
             }
+            let unhealthy_threshold = backend.unhealthy_threshold.unwrap_or(file.unhealthy_threshold);
+            let healthy_threshold = backend.healthy_threshold.unwrap_or(file.healthy_threshold);
+            if backend.unhealthy_threshold == Some(0) || backend.healthy_threshold == Some(0) {
+                fault("unhealthyThreshold and healthyThreshold must be at least 1");
+            }
             backends.extend(url.map(|url| CheckedBackend {
                 name: backend.name.clone(),
                 url,
@@ -205,6 +231,8 @@ impl Config {
                 interval,
                 timeout,
                 degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
+                unhealthy_threshold,
+                healthy_threshold,
             }));
         }
         if !faults.is_empty() {
@@ -215,6 +243,8 @@ impl Config {
             interval: file.interval,
             timeout: file.timeout,
             degraded_above: file.degraded_above,
+            unhealthy_threshold: file.unhealthy_threshold,
+            healthy_threshold: file.healthy_threshold,
             max_concurrent_checks: file.max_concurrent_checks,
             extra_ca,
             insecure_skip_tls_verify: file.insecure_skip_tls_verify,
@@ -239,9 +269,9 @@ mod tests {
     #[test]
     fn backend_takes_what_it_does_not_say_from_the_whole() {
         let config = parse(
-            "name: mine\ninterval: 5s\ntimeout: 500ms\nbackends:\n\
+            "name: mine\ninterval: 5s\ntimeout: 500ms\nunhealthyThreshold: 5\nbackends:\n\
              - {name: a, url: 'http://a/mcp', bearerTokenEnv: TOKEN, interval: 1m}\n\
-             - {name: b, url: 'https://b/mcp', authType: oauth2, authConfigRef: ref, bearerTokenFile: /t}\n",
+             - {name: b, url: 'https://b/mcp', authType: oauth2, authConfigRef: ref, bearerTokenFile: /t, unhealthyThreshold: 2, healthyThreshold: 4}\n",
         )
         .expect("it is right");
         assert_eq!(config.name.as_deref(), Some("mine"));
@@ -250,6 +280,8 @@ mod tests {
         assert_eq!(a.token, Some(TokenSource::Env("TOKEN".into())));
         assert_eq!((b.interval, b.degraded_above), (Duration::from_secs(5), Duration::from_secs(2)));
         assert_eq!(b.token, Some(TokenSource::File("/t".into())));
+        assert_eq!((a.unhealthy_threshold, a.healthy_threshold), (5, 1));
+        assert_eq!((b.unhealthy_threshold, b.healthy_threshold), (2, 4));
     }
 
     #[test]
@@ -267,11 +299,11 @@ mod tests {
     #[test]
     fn every_fault_is_listed_and_no_password_is_repeated() {
         let faults = parse(
-            "backends:\n- {name: '', url: 'ftp://me:secret@a'}\n- {name: b, url: 'http://b', timeout: 0s}\n\
+            "backends:\n- {name: '', url: 'ftp://me:secret@a'}\n- {name: b, url: 'http://b', timeout: 0s, healthyThreshold: 0}\n\
              - {name: b, url: 'http://b', bearerTokenEnv: A, bearerTokenFile: B}\n",
         )
         .expect_err("it is full of faults");
-        for fault in ["give it a name", "not an http", "longer than 0s", "more than once", "not both"] {
+        for fault in ["give it a name", "not an http", "longer than 0s", "at least 1", "more than once", "not both"] {
             assert!(faults.contains(fault), "{fault}: {faults}");
         }
         assert!(!faults.contains("secret"), "{faults}");

@@ -23,6 +23,8 @@ const EXAMPLES: &str = "The configuration:
   interval: 30s                 # time between two checks of a backend
   timeout: 10s                  # for one check
   degradedAbove: 2s             # a slower backend is degraded
+  unhealthyThreshold: 3         # failed checks in a row that make it unavailable
+  healthyThreshold: 1           # answered ones in a row that end that
   maxConcurrentChecks: 16
   caFile: extra-ca.pem          # trusted beside the system's certificates
   insecureSkipTlsVerify: false  # true: anybody on the way can read the tokens
@@ -34,7 +36,7 @@ const EXAMPLES: &str = "The configuration:
     authConfigRef: weather-auth
     bearerTokenEnv: WEATHER_TOKEN   # or bearerTokenFile; read before each check
     revision: 2025-11-25        # ask in this one only; 2024-11-05 is HTTP+SSE
-    interval: 1m                # interval, timeout and degradedAbove of its own
+    interval: 1m                # interval, timeout, degradedAbove and thresholds of its own
 
 Examples:
   vmcp-status run -c vmcp.yaml

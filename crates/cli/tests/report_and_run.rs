@@ -351,7 +351,7 @@ mod run {
         assert_eq!(found("tokenless"), (Unavailable, "Configured credentials cannot be read", ""));
         assert_eq!(found("page"), (Unavailable, "Not an MCP server", ""));
         assert_eq!(found("down"), (Unavailable, "Connection failed", ""));
-        assert_eq!(status.backend("down").map(|b| b.consecutive_failures), Some(1));
+        assert_eq!(status.backend("down").map(|b| b.consecutive_failures), Some(2), "one lost check is not a failure");
         assert!(status.discovered_backends.iter().all(|b| b.last_health_check.is_some()));
         assert_eq!((status.phase, status.backend_count), (Phase::Degraded, 5));
         for name in ["good", "slow", "locked", "down", "Degraded", "Connection failed"] {

@@ -268,15 +268,10 @@ async fn token_for_the_cluster_goes_to_the_cluster_alone() {
 #[test]
 fn debug_output_of_a_backend_shows_no_secret() {
     let backend = CheckedBackend {
-        name: "a".into(),
-        url: "https://s3cret:s3cret@host/mcp?s3cret#s3cret".parse().expect("a URL"),
-        auth_type: String::new(),
-        auth_config_ref: String::new(),
-        token: None,
-        revision: None,
         interval: Duration::MAX,
         timeout: Duration::MAX,
         degraded_above: Duration::MAX,
+        ..CheckedBackend::new("a", "https://s3cret:s3cret@host/mcp?s3cret#s3cret".parse().expect("a URL"))
     };
     let shown = format!("{backend:?}");
     nothing_leaks("its debug output", &shown);

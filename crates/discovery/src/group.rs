@@ -26,7 +26,8 @@
 //! `spec.externalAuthConfigRef` gives `authConfigRef`, and the `spec.type` of
 //! the `MCPExternalAuthConfig` that it names gives `authType`. A reference that
 //! leads nowhere is said in the message of that backend. Secrets are not read:
-//! a backend that wants credentials is `unauthenticated`.
+//! a backend that asks for credentials is `ready` where the way of authentication is
+//! configured ("Credentials are checked at use"), else `unauthenticated`.
 //!
 //! # Names
 //!
@@ -48,6 +49,7 @@
 //!   unless it holds for all three kinds of backend.
 //! - A group that does not exist is `Pending` and says so; its workloads are
 //!   listed all the same. A group whose own phase is bad hides nothing.
+//! - One lost check is not a failure: see [`GroupOptions::unhealthy_threshold`].
 //! - Each backend is checked once per interval, all of them spread over it, and
 //!   never more at once than the limit allows.
 //! - An object with nonsense in it costs itself alone.
@@ -85,7 +87,7 @@ use self::coordinator::{Coordinator, Kind, Said, Settings};
 use self::members::Timing;
 use self::resource::Resource;
 use self::watch_task::Watcher;
-use super::health_checker::{CheckLimit, HealthChecker};
+use super::health_checker::{CheckLimit, HealthChecker, Thresholds};
 use super::probe::Prober;
 use vmcp_status::custom_resource::{GROUP, VERSION};
 use vmcp_status::{NameError, StatusHandle, check_name};
@@ -102,6 +104,10 @@ pub struct GroupOptions {
     pub timeout: Duration,
     /// A backend that answers more slowly is degraded. 2 s by default.
     pub degraded_above: Duration,
+    /// Failed checks in a row that make a backend unavailable. 3 by default.
+    pub unhealthy_threshold: u32,
+    /// Answered checks in a row that end a backend's being unavailable. 1 by default.
+    pub healthy_threshold: u32,
     /// How many checks run at once. 16 by default; a clone of a limit shares it.
     pub limit: CheckLimit,
     /// API group of the kinds. [`GROUP`] by default.
@@ -119,6 +125,8 @@ impl Default for GroupOptions {
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             degraded_above: Duration::from_secs(2),
+            unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
+            healthy_threshold: Thresholds::DEFAULT.healthy,
             limit: CheckLimit::new(16),
             api_group: GROUP.into(),
             api_version: VERSION.into(),
@@ -181,7 +189,8 @@ impl GroupDiscovery {
         prober: Prober,
         options: GroupOptions,
     ) -> Result<Self, NameError> {
-        let GroupOptions { interval, timeout, degraded_above, limit, api_group, api_version, reserved } = options;
+        let thresholds = Thresholds { unhealthy: options.unhealthy_threshold, healthy: options.healthy_threshold };
+        let GroupOptions { interval, timeout, degraded_above, limit, api_group, api_version, reserved, .. } = options;
         for (what, name) in
             [("namespace", namespace), ("group", group), ("API group", &api_group), ("API version", &api_version)]
         {
@@ -195,7 +204,7 @@ impl GroupDiscovery {
             watchers
                 .spawn(Watcher { resource, api, only, cluster_state: cluster_state.clone() }.run().in_current_span());
         }
-        let timing = Timing { interval, timeout, degraded_above };
+        let timing = Timing { interval, timeout, degraded_above, thresholds };
         let settings = watch::Sender::new(Settings { timing, prober: prober.clone(), earlier_probers: 0 });
         let kinds = Resource::BACKENDS.map(|resource| {
             let handle = handle.source(resource.plural());
@@ -232,8 +241,20 @@ impl GroupDiscovery {
     /// From now on each backend is checked in this rhythm: see
     /// [`GroupOptions`].
     pub fn set_timing(&self, interval: Duration, timeout: Duration, degraded_above: Duration) {
-        let timing = Timing { interval, timeout, degraded_above };
-        self.settings.send_if_modified(|settings| std::mem::replace(&mut settings.timing, timing.clone()) != timing);
+        self.change_timing(|timing| Timing { interval, timeout, degraded_above, ..timing });
+    }
+
+    /// From now on so many failed or answered checks in a row change what is
+    /// reported of a backend: see [`GroupOptions`].
+    pub fn set_thresholds(&self, unhealthy: u32, healthy: u32) {
+        self.change_timing(|timing| Timing { thresholds: Thresholds { unhealthy, healthy }, ..timing });
+    }
+
+    fn change_timing(&self, change: impl FnOnce(Timing) -> Timing) {
+        self.settings.send_if_modified(|settings| {
+            let timing = change(settings.timing.clone());
+            std::mem::replace(&mut settings.timing, timing.clone()) != timing
+        });
     }
 
     /// Checks every backend anew, and from now on with this prober; each keeps
@@ -288,7 +309,8 @@ mod tests {
     async fn discovered() -> (GroupDiscovery, StatusHandle) {
         let never = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, kube::Error>>());
         let (handle, _) = Reporter::builder(NoOpSink::silent()).write_interval(Duration::ZERO).start();
-        let options = GroupOptions { interval: Duration::from_secs(3600), ..GroupOptions::default() };
+        let interval = Duration::from_secs(3600);
+        let options = GroupOptions { interval, unhealthy_threshold: 1, ..GroupOptions::default() };
         let client = Client::new(never, "default");
         let discovery = GroupDiscovery::start(client, "default", "g", &handle, prober(), options).expect("good names");
         let spec = json!({"groupRef": {"name": "g"}});
@@ -312,15 +334,19 @@ mod tests {
     }
 
     /// Waits for so many failed checks in a row, and not for the next news of the
-    /// cluster: that its lists cannot be had, after 15 s.
+    /// cluster: that its lists cannot be had, after 15 s. A count alone is not worth a
+    /// write, so it is asked for.
     async fn failures(handle: &StatusHandle, count: u32) {
-        let mut watch = handle.watch();
-        let counted = watch.wait_for(|progress| {
-            let backend = progress.current.as_ref().and_then(|status| status.backend("a"));
-            backend.is_some_and(|backend| backend.consecutive_failures >= count)
-        });
-        let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
-        drop(counted.expect("it is checked").expect("the reporter lives"));
+        let counted = async {
+            loop {
+                let status = handle.current().await.expect("the reporter lives");
+                if status.backend("a").is_some_and(|backend| backend.consecutive_failures >= count) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), counted).await.expect("it is checked");
     }
 
     #[tokio::test]

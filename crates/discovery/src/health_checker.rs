@@ -1,10 +1,10 @@
 //! Checks a list of backends side by side and reports each finding.
 
+mod backend;
 mod limit;
+mod verdict;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,107 +14,20 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-use super::probe::{Finding, Health, Lifecycle, Prober, Revision, Secret, Target};
-use crate::timing::{jittered, spread};
+use self::limit::{Lane, QUICK_LOOK};
+use self::verdict::{Observation, SOON, Verdict};
+use super::probe::{Finding, Health, Lifecycle, Prober, Target};
+use crate::timing::{bounded, jittered, spread};
 use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
+pub use backend::{CheckedBackend, TokenSource};
 pub use limit::CheckLimit;
+pub(crate) use verdict::Thresholds;
 
-/// One backend, and how it is checked.
-#[derive(Clone, PartialEq)]
-pub struct CheckedBackend {
-    /// Its key.
-    pub name: String,
-    /// Its streamable HTTP endpoint.
-    pub url: Url,
-    /// See [`DiscoveredBackend::auth_type`].
-    pub auth_type: String,
-    /// See [`DiscoveredBackend::auth_config_ref`].
-    pub auth_config_ref: String,
-    /// Where the bearer token comes from, if it wants one.
-    pub token: Option<TokenSource>,
-    /// The one revision to ask in; see [`Target::revision`].
-    pub revision: Option<Revision>,
-    /// Time from one check to the next, with a jitter of a tenth; from the first
-    /// to the second, half of it to one and a half, which spreads many backends
-    /// over the interval.
-    pub interval: Duration,
-    /// Time that one check may take.
-    pub timeout: Duration,
-    /// A backend that answers more slowly is degraded.
-    pub degraded_above: Duration,
-}
-
-impl CheckedBackend {
-    /// A backend without credentials that is checked every 30 s, has 10 s for a
-    /// check, and is degraded above 2 s.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use vmcp_status_discovery::{CheckedBackend, TokenSource};
-    ///
-    /// let backend = CheckedBackend {
-    ///     token: Some(TokenSource::Env("WEATHER_TOKEN".into())),
-    ///     interval: Duration::from_secs(5),
-    ///     ..CheckedBackend::new("weather", "https://weather.example/mcp".parse()?)
-    /// };
-    /// assert_eq!(backend.timeout, Duration::from_secs(10));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn new(name: impl Into<String>, url: Url) -> Self {
-        CheckedBackend {
-            name: name.into(),
-            url,
-            auth_type: String::new(),
-            auth_config_ref: String::new(),
-            token: None,
-            revision: None,
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(10),
-            degraded_above: Duration::from_secs(2),
-        }
-    }
-}
-
-impl fmt::Debug for CheckedBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password, in its user part or its query.
-        f.debug_struct("CheckedBackend")
-            .field("name", &self.name)
-            .field("url", &bare(self.url.clone()))
-            .field("auth_type", &self.auth_type)
-            .field("auth_config_ref", &self.auth_config_ref)
-            .field("token", &self.token)
-            .field("revision", &self.revision)
-            .field("interval", &self.interval)
-            .field("timeout", &self.timeout)
-            .field("degraded_above", &self.degraded_above)
-            .finish()
-    }
-}
-
-/// Where a bearer token is read from, anew before each check: a token that is
-/// rotated is picked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TokenSource {
-    /// The environment variable of this name.
-    Env(String),
-    /// This file.
-    File(PathBuf),
-}
-
-impl TokenSource {
-    fn read(&self) -> Option<Secret> {
-        let token = match self {
-            TokenSource::Env(variable) => std::env::var(variable).ok(),
-            TokenSource::File(path) => std::fs::read_to_string(path).ok(),
-        };
-        token.filter(|token| !token.trim().is_empty()).map(Secret::new)
-    }
-}
-
+/// What a backend says that asks for the credentials which are configured for its
+/// users: it is there, and its door works.
+const CHECKED_AT_USE: &str = "Credentials are checked at use";
 /// What a backend says whose credentials cannot be read here.
 const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
 
@@ -144,7 +57,10 @@ impl CheckSpec {
     /// Whether the two differ in nothing but what is reported.
     fn is_checked_as(&self, other: &Self) -> bool {
         let timing = |wanted: &Self| (wanted.backend.interval, wanted.backend.timeout, wanted.backend.degraded_above);
-        self.has_target_of(other) && timing(self) == timing(other) && self.initial == other.initial
+        self.has_target_of(other)
+            && timing(self) == timing(other)
+            && self.backend.thresholds() == other.backend.thresholds()
+            && self.initial == other.initial
     }
 }
 
@@ -190,32 +106,64 @@ struct Running {
     last: watch::Receiver<Option<LastResult>>,
 }
 
-/// What the last check found, and what the next one needs.
+/// What the checks have found, and what the next one needs.
 #[derive(Clone, Debug)]
 struct LastResult {
-    status: BackendStatus,
-    message: String,
-    revision: String,
-    at: DateTime<Utc>,
-    failures: u32,
+    verdict: Verdict,
+    /// When the status was found.
+    at: Option<DateTime<Utc>>,
+    /// Whether this counts as checked: there is a verdict, or the backend refuses
+    /// to be asked again soon.
+    settled: bool,
     lifecycle: Lifecycle,
+    /// Where the next check waits for its turn.
+    lane: Lane,
     next: Instant,
 }
 
-/// A backend that was checked until now.
+/// What was found of a backend until now.
 pub(crate) struct Past {
-    wanted: CheckSpec,
-    earlier_probers: u64,
+    /// How this checker checked it; none where others did.
+    checked_as: Option<(CheckSpec, u64)>,
     last: Option<LastResult>,
 }
 
 impl Past {
-    /// What of it holds for the backend as it is wanted now.
+    /// A finding that others have reported, such as the discovery before this one.
+    fn of_others(backend: &DiscoveredBackend, note: &str) -> Option<Self> {
+        let at = backend.last_health_check.filter(|_| backend.status != BackendStatus::Unknown);
+        // The note is said beside what is found, and not twice.
+        let message = backend.message.strip_suffix(note).unwrap_or(&backend.message).trim_end_matches("; ");
+        let (message, revision) = (message.to_owned(), backend.mcp_revision.clone());
+        let verdict = Verdict::inherited(backend.status, message, revision);
+        Some(Past { checked_as: None, last: Some(LastResult::inherited(verdict, at?)) })
+    }
+
+    /// What of it holds for the backend as it is wanted now. A finding of another
+    /// address or other credentials stands until the check, which comes at once.
     fn for_now(self, wanted: &CheckSpec, earlier_probers: u64) -> Option<LastResult> {
-        let last = self.last.filter(|_| wanted.has_target_of(&self.wanted))?;
-        let as_before = wanted.is_checked_as(&self.wanted) && self.earlier_probers == earlier_probers;
-        let next = if as_before { last.next } else { Instant::now() };
-        Some(LastResult { next, ..last })
+        let last = self.last?;
+        match self.checked_as {
+            Some((before, probers)) if wanted.has_target_of(&before) => {
+                if probers != earlier_probers {
+                    let verdict = last.verdict.in_question();
+                    return Some(LastResult { verdict, settled: false, next: Instant::now(), ..last });
+                }
+                let next = if wanted.is_checked_as(&before) { last.next } else { Instant::now() };
+                Some(LastResult { next, ..last })
+            }
+            _ => {
+                let Verdict { status, message, revision, .. } = last.verdict;
+                Some(LastResult::inherited(Verdict::inherited(status, message, revision), last.at?))
+            }
+        }
+    }
+}
+
+impl LastResult {
+    fn inherited(verdict: Verdict, at: DateTime<Utc>) -> Self {
+        let (at, lifecycle, lane, next) = (Some(at), Lifecycle::default(), Lane::New, Instant::now());
+        LastResult { verdict, at, settled: false, lifecycle, lane, next }
     }
 }
 
@@ -231,7 +179,7 @@ impl Running {
         self.task.abort();
         let _ = (&mut self.task).await;
         let last = self.last.borrow().clone();
-        Past { wanted: self.wanted.clone(), earlier_probers: self.earlier_probers, last }
+        Past { checked_as: Some((self.wanted.clone(), self.earlier_probers)), last }
     }
 }
 
@@ -251,9 +199,9 @@ impl HealthChecker {
 
     /// Checks these backends from now on. One that is checked already in just
     /// this way goes on undisturbed; one whose settings changed is checked anew
-    /// and keeps its last finding till then if it is at the same address; a new
-    /// one is reported as unknown until its first check; one that is gone is
-    /// removed.
+    /// and keeps its last finding till then; a new one is reported as unknown until
+    /// its first verdict, unless another has reported a finding of it; one that is
+    /// gone is removed.
     ///
     /// # Cancellation safety
     ///
@@ -269,7 +217,8 @@ impl HealthChecker {
     }
 
     /// Ends what is not wanted in just this way. When this returns, nothing of
-    /// it is reported any more; removing it is left to the caller.
+    /// it is reported any more; removing it is left to the caller. A finding of
+    /// others is among the past ones too: it stands until the check.
     pub(crate) async fn end_others(&mut self, wanted: &HashMap<String, CheckSpec>) -> HashMap<String, Past> {
         let goes_on = |name: &String, running: &Running| {
             running.earlier_probers == self.earlier_probers && wanted.get(name) == Some(&running.wanted)
@@ -280,6 +229,16 @@ impl HealthChecker {
         let mut past = HashMap::with_capacity(ended.len());
         for (name, running) in ended {
             past.insert(name, running.end().await);
+        }
+        let is_new = |name: &String| !self.running.contains_key(name) && !past.contains_key(name);
+        let new: Vec<_> = wanted.iter().filter(|(name, _)| is_new(name)).collect();
+        if !new.is_empty()
+            && let Some(current) = self.handle.unbound().current().await
+        {
+            let found = |(name, wanted): (&String, &CheckSpec)| {
+                Some((name.clone(), Past::of_others(current.backend(name)?, &wanted.note)?))
+            };
+            past.extend(new.into_iter().filter_map(found));
         }
         past
     }
@@ -298,12 +257,16 @@ impl HealthChecker {
         }
     }
 
-    /// Waits until every backend there is now has been checked once.
+    /// Waits until every backend there is now has a verdict: from its first answer
+    /// or its second failure.
     pub fn first_round(&self) -> impl Future<Output = ()> + Send + use<> {
         let checked: Vec<_> = self.running.values().map(|running| running.last.clone()).collect();
         async move {
             // An error says that the task is gone; then nothing is to be waited for.
-            join_all(checked.into_iter().map(async |mut last| drop(last.wait_for(Option::is_some).await))).await;
+            join_all(checked.into_iter().map(async |mut last| {
+                drop(last.wait_for(|last| last.as_ref().is_some_and(|last| last.settled)).await);
+            }))
+            .await;
         }
     }
 
@@ -341,9 +304,8 @@ impl Check {
             if let Some(last) = &last {
                 sleep_until(last.next).await;
             }
-            let permit = self.limit.acquire().await;
-            let now = self.check(last.as_ref()).await;
-            drop(permit);
+            let lane = last.as_ref().map_or(Lane::New, |last| last.lane);
+            let now = self.limit.run(lane, || self.check(last.as_ref())).await;
             if !self.handle.upsert_backend(reported(&self.wanted, Some(&now))) {
                 return;
             }
@@ -356,7 +318,7 @@ impl Check {
         let CheckedBackend { name, url, token, revision, interval, timeout, degraded_above, .. } = &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
-        let next = Instant::now() + pause;
+        let begin = Instant::now();
         let mut lifecycle = last.map(|last| last.lifecycle.clone()).unwrap_or_default();
         let finding = match token.as_ref().map(TokenSource::read) {
             Some(None) => {
@@ -366,6 +328,7 @@ impl Check {
                     message: NO_CREDENTIALS.into(),
                     revision: None,
                     elapsed: Duration::ZERO,
+                    retry_after: None,
                 }
             }
             bearer => {
@@ -379,24 +342,39 @@ impl Check {
                 self.prober.check(&target, &mut lifecycle).await
             }
         };
-        let status = match finding.health {
-            Health::Ready => BackendStatus::Ready,
-            Health::Degraded => BackendStatus::Degraded,
-            Health::Unavailable => BackendStatus::Unavailable,
-            Health::Unauthenticated => BackendStatus::Unauthenticated,
+        let (elapsed, retry_after) = (finding.elapsed, finding.retry_after);
+        let observation = observation(finding, &self.wanted.backend);
+        let is_failed = matches!(observation, Observation::Failed { .. });
+        let lane = if is_failed && elapsed >= QUICK_LOOK { Lane::Hung } else { Lane::Answered };
+        let is_deferred = matches!(observation, Observation::Deferred { .. });
+        let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
+        let verdict = verdict.after(observation, self.wanted.backend.thresholds());
+        tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
+        let next = match verdict.hurry(*interval) {
+            // A check that hung has had its pause already, save for a moment.
+            Some(pause) if verdict.is_given() => (begin + jittered(pause)).max(Instant::now() + SOON.min(*interval)),
+            Some(pause) => Instant::now() + pause,
+            None => begin + pause,
         };
-        tracing::debug!(backend = name, %status, elapsed = ?finding.elapsed, "checked");
-        let failures = last.map_or(0, |last| last.failures).saturating_add(1);
-        LastResult {
-            status,
-            message: finding.message,
-            revision: finding.revision.unwrap_or_default(),
-            at: Utc::now(),
-            failures: if status == BackendStatus::Unavailable { failures } else { 0 },
-            lifecycle,
-            next,
-        }
+        let next = retry_after.map_or(next, |asked| next.max(Instant::now() + bounded(asked)));
+        let settled = verdict.is_given() || is_deferred;
+        let at = if verdict.is_given() { Some(Utc::now()) } else { last.and_then(|last| last.at) };
+        LastResult { verdict, at, settled, lifecycle, lane, next }
     }
+}
+
+/// What a finding says of this backend.
+fn observation(finding: Finding, backend: &CheckedBackend) -> Observation {
+    let Finding { health, message, revision, .. } = finding;
+    let (status, message) = match health {
+        Health::Ready => (BackendStatus::Ready, message),
+        Health::Degraded => (BackendStatus::Degraded, message),
+        Health::Unauthenticated if backend.wants_credentials() => (BackendStatus::Ready, CHECKED_AT_USE.into()),
+        Health::Unauthenticated => (BackendStatus::Unauthenticated, message),
+        Health::RateLimited => return Observation::Deferred { message },
+        Health::Unavailable => return Observation::Failed { message },
+    };
+    Observation::Answered { status, message, revision: revision.unwrap_or_default() }
 }
 
 /// What is known, with or without a check.
@@ -410,13 +388,16 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
         message: note.clone(),
         ..DiscoveredBackend::named(backend.name.clone())
     };
-    let Some(last) = last else { return without_check };
+    let Some(LastResult { verdict, at, .. }) = last else { return without_check };
+    // Without a time of a check it counts as unchecked, so a stored finding of an
+    // earlier process stands until there is a verdict.
+    let status = if at.is_some() { verdict.status } else { *initial };
     DiscoveredBackend {
-        status: last.status,
-        message: joined([&last.message, note]),
-        mcp_revision: last.revision.clone(),
-        last_health_check: Some(last.at),
-        consecutive_failures: last.failures,
+        status,
+        message: joined([&verdict.message, note]),
+        mcp_revision: verdict.revision.clone(),
+        last_health_check: *at,
+        consecutive_failures: verdict.failures,
         ..without_check
     }
 }

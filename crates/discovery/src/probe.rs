@@ -222,6 +222,8 @@ pub enum Health {
     /// It wants credentials and none are configured: it is there, and its users
     /// may well have some.
     Unauthenticated,
+    /// It refuses to be asked so often, which tells nothing of how it is.
+    RateLimited,
 }
 
 /// What a check found.
@@ -242,6 +244,8 @@ pub struct Finding {
     /// with, so that old and new servers are measured alike. When it failed:
     /// the time until that was clear.
     pub elapsed: Duration,
+    /// How long the server wants not to be asked, if it said so in seconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Prober {
@@ -319,5 +323,11 @@ impl Prober {
 }
 
 fn finding(reason: Reason, revision: Option<String>, elapsed: Duration) -> Finding {
-    Finding { health: reason.health(), message: reason.to_string(), revision, elapsed }
+    Finding {
+        health: reason.health(),
+        message: reason.to_string(),
+        revision,
+        elapsed,
+        retry_after: reason.retry_after(),
+    }
 }

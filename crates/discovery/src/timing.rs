@@ -29,6 +29,11 @@ pub(crate) fn spread(interval: Duration) -> Duration {
     around(interval, 0.5)
 }
 
+/// The pause that a server asks for, as long as a clock can count.
+pub(crate) fn bounded(pause: Duration) -> Duration {
+    pause.min(LONGEST)
+}
+
 /// A time that is on average this one.
 fn around(mean: Duration, jitter: f64) -> Duration {
     mean.min(LONGEST).mul_f64(1.0 - jitter + 2.0 * jitter * fastrand::f64())

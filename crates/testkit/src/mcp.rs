@@ -89,8 +89,12 @@ pub enum Behaviour {
     WantsBearer(String),
     /// 401 without a challenge.
     Unauthorized,
-    /// 403.
+    /// 403 without a challenge.
     Forbidden,
+    /// 403 with a challenge.
+    ForbiddenWithChallenge,
+    /// 429 with this `Retry-After`.
+    RateLimited(&'static str),
     /// 500 with a text.
     ServerError,
     /// This status and an empty body.

@@ -54,6 +54,7 @@ impl Checker {
         if let Some(discovery) = &self.discovery {
             discovery.reserve(config.names());
             discovery.set_timing(config.interval, config.timeout, config.degraded_above);
+            discovery.set_thresholds(config.unhealthy_threshold, config.healthy_threshold);
         }
         self.health_checker.set(config.backends).await;
         Ok(())

@@ -63,6 +63,8 @@ impl Group {
             interval: config.interval,
             timeout: config.timeout,
             degraded_above: config.degraded_above,
+            unhealthy_threshold: config.unhealthy_threshold,
+            healthy_threshold: config.healthy_threshold,
             limit,
             api_group: api_group.to_owned(),
             api_version: api_version.to_owned(),

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::object::Object;
 use super::resource::Resource;
-use crate::health_checker::{CheckSpec, CheckedBackend, bare, joined};
+use crate::health_checker::{CheckSpec, CheckedBackend, Thresholds, bare, joined};
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 /// The objects of one kind, by name.
@@ -19,6 +19,7 @@ pub(super) struct Timing {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     pub(super) degraded_above: Duration,
+    pub(super) thresholds: Thresholds,
 }
 
 /// What is known of a cluster.
@@ -69,13 +70,15 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
     let auth_config_ref = object.auth_config.clone();
     match (why, url) {
         (None, Some(url)) => {
-            let Timing { interval, timeout, degraded_above } = *timing;
+            let Timing { interval, timeout, degraded_above, thresholds } = *timing;
             let backend = CheckedBackend {
                 auth_type,
                 auth_config_ref,
                 interval,
                 timeout,
                 degraded_above,
+                unhealthy_threshold: thresholds.unhealthy,
+                healthy_threshold: thresholds.healthy,
                 ..CheckedBackend::new(name, url)
             };
             Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))

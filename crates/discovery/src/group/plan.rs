@@ -95,8 +95,14 @@ mod tests {
     use super::super::members::Objects;
     use super::super::object::Object;
     use super::*;
+    use crate::health_checker::Thresholds;
 
-    const TIMING: Timing = Timing { interval: Duration::ZERO, timeout: Duration::ZERO, degraded_above: Duration::ZERO };
+    const TIMING: Timing = Timing {
+        interval: Duration::ZERO,
+        timeout: Duration::ZERO,
+        degraded_above: Duration::ZERO,
+        thresholds: Thresholds::DEFAULT,
+    };
 
     fn listed(cluster_state: &mut ClusterState, resource: Resource, names: &[&str]) {
         let object = Object::of(&json!({"spec": {"groupRef": {"name": "g"}}}), false);

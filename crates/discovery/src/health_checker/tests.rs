@@ -26,6 +26,8 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
         interval: INTERVAL,
         timeout: Duration::from_secs(10),
         degraded_above: Duration::from_secs(2),
+        unhealthy_threshold: 1,
+        healthy_threshold: 1,
     }
 }
 
@@ -38,10 +40,10 @@ fn health_checker(limit: impl Into<CheckLimit>) -> (HealthChecker, StatusHandle)
     (HealthChecker::new(prober(), handle.source("test"), limit), handle)
 }
 
-async fn stored(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
-    handle.flush().await.expect("stored");
-    let progress = handle.watch().borrow().clone();
-    progress.stored.and_then(|status| status.backend(name).cloned()).expect("it is reported")
+async fn reported_of(handle: &StatusHandle, name: &str) -> DiscoveredBackend {
+    // What the store holds may be older by a count, which is not worth a write.
+    let current = handle.current().await.expect("the reporter lives");
+    current.backend(name).cloned().expect("it is reported")
 }
 
 /// Sets what is wanted, as the discovery of a group does.
@@ -106,8 +108,8 @@ async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_f
     let noted = CheckSpec { note: "something else".into(), ..wanted("b") };
     set(&mut health_checker, &[wanted("a"), noted.clone()]).await;
     let now = health_checker.running["b"].last.borrow().clone().expect("it keeps what was found");
-    assert_eq!((now.next, now.failures), (first.next, 1));
-    assert_eq!(stored(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
+    assert_eq!((now.next, now.verdict.failures), (first.next, 1));
+    assert_eq!(reported_of(&handle, "b").await.message, format!("{NO_CREDENTIALS}; something else"));
     let seen = times(&health_checker, start, 6 * INTERVAL).await;
     assert!(seen["a"].len() >= 5 && seen["b"].len() >= 5, "both go on: {seen:?}");
     assert!(seen["b"][0] >= INTERVAL / 2, "no check before its time: {seen:?}");
@@ -119,11 +121,11 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     set(&mut health_checker, &[wanted("a")]).await;
     health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
-    let all = join_all((0..4).map(|_| health_checker.limit.acquire())).await;
+    let all = join_all((0..4).map(|_| health_checker.limit.acquire(Lane::Answered))).await;
 
     let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
-    let now = stored(&handle, "a").await;
+    let now = reported_of(&handle, "a").await;
     assert_eq!(
         (now.status, now.message.as_str()),
         (BackendStatus::Unavailable, NO_CREDENTIALS),
@@ -132,15 +134,18 @@ async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
     let moved =
         CheckSpec { backend: CheckedBackend { url: "http://b/mcp".parse().expect("a URL"), ..backend("a") }, ..ready };
     set(&mut health_checker, &[moved]).await;
-    let now = stored(&handle, "a").await;
-    assert_eq!((now.status, now.url.as_str(), now.message.as_str()), (BackendStatus::Ready, "http://b/mcp", ""));
-    assert_eq!(now.last_health_check, None);
+    let now = reported_of(&handle, "a").await;
+    assert_eq!(
+        (now.status, now.url.as_str(), now.message.as_str()),
+        (BackendStatus::Unavailable, "http://b/mcp", NO_CREDENTIALS),
+        "the last finding stands until the check"
+    );
 
     let start = Instant::now();
     drop(all);
     health_checker.first_round().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(stored(&handle, "a").await.status, BackendStatus::Unavailable);
+    assert_eq!(reported_of(&handle, "a").await.status, BackendStatus::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +163,7 @@ async fn nothing_is_checked_or_removed_twice_by_those_who_share_a_name() {
     );
     health_checker.begin(HashMap::new(), past);
     tokio::time::advance(4 * INTERVAL).await;
-    assert_eq!(stored(&handle, "a").await.message, "other");
+    assert_eq!(reported_of(&handle, "a").await.message, "other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,17 +171,90 @@ async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_un
     let (mut health_checker, handle) = health_checker(CheckLimit::new(1));
     health_checker.set([backend("a")]).await;
     health_checker.first_round().await;
-    let place = health_checker.limit.acquire().await;
+    let place = health_checker.limit.acquire(Lane::Answered).await;
     health_checker.set_prober(prober());
     health_checker.set([backend("a")]).await;
-    let kept = stored(&handle, "a").await;
+    let kept = reported_of(&handle, "a").await;
     assert_eq!((kept.message.as_str(), kept.consecutive_failures), (NO_CREDENTIALS, 1));
     let begin = Instant::now();
     drop(place);
     let mut last = health_checker.running["a"].last.clone();
     last.changed().await.expect("it is checked");
-    assert_eq!((begin.elapsed(), stored(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
+    assert_eq!((begin.elapsed(), reported_of(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
     health_checker.set([backend("a")]).await;
     tokio::time::advance(INTERVAL / 4).await;
-    assert_eq!(stored(&handle, "a").await.consecutive_failures, 2, "and after that when its time has come");
+    assert_eq!(reported_of(&handle, "a").await.consecutive_failures, 2, "and after that when its time has come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_second_later() {
+    let (mut health_checker, handle) = health_checker(4);
+    let begin = Instant::now();
+    health_checker.set([CheckedBackend { unhealthy_threshold: 3, ..backend("a") }]).await;
+    let mut last = health_checker.running["a"].last.clone();
+    last.changed().await.expect("it is checked");
+    let once = reported_of(&handle, "a").await;
+    let seen = (once.status, once.message.as_str(), once.consecutive_failures, once.last_health_check);
+    assert_eq!(seen, (BackendStatus::Unknown, "", 1, None));
+    health_checker.first_round().await;
+    assert_eq!(begin.elapsed().as_secs(), 1);
+    let twice = reported_of(&handle, "a").await;
+    let seen = (twice.status, twice.message.as_str(), twice.consecutive_failures);
+    assert_eq!(seen, (BackendStatus::Unavailable, NO_CREDENTIALS, 2));
+    last.borrow_and_update();
+    last.changed().await.expect("it is checked again");
+    assert!(begin.elapsed() >= INTERVAL.mul_f64(0.9), "no hurry any more: {:?}", begin.elapsed());
+}
+
+#[test]
+fn refusal_without_a_token_depends_on_whether_a_way_of_authentication_is_configured() {
+    let refused = || Finding {
+        health: Health::Unauthenticated,
+        message: "Authentication required".into(),
+        revision: None,
+        elapsed: Duration::ZERO,
+        retry_after: None,
+    };
+    let at_use = (BackendStatus::Ready, CHECKED_AT_USE);
+    let forgotten = (BackendStatus::Unauthenticated, "Authentication required");
+    for (auth_type, auth_config_ref, expected) in [
+        ("", "", forgotten),
+        ("unauthenticated", "", forgotten),
+        ("token_exchange", "", at_use),
+        ("", "unreadable", at_use),
+        ("unauthenticated", "named", at_use),
+    ] {
+        let backend =
+            CheckedBackend { auth_type: auth_type.into(), auth_config_ref: auth_config_ref.into(), ..backend("a") };
+        let Observation::Answered { status, message, .. } = observation(refused(), &backend) else {
+            panic!("it answered: {auth_type:?} {auth_config_ref:?}")
+        };
+        assert_eq!((status, &*message), expected, "{auth_type:?} {auth_config_ref:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finding_of_an_earlier_checker_stands_until_the_new_one_has_a_verdict() {
+    let (mut health_checker, handle) = health_checker(1);
+    let found = DiscoveredBackend {
+        status: BackendStatus::Ready,
+        mcp_revision: "2025-11-25".into(),
+        last_health_check: Some(Utc::now()),
+        ..DiscoveredBackend::named("a")
+    };
+    assert!(handle.source("earlier").upsert_backend(found));
+    let place = health_checker.limit.acquire(Lane::Answered).await;
+    let wanted = CheckedBackend { unhealthy_threshold: 3, ..backend("a") };
+    health_checker.set([wanted]).await;
+    let unchecked = reported_of(&handle, "a").await;
+    assert_eq!(unchecked.url, "http://a/mcp");
+    assert_eq!((unchecked.status, unchecked.mcp_revision.as_str()), (BackendStatus::Ready, "2025-11-25"));
+    assert!(unchecked.last_health_check.is_some());
+    let mut last = health_checker.running["a"].last.clone();
+    drop(place);
+    last.changed().await.expect("it is checked");
+    let once = reported_of(&handle, "a").await;
+    assert_eq!((once.status, once.consecutive_failures), (BackendStatus::Ready, 1));
+    health_checker.first_round().await;
+    assert_eq!(reported_of(&handle, "a").await.status, BackendStatus::Unavailable, "the second failure tells");
 }

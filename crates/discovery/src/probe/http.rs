@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use reqwest::{Client, Method, Response, StatusCode};
 use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessage, ServerResult};
 use rmcp::transport::common::http_header::{EVENT_STREAM_MIME_TYPE, JSON_MIME_TYPE};
@@ -95,21 +97,28 @@ impl Endpoint {
     }
 
     /// What an answer without a usable body means.
-    fn status_fault(&self, status: StatusCode) -> Fault {
-        match status.as_u16() {
+    fn status_fault(&self, response: &Response) -> Fault {
+        match response.status().as_u16() {
             200..=299 => Fault::Refused(Reason::NotMcp),
             300..=399 => Fault::Failed(Reason::Redirected),
+            403 if !response.headers().contains_key(WWW_AUTHENTICATE) => Fault::Failed(Reason::AccessDenied),
             401 | 403 if self.has_credentials => Fault::Failed(Reason::AuthenticationFailed),
             401 | 403 => Fault::Failed(Reason::AuthenticationRequired),
             404 | 410 => Fault::Refused(Reason::NotFound),
             407 => Fault::Failed(Reason::ConnectionFailed),
-            429 => Fault::Failed(Reason::RateLimited),
+            429 => Fault::Failed(Reason::RateLimited { retry_after: retry_after(response) }),
             // Some old servers crash on a method they do not know.
             500 | 501 => Fault::Refused(Reason::ServerError),
             500..=599 => Fault::Failed(Reason::ServerError),
             _ => Fault::Refused(Reason::NotMcp),
         }
     }
+}
+
+/// The seconds of a `Retry-After`; its other form, a date, is rare.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 impl Http {
@@ -142,7 +151,7 @@ impl Http {
         match (response.status(), Media::of(&response)) {
             (StatusCode::OK, Media::Events) => Ok(EventStream::new(response, self.max_body)),
             (StatusCode::OK, _) => Err(Fault::Refused(Reason::NotMcp)),
-            (status, _) => Err(endpoint.status_fault(status)),
+            _ => Err(endpoint.status_fault(&response)),
         }
     }
 
@@ -164,7 +173,7 @@ impl Http {
     pub(super) fn accepted(endpoint: &Endpoint, response: &Response) -> Result<(), Fault> {
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(endpoint.status_fault(status)),
+            _ => Err(endpoint.status_fault(response)),
         }
     }
 
@@ -176,7 +185,7 @@ impl Http {
         id: &RequestId,
     ) -> Result<Answer, Fault> {
         let status = response.status();
-        let refusal = endpoint.status_fault(status);
+        let refusal = endpoint.status_fault(&response);
         let may_carry_error = matches!(refusal, Fault::Refused(_));
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             Err(refusal)

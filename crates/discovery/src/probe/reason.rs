@@ -24,6 +24,8 @@ pub(super) enum Reason {
     },
     AuthenticationRequired,
     AuthenticationFailed,
+    /// Refused by something in between, for no credentials would help.
+    AccessDenied,
     UnusableCredentials,
     UnusableAddress,
     NameResolutionFailed,
@@ -32,7 +34,10 @@ pub(super) enum Reason {
     TlsFailed,
     TimedOut,
     ServerError,
-    RateLimited,
+    /// Says when the server wants to be asked again, if it said so.
+    RateLimited {
+        retry_after: Option<Duration>,
+    },
     NotFound,
     Redirected,
     NotMcp,
@@ -57,6 +62,7 @@ impl fmt::Display for Reason {
             }
             Self::AuthenticationRequired => "Authentication required",
             Self::AuthenticationFailed => "Authentication failed",
+            Self::AccessDenied => "Access denied",
             Self::UnusableCredentials => "Credentials cannot be sent",
             Self::UnusableAddress => "Not an HTTP address",
             Self::NameResolutionFailed => "Name resolution failed",
@@ -65,7 +71,7 @@ impl fmt::Display for Reason {
             Self::TlsFailed => "TLS handshake failed",
             Self::TimedOut => "Health check timed out",
             Self::ServerError => "Server error",
-            Self::RateLimited => "Too many requests",
+            Self::RateLimited { .. } => "Rate limited",
             Self::NotFound => "Endpoint not found",
             Self::Redirected => "Redirected elsewhere",
             Self::NotMcp => "Not an MCP server",
@@ -83,7 +89,16 @@ impl Reason {
             Self::Ready => Health::Ready,
             Self::Slow { .. } => Health::Degraded,
             Self::AuthenticationRequired => Health::Unauthenticated,
+            Self::RateLimited { .. } => Health::RateLimited,
             _ => Health::Unavailable,
+        }
+    }
+
+    /// When the server wants to be asked again.
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => retry_after,
+            _ => None,
         }
     }
 
@@ -94,13 +109,14 @@ impl Reason {
             self,
             Self::AuthenticationRequired
                 | Self::AuthenticationFailed
+                | Self::AccessDenied
                 | Self::UnusableCredentials
                 | Self::NameResolutionFailed
                 | Self::ConnectionFailed
                 | Self::TlsUntrusted
                 | Self::TlsFailed
                 | Self::ServerError
-                | Self::RateLimited
+                | Self::RateLimited { .. }
         )
     }
 

@@ -16,7 +16,9 @@ async fn right_bearer_is_ready() {
 
 #[tokio::test]
 async fn refusal_without_credentials_is_unauthenticated() {
-    for behaviour in [Behaviour::WantsBearer("t0ken".to_owned()), Behaviour::Unauthorized, Behaviour::Forbidden] {
+    for behaviour in
+        [Behaviour::WantsBearer("t0ken".to_owned()), Behaviour::Unauthorized, Behaviour::ForbiddenWithChallenge]
+    {
         let server = McpServer::start(behaviour).await;
         let finding = first_check(&target(&server.url())).await;
         let found = (finding.health, &*finding.message);
@@ -27,10 +29,31 @@ async fn refusal_without_credentials_is_unauthenticated() {
 
 #[tokio::test]
 async fn refusal_of_configured_credentials_is_unavailable() {
-    for behaviour in [Behaviour::WantsBearer("t0ken".to_owned()), Behaviour::Unauthorized, Behaviour::Forbidden] {
+    for behaviour in
+        [Behaviour::WantsBearer("t0ken".to_owned()), Behaviour::Unauthorized, Behaviour::ForbiddenWithChallenge]
+    {
         let server = McpServer::start(behaviour).await;
         let target = Target { bearer: Some(Secret::new("other")), ..target(&server.url()) };
         assert_unavailable(&first_check(&target).await, "Authentication failed");
+    }
+}
+
+#[tokio::test]
+async fn refusal_without_a_challenge_is_of_something_in_between() {
+    for bearer in [None, Some(Secret::new("t0ken"))] {
+        let server = McpServer::start(Behaviour::Forbidden).await;
+        let target = Target { bearer, ..target(&server.url()) };
+        assert_unavailable(&first_check(&target).await, "Access denied");
+    }
+}
+
+#[tokio::test]
+async fn rate_limit_says_nothing_of_health_and_keeps_its_pause() {
+    for (retry_after, expected) in [("120", Some(Duration::from_secs(120))), ("soon", None)] {
+        let server = McpServer::start(Behaviour::RateLimited(retry_after)).await;
+        let finding = first_check(&target(&server.url())).await;
+        let found = (finding.health, &*finding.message, finding.retry_after);
+        assert_eq!(found, (Health::RateLimited, "Rate limited", expected));
     }
 }
 

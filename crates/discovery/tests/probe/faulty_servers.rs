@@ -18,7 +18,6 @@ async fn bad_server_is_unavailable_with_its_fixed_message() {
         (Behaviour::InternalError, "Server error"),
         (Behaviour::Status(503), "Server error"),
         (Behaviour::Status(404), "Endpoint not found"),
-        (Behaviour::Status(429), "Too many requests"),
         (Behaviour::Status(302), "Redirected elsewhere"),
         (Behaviour::FutureOnly, "Speaks only newer MCP revisions (from 2099-01-01)"),
     ];

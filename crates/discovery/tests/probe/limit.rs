@@ -7,23 +7,19 @@ use super::*;
 
 #[tokio::test]
 async fn checks_that_share_a_limit_never_run_more_at_once_than_it_says() {
-    // One that fails at the first request costs one request a check.
-    let server = McpServer::start(Behaviour::HeldError).await;
+    // With the revision fixed, a check is one request.
+    let server = McpServer::start(Behaviour::Held).await;
     let (handle, _reporter) = Reporter::builder(NoOpSink::silent()).start();
     let limit = CheckLimit::new(4);
     let mut all = Vec::new();
     for source in ["one", "other"] {
         let mut health_checker = HealthChecker::new(prober(), handle.source(source), limit.clone());
         let backend = |i| CheckedBackend {
-            name: format!("{source}-{i}"),
-            url: server.url().parse().expect("a URL"),
-            auth_type: String::new(),
-            auth_config_ref: String::new(),
-            token: None,
-            revision: None,
             interval: 100 * GUARD,
             timeout: GUARD,
             degraded_above: GUARD,
+            revision: Some("2026-07-28".parse().expect("a revision")),
+            ..CheckedBackend::new(format!("{source}-{i}"), server.url().parse().expect("a URL"))
         };
         health_checker.set((0..10).map(backend)).await;
         all.push(health_checker);

@@ -3,16 +3,23 @@
 
 use http_body_util::Full;
 use hyper::StatusCode;
+use hyper::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
 use super::Behaviour;
-use super::answers::{McpResponse, Unending, json_answer, redirect, respond, text};
+use super::answers::{McpResponse, Unending, json_answer, redirect, respond, text, with_header};
 
 pub(super) fn answer(behaviour: &Behaviour) -> Option<McpResponse> {
     Some(match behaviour {
         Behaviour::Redirect(address) => redirect(address),
         Behaviour::Unauthorized => text(StatusCode::UNAUTHORIZED, "no"),
         Behaviour::Forbidden => text(StatusCode::FORBIDDEN, "no"),
+        Behaviour::ForbiddenWithChallenge => {
+            with_header(text(StatusCode::FORBIDDEN, "no"), WWW_AUTHENTICATE.as_str(), "Bearer")
+        }
+        Behaviour::RateLimited(pause) => {
+            with_header(text(StatusCode::TOO_MANY_REQUESTS, "no"), RETRY_AFTER.as_str(), pause)
+        }
         Behaviour::ServerError => text(StatusCode::INTERNAL_SERVER_ERROR, "oh no"),
         Behaviour::Status(code) => {
             let status = StatusCode::from_u16(*code).expect("an HTTP status");

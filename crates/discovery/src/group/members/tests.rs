@@ -8,6 +8,7 @@ const TIMING: Timing = Timing {
     interval: Duration::from_secs(30),
     timeout: Duration::from_secs(10),
     degraded_above: Duration::from_secs(2),
+    thresholds: Thresholds::DEFAULT,
 };
 
 /// Objects of one kind by name, each with its spec and status.

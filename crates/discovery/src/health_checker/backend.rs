@@ -1,0 +1,124 @@
+//! One backend, how it is checked, and where its token comes from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Thresholds, bare};
+use crate::probe::{Revision, Secret};
+
+/// One backend, and how it is checked.
+#[derive(Clone, PartialEq)]
+pub struct CheckedBackend {
+    /// Its key.
+    pub name: String,
+    /// Its streamable HTTP endpoint.
+    pub url: Url,
+    /// See [`DiscoveredBackend::auth_type`].
+    pub auth_type: String,
+    /// See [`DiscoveredBackend::auth_config_ref`].
+    pub auth_config_ref: String,
+    /// Where the bearer token comes from, if it wants one.
+    pub token: Option<TokenSource>,
+    /// The one revision to ask in; see [`Target::revision`](crate::probe::Target::revision).
+    pub revision: Option<Revision>,
+    /// Time from one check to the next, with a jitter of a tenth; from the first
+    /// to the second, half of it to one and a half, which spreads many backends
+    /// over the interval.
+    pub interval: Duration,
+    /// Time that one check may take.
+    pub timeout: Duration,
+    /// A backend that answers more slowly is degraded.
+    pub degraded_above: Duration,
+    /// Failed checks in a row that make a backend unavailable which was not;
+    /// until then its last verdict stays. A backend that never had a verdict
+    /// gets it from its second failure.
+    pub unhealthy_threshold: u32,
+    /// Answered checks in a row that end a backend's being unavailable.
+    pub healthy_threshold: u32,
+}
+
+impl CheckedBackend {
+    /// A backend without credentials that is checked every 30 s, has 10 s for a
+    /// check, is degraded above 2 s, unavailable after 3 failures in a row, and
+    /// available again after 1 answer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use vmcp_status_discovery::{CheckedBackend, TokenSource};
+    ///
+    /// let backend = CheckedBackend {
+    ///     token: Some(TokenSource::Env("WEATHER_TOKEN".into())),
+    ///     interval: Duration::from_secs(5),
+    ///     ..CheckedBackend::new("weather", "https://weather.example/mcp".parse()?)
+    /// };
+    /// assert_eq!(backend.timeout, Duration::from_secs(10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(name: impl Into<String>, url: Url) -> Self {
+        CheckedBackend {
+            name: name.into(),
+            url,
+            auth_type: String::new(),
+            auth_config_ref: String::new(),
+            token: None,
+            revision: None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            degraded_above: Duration::from_secs(2),
+            unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
+            healthy_threshold: Thresholds::DEFAULT.healthy,
+        }
+    }
+
+    /// Whether its users have credentials of their own, as far as is configured.
+    pub(super) fn wants_credentials(&self) -> bool {
+        !matches!(self.auth_type.as_str(), "" | "unauthenticated") || !self.auth_config_ref.is_empty()
+    }
+
+    pub(super) fn thresholds(&self) -> Thresholds {
+        Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
+    }
+}
+
+impl fmt::Debug for CheckedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password, in its user part or its query.
+        f.debug_struct("CheckedBackend")
+            .field("name", &self.name)
+            .field("url", &bare(self.url.clone()))
+            .field("auth_type", &self.auth_type)
+            .field("auth_config_ref", &self.auth_config_ref)
+            .field("token", &self.token)
+            .field("revision", &self.revision)
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("degraded_above", &self.degraded_above)
+            .field("unhealthy_threshold", &self.unhealthy_threshold)
+            .field("healthy_threshold", &self.healthy_threshold)
+            .finish()
+    }
+}
+
+/// Where a bearer token is read from, anew before each check: a token that is
+/// rotated is picked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenSource {
+    /// The environment variable of this name.
+    Env(String),
+    /// This file.
+    File(PathBuf),
+}
+
+impl TokenSource {
+    pub(super) fn read(&self) -> Option<Secret> {
+        let token = match self {
+            TokenSource::Env(variable) => std::env::var(variable).ok(),
+            TokenSource::File(path) => std::fs::read_to_string(path).ok(),
+        };
+        token.filter(|token| !token.trim().is_empty()).map(Secret::new)
+    }
+}
