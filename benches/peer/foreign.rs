@@ -17,6 +17,10 @@ use crate::writer::{Form, Kind};
 /// Before each change, so that others have had time to write since the one before.
 const BETWEEN: Duration = Duration::from_millis(250);
 
+/// After a report that was given up, until others and the operator have finished
+/// what they were at.
+const CALM: Duration = Duration::from_secs(20);
+
 /// How much is measured with one number of backends.
 #[derive(Clone, Copy)]
 pub struct Extent {
@@ -66,7 +70,7 @@ pub async fn measure(extent: Extent) -> Vec<Line> {
                 if !run.change(&forms[change % 2]).await {
                     // Again, and nobody is in its way.
                     turn.lock().expect("nothing panics with it").clear();
-                    sleep(BETWEEN).await;
+                    sleep(CALM).await;
                     assert!(run.change(&forms[change % 2]).await, "nobody else writes");
                 }
             }
