@@ -29,6 +29,8 @@ pub struct Changes {
     pub requests: usize,
     /// Answers that something is not as it was seen.
     pub conflicts: usize,
+    /// Reports that the reporter has given up.
+    pub given_up: usize,
     /// What the operator has written to the object meanwhile.
     pub answers: usize,
     /// Bytes of the requests that are tokens.
@@ -88,7 +90,7 @@ pub async fn measure(cluster: &RealCluster, backends: usize, changes: usize) -> 
     for run in [&mut peer, &mut ours] {
         run.begin();
         for change in 0..changes {
-            run.change(&forms[change % 2]).await;
+            assert!(run.change(&forms[change % 2]).await, "nobody else reports");
         }
         run.count();
     }
@@ -99,7 +101,7 @@ pub async fn measure(cluster: &RealCluster, backends: usize, changes: usize) -> 
     }
     for change in 0..changes {
         for run in &mut pair {
-            run.change(&forms[change % 2]).await;
+            assert!(run.change(&forms[change % 2]).await, "nobody else reports");
         }
     }
     for run in pair {
@@ -117,7 +119,7 @@ impl<'a> Run<'a> {
         let stage = Stage::set(cluster, kind, purpose).await;
         let (watcher, writer) = (Watcher::start(cluster, &stage.name).await, stage.writer().await);
         let mut run = Run { stage, writer, watcher, changes: Changes::default(), since: cluster.audit_mark() };
-        run.change(ready).await;
+        assert!(run.change(ready).await, "nobody else reports");
         let mark = cluster.audit_mark();
         let until = Instant::now() + LOOK;
         while kind.is_ours() && Instant::now() < until && cluster.audit_since(kind.user(), mark).is_empty() {
@@ -133,10 +135,15 @@ impl<'a> Run<'a> {
         self.stage.proxy.take_traffic();
     }
 
-    pub async fn change(&mut self, form: &Form) {
+    /// Whether the reporter has not given the change up; if it has, nothing was
+    /// stored, and no time was measured.
+    pub async fn change(&mut self, form: &Form) -> bool {
         let wanted = form.status.discovered_backends[0].status.as_str();
         let reported = self.writer.report(form).await;
-        reported.result.expect("nobody else reports");
+        if reported.result.is_err() {
+            self.changes.given_up += 1;
+            return false;
+        }
         let (stored, _) = self.watcher.until("stored", |it| it.reported() == Some(wanted)).await;
         let shown = self.watcher.until("at the operator's top level", |it| it.shown() == Some(wanted));
         let (shown, version) = shown.await;
@@ -147,6 +154,7 @@ impl<'a> Run<'a> {
         changes.waited.push(reported.waited);
         changes.stored.push(stored - reported.at);
         changes.shown.push(shown - reported.at);
+        true
     }
 
     /// Up to here it was measured.

@@ -13,6 +13,9 @@ use crate::writer::{Form, Kind};
 /// An answer that has little more than the version in it.
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, application/json";
 
+/// After so many conflicts a report is given up.
+const TRIES: usize = 20;
+
 pub struct Naive {
     client: Client,
     kind: Kind,
@@ -29,13 +32,13 @@ impl Naive {
         Naive { client, kind, path, version: None, is_there: false }
     }
 
-    /// Stores the status, however often it takes.
-    pub async fn report(&mut self, form: &Form) {
+    /// Stores the status; an error after too many conflicts.
+    pub async fn report(&mut self, form: &Form) -> Result<(), String> {
         while !self.is_there {
             // The first time all of them store the whole.
             self.is_there = self.get_and_put(form).await;
             if self.is_there {
-                return;
+                return Ok(());
             }
         }
         match self.kind {
@@ -44,10 +47,24 @@ impl Naive {
                     "value": form.status.discovered_backends[0].status}]);
                 let (code, _) = self.patch(&backend).await;
                 assert_eq!(code, StatusCode::OK, "nothing can be in its way");
+                return Ok(());
             }
-            Kind::ByVersion => while !self.patch_at_version(form).await {},
-            _ => while !self.get_and_put(form).await {},
+            Kind::ByVersion => {
+                for _ in 0..TRIES {
+                    if self.patch_at_version(form).await {
+                        return Ok(());
+                    }
+                }
+            }
+            _ => {
+                for _ in 0..TRIES {
+                    if self.get_and_put(form).await {
+                        return Ok(());
+                    }
+                }
+            }
         }
+        Err(format!("{TRIES} conflicts"))
     }
 
     /// Sends what differs, on condition that nothing of the object has changed;

@@ -154,8 +154,8 @@ impl Writer {
             }
             Writer::Naive(naive) => {
                 let at = Instant::now();
-                naive.report(form).await;
-                Reported { at, waited: at.elapsed(), result: Ok(()) }
+                let result = naive.report(form).await;
+                Reported { at, waited: at.elapsed(), result }
             }
             Writer::Ours(handle, _) => {
                 let status = form.status.clone();
