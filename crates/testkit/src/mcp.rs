@@ -83,8 +83,6 @@ pub enum Behaviour {
     Slow(Duration),
     /// As `Modern`, each answer after one [`McpServer::release`].
     Held,
-    /// 503, each answer after one [`McpServer::release`].
-    HeldError,
     /// As `Modern` for this token; 401 with a challenge for others.
     WantsBearer(String),
     /// 401 without a challenge.
@@ -473,10 +471,6 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
         Behaviour::Held => {
             wait_for_release(state).await;
             state.modern.handle(request).await
-        }
-        Behaviour::HeldError => {
-            wait_for_release(state).await;
-            text(StatusCode::SERVICE_UNAVAILABLE, "oh no")
         }
         Behaviour::WantsBearer(token) => {
             let wanted = format!("Bearer {token}");
