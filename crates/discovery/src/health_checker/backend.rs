@@ -16,9 +16,9 @@ pub struct CheckedBackend {
     pub name: String,
     /// Its streamable HTTP endpoint.
     pub url: Url,
-    /// See [`DiscoveredBackend::auth_type`].
+    /// See [`DiscoveredBackend::auth_type`](vmcp_status::DiscoveredBackend::auth_type).
     pub auth_type: String,
-    /// See [`DiscoveredBackend::auth_config_ref`].
+    /// See [`DiscoveredBackend::auth_config_ref`](vmcp_status::DiscoveredBackend::auth_config_ref).
     pub auth_config_ref: String,
     /// Where the bearer token comes from, if it wants one.
     pub token: Option<TokenSource>,
