@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `-- --quick` takes 10 backends alone and makes fewer changes, `-- --foreign`
-//! measures only what foreign writers make of it. Ends with 1 where a report of ours
+//! measures only what foreign writers make of it, and `--backends 1000` after it only
+//! for so many backends. Ends with 1 where a report of ours
 //! is lost or is not in `status.runtime`, where the operator looks, or where a change
 //! beside foreign writers costs more than it may.
 //!
@@ -77,7 +78,12 @@ fn main() -> ExitCode {
     let is_asked = |wanted: &str| std::env::args().any(|argument| argument == wanted);
     let quick = is_asked("--quick");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let mut missed = foreign_writers(&runtime, if quick { foreign::QUICK } else { foreign::FULL });
+    let mut extents = if quick { foreign::QUICK.to_vec() } else { foreign::FULL.to_vec() };
+    let backends = std::env::args().skip_while(|argument| argument.as_str() != "--backends").nth(1);
+    if let Some(backends) = backends.and_then(|number| number.parse::<usize>().ok()) {
+        extents.retain(|extent: &foreign::Extent| extent.backends == backends);
+    }
+    let mut missed = foreign_writers(&runtime, &extents);
     if !is_asked("--foreign") {
         missed.extend(both_reporters(&runtime, if quick { QUICK } else { FULL }));
     }
