@@ -8,7 +8,7 @@
 //!
 //! `-- --quick` takes 10 backends alone and makes fewer changes, `-- --foreign`
 //! measures only what foreign writers make of it, and `--backends 1000` after it only
-//! for so many backends. Ends with 1 where a report of ours
+//! for so many backends, `--changes 5` with so many changes. Ends with 1 where a report of ours
 //! is lost or is not in `status.runtime`, where the operator looks, or where a change
 //! beside foreign writers costs more than it may.
 //!
@@ -79,9 +79,14 @@ fn main() -> ExitCode {
     let quick = is_asked("--quick");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut extents = if quick { foreign::QUICK.to_vec() } else { foreign::FULL.to_vec() };
-    let backends = std::env::args().skip_while(|argument| argument.as_str() != "--backends").nth(1);
-    if let Some(backends) = backends.and_then(|number| number.parse::<usize>().ok()) {
-        extents.retain(|extent: &foreign::Extent| extent.backends == backends);
+    let number = |option: &str| -> Option<usize> {
+        std::env::args().skip_while(|argument| argument != option).nth(1)?.parse().ok()
+    };
+    if let Some(backends) = number("--backends") {
+        extents.retain(|extent| extent.backends == backends);
+    }
+    if let Some(changes) = number("--changes") {
+        extents.iter_mut().for_each(|extent| extent.changes = changes);
     }
     let mut missed = foreign_writers(&runtime, &extents);
     if !is_asked("--foreign") {
