@@ -86,7 +86,9 @@ fn main() -> ExitCode {
         extents.retain(|extent| extent.backends == backends);
     }
     if let Some(changes) = number("--changes") {
-        extents.iter_mut().for_each(|extent| extent.changes = changes);
+        for extent in &mut extents {
+            extent.changes = changes;
+        }
     }
     let mut missed = foreign_writers(&runtime, &extents);
     if !is_asked("--foreign") {
