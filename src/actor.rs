@@ -345,7 +345,7 @@ impl Actor {
 
     fn show(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
         self.schedule.published(Instant::now());
-        self.observer.published(current, omitted);
+        self.observer.published(current, omitted, self.desired.is_held());
     }
 
     fn finish(&mut self, Finished { took, result }: Finished) {

@@ -98,6 +98,23 @@ async fn every_attempt_is_logged_at_debug_level() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn findings_of_an_unfinished_first_round_are_not_logged_as_a_change_of_phase() {
+    let lines = Logged::start();
+    let (handle, _reporter) = Reporter::builder(Store::default()).derive_phase(true).start_window(MINUTE).start();
+    let is = |name: &str, status| DiscoveredBackend { status, ..DiscoveredBackend::named(name) };
+    assert!(handle.upsert_backend(is("slow", BackendStatus::Unknown)));
+    assert!(handle.upsert_backend(is("down", BackendStatus::Unavailable)));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(lines.with_message("phase changed").len(), 0, "nothing is known of the whole yet");
+    assert!(handle.upsert_backend(is("slow", BackendStatus::Ready)));
+    handle.first_round_done();
+    sleep(Duration::from_secs(5)).await;
+    let changes = lines.with_message("phase changed");
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(changes[0]["phase"], "Degraded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lines_name_their_vmcp() {
     let lines = Logged::start();
     let dir = tempfile::tempdir().expect("a directory");

@@ -85,9 +85,12 @@ impl Observer {
         });
     }
 
-    /// Publishes what has been reported.
-    pub(super) fn published(&mut self, current: &Arc<Status>, omitted: Option<Omitted>) {
-        self.status_log.shown(current);
+    /// Publishes what has been reported. `held`: the first round of checks is under
+    /// way, and its unfinished findings are not a change of phase to be logged.
+    pub(super) fn published(&mut self, current: &Arc<Status>, omitted: Option<Omitted>, held: bool) {
+        if !held {
+            self.status_log.shown(current);
+        }
         self.show(|progress| {
             progress.current = Some(Arc::clone(current));
             progress.omitted = omitted;

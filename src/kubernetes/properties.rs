@@ -256,6 +256,19 @@ fn theirs(object: &Value, kept: &Status, home: Home) -> Value {
     json!([object, foreign])
 }
 
+#[test]
+fn more_backends_than_a_patch_has_operations_are_one_list_whatever_is_stored() {
+    let many = || Status::from_backends((0..9_500).map(|i| DiscoveredBackend::named(format!("b{i}"))));
+    for stored in [json!({}), json!({"discoveredBackends": []}), json!({"discoveredBackends": [{"name": "a"}]})] {
+        let object = json!({"metadata": {"resourceVersion": "7", "uid": "u"}, "status": stored});
+        let seen = ObservedObject::from_object(&object, Home::TopLevel).expect("it has a version");
+        let plan = seen.patch_to(&merged(&seen, many()), OPTIONS).expect("there is something to send");
+        assert!(plan.patch.len() <= 20, "{} operations for {stored}", plan.patch.len());
+        let patched = patched(&object, &plan.patch).expect("it fits");
+        assert_eq!(patched["status"]["discoveredBackends"].as_array().map(Vec::len), Some(9_500));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 

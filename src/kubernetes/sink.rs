@@ -13,6 +13,7 @@ use tracing::Span;
 use super::api::{ObjectPath, Refusal, RefusalKind};
 use super::budget::Budget;
 use super::identity::ObjectIdentity;
+use super::json_patch::Patch;
 use super::location::{Home, Locator, RuntimeSupport, StatusLocation};
 use super::name::{NameError, check_name};
 use super::object_client::{Answer, ObjectClient, RUNTIME_FIELD};
@@ -252,7 +253,7 @@ impl KubernetesSink {
         let Some(PatchPlan { patch, after, is_news }) = seen.patch_to(status, options) else { return Ok(None) };
         // Whatever comes of it, only an answer tells what is stored then.
         self.seen = None;
-        let sent = self.send_patch(seen, patch.to_body(), json_bytes(status), answer).await;
+        let sent = self.send_patch(seen, &patch, status, answer).await;
         match &sent {
             Ok((_, version)) => {
                 self.seen = Some(Arc::new(after.at_version(version.clone())));
@@ -269,19 +270,19 @@ impl KubernetesSink {
     async fn send_patch(
         &mut self,
         seen: &ObservedObject,
-        body: Vec<u8>,
-        status_bytes: usize,
+        patch: &Patch,
+        status: &Status,
         answer: Answer,
     ) -> Result<(Value, String), SinkError> {
         self.history.sending(Instant::now());
-        let response = self.client.patch(body.clone(), answer).await?;
+        let response = self.client.patch(patch.to_body(), answer).await?;
         let refused = response.refusal().map(Refusal::kind);
         if refused != Some(RefusalKind::ServerError) {
             self.history.answered();
         }
         let now = Instant::now();
         match refused {
-            Some(RefusalKind::PatchMismatch) if self.history.mismatch_lasts(seen.version(), body) => {
+            Some(RefusalKind::PatchMismatch) if self.history.mismatch_lasts(seen.version(), patch.to_body()) => {
                 let said = response.refusal().map(Refusal::summary).unwrap_or_default();
                 let message =
                     format!("{} is as it was read, and yet the server refuses the change: {said}", self.client);
@@ -291,7 +292,7 @@ impl KubernetesSink {
                 let message = format!("{} is not as it was read, reading it again", self.client);
                 return Err(SinkError::new(Retry::Conflict, message));
             }
-            Some(RefusalKind::TooLarge) if !self.budget.refuse(status_bytes, now) => {
+            Some(RefusalKind::TooLarge) if !self.budget.refuse(json_bytes(status), now) => {
                 let message = format!("{} does not even take the smallest status", self.client);
                 return Err(SinkError::new(Retry::Refused, message));
             }
@@ -301,7 +302,7 @@ impl KubernetesSink {
         let object = Operation::Write.object_of(&response, &self.client.to_string())?;
         self.history.fitted();
         if self.budget.is_tight() {
-            self.budget.took(status_bytes, now);
+            self.budget.took(json_bytes(status), now);
         }
         let Some(version) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(String::from)
         else {
@@ -376,10 +377,11 @@ impl Sink for KubernetesSink {
     /// Where times have moved, the answer to the patch that brings them up to
     /// date is what is verified; else it is a read.
     async fn refresh(&mut self, status: &Status) -> Result<Refreshed, SinkError> {
+        // A look that a write asks for is still to come after this.
+        self.history.reading(Instant::now());
         if let Some(seen) = self.seen.clone()
             && let Some(object) = self.send_changes(&seen, status, Times::All, Answer::Object).await?
         {
-            self.history.reading(Instant::now());
             let before = self.seen.take();
             let stored = self.observe(&object, before.as_deref()).await?;
             return Ok(Refreshed { stored, outcome: Some(WriteOutcome::Written) });

@@ -350,7 +350,7 @@ impl Check {
         let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
         let verdict = verdict.after(observation, self.wanted.backend.thresholds());
         tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
-        let next = match verdict.hurry(*interval) {
+        let next = match verdict.sooner(*interval) {
             // A check that hung has had its pause already, save for a moment.
             Some(pause) if verdict.is_given() => (begin + jittered(pause)).max(Instant::now() + SOON.min(*interval)),
             Some(pause) => Instant::now() + pause,

@@ -12,10 +12,11 @@ use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::item::{Item, Places, is_testable};
+use super::list::List;
 use super::{NOT_REPORTED, ObservedObject};
 use crate::kubernetes::json_patch::Patch;
 use crate::kubernetes::location::Home;
-use crate::status::{Condition, ConditionStatus, Status, whole_seconds};
+use crate::status::{Condition, ConditionStatus, DiscoveredBackend, Status, whole_seconds};
 
 /// Below this many changed backends a patch carries nothing but these.
 const FEW: usize = 8;
@@ -204,10 +205,10 @@ impl ObservedObject {
         }
         after.backends.append(&mut by_item, &list, new, pruned);
         if touched >= FEW
-            && let Some(whole) = self.whole_list_instead_of(&by_item, wanted, pruned)
+            && let Some((whole, replaced)) = self.whole_list_instead_of(&by_item, wanted, pruned)
         {
             by_item = whole;
-            after.backends.replace(&mut Patch::default(), &list, wanted.discovered_backends.clone(), pruned);
+            after.backends = replaced;
         }
         patch.append(by_item);
         says_more
@@ -215,11 +216,16 @@ impl ObservedObject {
 
     /// The list as a whole, where that is smaller or the only way. Members that
     /// others put into our items would go with it, so it has to be the only way
-    /// where there are such.
-    fn whole_list_instead_of(&self, by_item: &Patch, wanted: &Status, pruned: &[&str]) -> Option<Patch> {
+    /// where there are such; and an empty list has no item to guard it by.
+    fn whole_list_instead_of(
+        &self,
+        by_item: &Patch,
+        wanted: &Status,
+        pruned: &[&str],
+    ) -> Option<(Patch, List<DiscoveredBackend>)> {
         let items = &self.backends.items;
         let too_many = by_item.len() > MAX_OPERATIONS;
-        if items.is_empty() || (self.backends.has_foreign_members && !too_many) {
+        if !too_many && (items.is_empty() || self.backends.has_foreign_members) {
             return None;
         }
         let list = self.path("discoveredBackends");
@@ -227,15 +233,16 @@ impl ObservedObject {
         for (at, item) in items.iter().enumerate() {
             item.guard(&mut whole, &format!("{list}/{at}"));
         }
-        if whole.len() > MAX_OPERATIONS {
+        if items.is_empty() || whole.len() > MAX_OPERATIONS {
             if !too_many {
                 return None;
             }
             whole = Patch::default();
             whole.only_at(&self.version);
         }
-        self.backends.clone().replace(&mut whole, &list, wanted.discovered_backends.clone(), pruned);
-        (too_many || whole.bytes() < by_item.bytes()).then_some(whole)
+        let mut replaced = self.backends.clone();
+        replaced.replace(&mut whole, &list, wanted.discovered_backends.clone(), pruned);
+        (too_many || whole.bytes() < by_item.bytes()).then_some((whole, replaced))
     }
 }
 

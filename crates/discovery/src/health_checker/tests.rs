@@ -203,7 +203,7 @@ async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_
     assert_eq!(seen, (BackendStatus::Unavailable, NO_CREDENTIALS, 2));
     last.borrow_and_update();
     last.changed().await.expect("it is checked again");
-    assert!(begin.elapsed() >= INTERVAL.mul_f64(0.9), "no hurry any more: {:?}", begin.elapsed());
+    assert!(begin.elapsed() >= INTERVAL.mul_f64(0.9), "the usual interval again: {:?}", begin.elapsed());
 }
 
 #[test]

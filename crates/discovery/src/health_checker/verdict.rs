@@ -120,8 +120,8 @@ impl Verdict {
     }
 
     /// The time to the next check, before jitter, where the next one should come
-    /// sooner than usual: a real outage is told within about one interval.
-    pub(super) fn hurry(&self, interval: Duration) -> Option<Duration> {
+    /// sooner than usual: a real outage shows within about one interval.
+    pub(super) fn sooner(&self, interval: Duration) -> Option<Duration> {
         if self.failures == 0 || self.is_unavailable() {
             None
         } else if self.is_given() {
@@ -209,7 +209,7 @@ mod tests {
             let inherited = Verdict::inherited(status, "before".into(), String::new());
             let once = inherited.clone().after(failed("a"), Thresholds::DEFAULT);
             assert_eq!((shown(&once), once.is_given()), ((status, "before", 1), false));
-            assert_eq!(once.hurry(Duration::from_secs(30)), Some(SOON));
+            assert_eq!(once.sooner(Duration::from_secs(30)), Some(SOON));
             let twice = once.after(failed("b"), Thresholds::DEFAULT);
             assert_eq!((shown(&twice), twice.is_given()), ((BackendStatus::Unavailable, "a", 2), true));
             let strict = Thresholds { healthy: 2, ..Thresholds::DEFAULT };
@@ -239,15 +239,15 @@ mod tests {
     #[test]
     fn next_check_comes_sooner_after_a_failure_that_changed_nothing_yet() {
         let interval = Duration::from_secs(30);
-        assert_eq!(after([ready()]).hurry(interval), None);
-        assert_eq!(after([failed("a")]).hurry(interval), Some(SOON));
-        assert_eq!(after([failed("a"), failed("a")]).hurry(interval), None);
+        assert_eq!(after([ready()]).sooner(interval), None);
+        assert_eq!(after([failed("a")]).sooner(interval), Some(SOON));
+        assert_eq!(after([failed("a"), failed("a")]).sooner(interval), None);
         for failures in [1, 2] {
             let verdict = after([ready()].into_iter().chain((0..failures).map(|_| failed("a"))));
-            assert_eq!(verdict.hurry(interval), Some(interval / 3));
-            assert_eq!(verdict.hurry(Duration::from_secs(2)), Some(SOON));
-            assert_eq!(verdict.hurry(Duration::from_millis(20)), Some(Duration::from_millis(20)));
+            assert_eq!(verdict.sooner(interval), Some(interval / 3));
+            assert_eq!(verdict.sooner(Duration::from_secs(2)), Some(SOON));
+            assert_eq!(verdict.sooner(Duration::from_millis(20)), Some(Duration::from_millis(20)));
         }
-        assert_eq!(after([ready(), failed("a"), failed("a"), failed("a")]).hurry(interval), None);
+        assert_eq!(after([ready(), failed("a"), failed("a"), failed("a")]).sooner(interval), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What is said to a backend, and in which order: the handshake first, since
+//! What a check sends to a backend, and in which order: the handshake first, since
 //! every client that the backend has ever met began with it.
 
 use std::pin::pin;
@@ -238,7 +238,7 @@ impl Conversation {
                 }),
                 Err(_) => Err(Fault::Failed(Reason::TimedOut)),
             };
-            // With nobody left to take it, the session ends by being dropped.
+            // If the check has been given up, dropping the session ends it.
             let _ = deliver.send(opened);
         });
         opened.await.unwrap_or(Err(Fault::Failed(Reason::ConnectionFailed)))

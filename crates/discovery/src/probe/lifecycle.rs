@@ -8,8 +8,8 @@ use super::revision::Revision;
 /// What is known of the way a backend wants to be talked to.
 ///
 /// Keep one for each backend and hand it to every check of it, starting with
-/// the default. Whoever loses it makes the next check ask what an earlier one
-/// has found out already, which some old servers do not survive.
+/// the default. Without it the next check asks again what an earlier one has found
+/// out already, which some old servers do not survive.
 ///
 /// Clones share whether the backend can end sessions.
 #[derive(Debug, Clone, Default)]
