@@ -24,7 +24,7 @@ async fn main() -> Result<(), Failure> {
     let weather = McpServer::start(Behaviour::Modern).await;
     let mut files = McpServer::start(Behaviour::Legacy).await;
     let search = McpServer::start(Behaviour::Slow(Duration::from_millis(400))).await;
-    let mail = McpServer::start(Behaviour::WantsBearer("a token that nobody gave us".into())).await;
+    let mail = McpServer::start(Behaviour::WantsBearer("a token that we do not have".into())).await;
     let mut tickets = McpServer::start(Behaviour::Modern).await;
     tickets.stop().await;
 

@@ -139,7 +139,7 @@ pub(crate) async fn get(args: GetArgs, global: &Global) -> Result<ExitCode, Fail
         show(&args, Directory::new(target::state_dir(global)?)).await
     };
     match shown {
-        // Whoever reads it has read enough.
+        // The reader has read enough.
         Err(error) if output::is_closed(&error) => Ok(ExitCode::SUCCESS),
         result => result,
     }

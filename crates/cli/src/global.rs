@@ -32,6 +32,6 @@ pub(crate) fn print_error(error: &(dyn std::error::Error + 'static)) {
 /// Prints a line on standard error. What it quotes may be foreign.
 pub(crate) fn say(line: &str) {
     use std::io::Write as _;
-    // Nobody may be listening, and then there is nobody to tell.
+    // Standard error may be closed, and then there is no way to say so.
     let _ = writeln!(anstream::stderr(), "{}", format::plain(line));
 }

@@ -18,9 +18,9 @@ pub(crate) enum LogFormat {
 }
 
 const DEFAULT: &str = "info";
-/// Crates that log what servers answer, word for word. What they find wrong
-/// comes back to us as an error, and is said once, with what to do about it; so
-/// they are silent whatever filter is asked for.
+/// Crates that log what servers answer, word for word. What they find wrong comes
+/// back as an error, which the program prints once with what to do about it, so
+/// these crates stay silent whatever the filter.
 const REVEALING: [&str; 2] = ["kube_client", "kube_runtime"];
 
 pub(crate) fn init(level: Option<&str>, format: Option<LogFormat>) {

@@ -132,8 +132,8 @@ impl Destination {
     /// How often to refresh by default. In a cluster each refresh writes, since
     /// times have moved: at 30 s these writes would be a hundred times what changes
     /// cost, and each makes ToolHive's operator send its whole list again. Where a
-    /// Lease is renewed every few seconds, nobody needs a refresh to see that the
-    /// reporter is alive.
+    /// Lease is renewed every few seconds, the renewals show that the reporter is
+    /// alive.
     ///
     /// The flag decides, not whether the role allows Leases: an interval that
     /// depended on rights would change at run time.

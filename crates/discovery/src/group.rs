@@ -16,7 +16,7 @@
 //! | | `Pending` and any other | unknown until the first check, then what checks find | yes |
 //! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
 //! | | `Failed` | unavailable | no |
-//! | | `Pending` and any other | unknown | no: nobody has looked at its address yet |
+//! | | `Pending` and any other | unknown | no: ToolHive has not validated its address yet |
 //!
 //! The URL is `status.url`, or `spec.remoteUrl` of an entry. A workload without
 //! one is unknown and not checked: no address is ever guessed. One that speaks
@@ -25,7 +25,7 @@
 //!
 //! `spec.externalAuthConfigRef` gives `authConfigRef`, and the `spec.type` of
 //! the `MCPExternalAuthConfig` that it names gives `authType`. A reference that
-//! leads nowhere is said in the message of that backend. Secrets are not read:
+//! leads nowhere shows in the message of that backend. Secrets are not read:
 //! a backend that asks for credentials is `ready` where the way of authentication is
 //! configured ("Credentials are checked at use"), else `unauthenticated`.
 //!

@@ -132,7 +132,7 @@ impl Past {
     /// A finding that others have reported, such as the discovery before this one.
     fn of_others(backend: &DiscoveredBackend, note: &str) -> Option<Self> {
         let at = backend.last_health_check.filter(|_| backend.status != BackendStatus::Unknown);
-        // The note is said beside what is found, and not twice.
+        // The note stands beside the finding, and not twice.
         let message = backend.message.strip_suffix(note).unwrap_or(&backend.message).trim_end_matches("; ");
         let (message, revision) = (message.to_owned(), backend.mcp_revision.clone());
         let verdict = Verdict::inherited(backend.status, message, revision);

@@ -104,8 +104,8 @@ pub struct Prober {
 /// Settings of a [`Prober`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProberOptions {
-    /// Skips the verification of certificates. Off by default; whoever is on
-    /// the way to the backend can then read its credentials.
+    /// Skips the verification of certificates. Off by default: anyone on the
+    /// way to the backend can then read its credentials.
     pub accept_invalid_certs: bool,
     /// More root certificates, in PEM form, beside those of the system.
     pub extra_ca: Option<Vec<u8>>,

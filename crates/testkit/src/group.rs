@@ -20,7 +20,7 @@ pub const PROMPT: Duration = Duration::from_millis(1500);
 /// Far longer than anything takes.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// Waits until `wanted` holds: nobody tells when somebody else's clock has come
+/// Waits until `wanted` holds: no event says when another process's clock has come
 /// round.
 pub async fn eventually<F: Future<Output = bool>>(wanted: impl Fn() -> F) {
     let look = async {

@@ -60,7 +60,7 @@ struct LeaseState {
     cut_off: BTreeSet<&'static str>,
     /// How long it takes to connect.
     connecting: Duration,
-    /// Verbs on leases that nobody has.
+    /// Verbs on leases that no role has.
     forbidden: BTreeSet<&'static str>,
     not_served: bool,
 }
@@ -94,12 +94,12 @@ impl ElectionCluster {
         self.state().leases.get(name).cloned().unwrap_or_default()
     }
 
-    /// Who holds the lease; empty where nobody does.
+    /// Who holds the lease; empty where none does.
     pub fn holder(&self, name: &str) -> String {
         self.lease(name)["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Somebody else's write.
+    /// Another client's write.
     pub fn put_lease(&self, name: &str, spec: Value) {
         let labels = json!({OUR_LABEL.0: OUR_LABEL.1});
         let metadata = json!({"name": name, "namespace": "default", "labels": labels});

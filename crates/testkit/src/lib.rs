@@ -22,7 +22,7 @@
     missing_docs,
     clippy::missing_errors_doc,
     clippy::new_without_default,
-    reason = "the names say it, and nobody but the tests calls it"
+    reason = "the names say it, and only tests call it"
 )]
 
 pub mod api;

@@ -20,7 +20,7 @@ struct Bytes(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Bytes {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("nobody panics here").extend_from_slice(bytes);
+        self.0.lock().expect("no test panics here").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -44,7 +44,7 @@ impl Logged {
 
     /// At this level or a more serious one.
     pub fn at(&self, level: Level) -> Vec<Value> {
-        let bytes = self.bytes.0.lock().expect("nobody panics here").clone();
+        let bytes = self.bytes.0.lock().expect("no test panics here").clone();
         let text = String::from_utf8(bytes).expect("JSON is text");
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
         let text_of = |line: &Value, member: &str| line[member].as_str().unwrap_or_default().to_owned();

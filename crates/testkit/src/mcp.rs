@@ -73,7 +73,7 @@ pub enum Behaviour {
     LegacyHeld,
     /// Revision 2025-11-25, with sessions; `ping` is never answered.
     LegacyStuck,
-    /// Only revisions that nobody knows yet.
+    /// Only revisions of the future.
     FutureOnly,
     /// Revision 2099-01-01 by discovery, and no other.
     FutureDiscovery,

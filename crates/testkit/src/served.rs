@@ -27,7 +27,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Serves this double; whoever comes has the rights of `role`.
+    /// Serves this double; every client has the rights of `role`.
     pub fn new(api: &Api, role: Role) -> Self {
         Served::with(api.service(role))
     }
@@ -79,7 +79,7 @@ async fn accept(listener: std::net::TcpListener, service: impl Answers) {
             let service = service.clone();
             move |request| pass_on(service.clone(), request)
         });
-        // A client that goes away in the middle concerns nobody.
+        // A client may go away in the middle.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
     }
 }

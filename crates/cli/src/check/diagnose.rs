@@ -100,7 +100,7 @@ fn crd(target: &ObjectPath, rest: &Rest) -> Finding {
                 .advise("install or update ToolHive's CRDs, or name another --api-version")
         }
         _ => Finding::warn(QUESTION, format!("cannot be told: {}", described(&rest.discovery)))
-            .advise(format!("ask somebody who may: kubectl get --raw /apis/{group}")),
+            .advise(format!("let a user run it who may: kubectl get --raw /apis/{group}")),
     }
 }
 
@@ -156,7 +156,7 @@ fn rights(target: &ObjectPath, rest: &Rest) -> Finding {
     }
 }
 
-/// How the missing verb is given to whoever asked.
+/// How to grant the missing verb to the user that asked.
 fn grant(target: &ObjectPath, rest: &Rest) -> String {
     let namespace = target.namespace();
     // What goes into a command comes from the server: nothing but a name may.
@@ -182,7 +182,7 @@ fn write(rest: &Rest) -> Finding {
     match answer.outcome() {
         Some(Ok(_)) => Finding::ok(QUESTION, "would succeed (a dry run: nothing was written)"),
         Some(Err(RefusalKind::Conflict)) => {
-            Finding::warn(QUESTION, "somebody else wrote just now, which a reporter takes in its stride")
+            Finding::warn(QUESTION, "another writer was faster just now, which a reporter takes in its stride")
                 .advise("ask again")
         }
         Some(Err(RefusalKind::MissingRight)) => {
@@ -215,8 +215,8 @@ fn all(rest: &Rest) -> Vec<&Answer> {
     [&rest.discovery].into_iter().chain(looks(rest)).chain([&rest.runtime]).chain(&rest.write).collect()
 }
 
-/// Whether the right that an answer needs is held. Rights are looked at before
-/// anything else, so what is not there is refused to nobody who may look.
+/// Whether the user holds the right that an answer needs. The server checks rights
+/// before anything else, so "not found" means that the right is there.
 fn is_held(answer: &Answer) -> Option<bool> {
     match answer.outcome()? {
         // A page of some proxy says nothing.

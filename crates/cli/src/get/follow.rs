@@ -21,7 +21,7 @@ use crate::global::Failure;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Shows what was found, and every change from there on, until a signal comes
-/// or nobody reads any more.
+/// or the reader has gone.
 pub(super) async fn follow(
     source: &mut impl Source,
     name: Option<&str>,
@@ -146,7 +146,7 @@ impl Pages {
     }
 }
 
-/// What is said beside the data.
+/// What the program prints beside the data.
 #[derive(Default)]
 struct Notes {
     known: BTreeSet<String>,

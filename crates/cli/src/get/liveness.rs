@@ -33,7 +33,7 @@ pub(super) struct SeenLease {
 }
 
 impl SeenLease {
-    /// What a Lease said at that time; `None` where nobody has ever held it.
+    /// What a Lease said at that time; `None` where it was never held.
     ///
     /// It is judged by the time at which it was read. Judged by a later one, a
     /// holder that goes on to renew would look gone while the API server does not
@@ -47,7 +47,7 @@ impl SeenLease {
         Some(SeenLease { holder, renewed, is_expired: read_at - renewed > duration })
     }
 
-    /// Whether nobody held it when it was read.
+    /// Whether it had no holder when it was read.
     pub(super) fn is_gone(&self) -> bool {
         self.is_expired || self.holder.is_empty()
     }

@@ -1,5 +1,5 @@
 //! Standard output for data, standard error for the rest. Neither may make the
-//! program panic when nobody reads it any more.
+//! program panic when its reader has gone.
 
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::global::Failure;
 
 /// To the upper left, and all below it gone.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
-/// How soon it is noticed that nobody reads any more.
+/// How soon the program notices that the reader has gone.
 const POLL: Duration = Duration::from_millis(250);
 
 /// Prints data. It may take as long as the reader likes, so it happens on a
@@ -47,12 +47,12 @@ async fn write(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result
     })
 }
 
-/// Whether this is the error of a [`print()`] that nobody reads.
+/// Whether this is the error of a [`print()`] whose reader has gone.
 pub(super) fn is_closed(error: &Failure) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Waits until nobody reads standard output any more. Without this, `get -w |
+/// Waits until the reader of standard output has gone. Without this, `get -w |
 /// head -1` would stay until the next change.
 pub(super) async fn closed() {
     loop {
@@ -73,7 +73,7 @@ pub(super) fn is_screen() -> bool {
     stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Whether what is said may be wiped away by a [`redraw`].
+/// Whether a [`redraw`] may wipe notes away.
 pub(super) fn notes_are_on_screen() -> bool {
     stderr().is_terminal()
 }

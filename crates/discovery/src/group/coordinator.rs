@@ -55,7 +55,7 @@ pub(super) struct Coordinator {
     pub(super) end: CancellationToken,
 }
 
-/// What was said last, so that only news is said.
+/// What was logged last, so that only changes are logged.
 #[derive(Default)]
 pub(super) struct Said {
     phase: Option<PhaseSource>,

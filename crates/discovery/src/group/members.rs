@@ -101,7 +101,7 @@ fn outlook(kind: Resource, object: &Object, address: &str, has_url: bool) -> (Ba
         (_, "Failed") => return (Unavailable, Some("Workload is Failed")),
         (_, "Terminating") => return (Unavailable, Some("Workload is Terminating")),
         (_, "Stopped") => return (Unavailable, Some("Workload is Stopped")),
-        // Its address is the user's, and nobody has looked at it yet.
+        // Its address is the user's, and ToolHive has not validated it yet.
         (Resource::Entry, phase) if phase != "Valid" => return (Unknown, Some("Not validated yet")),
         (Resource::Server | Resource::RemoteProxy, "Ready") => Ready,
         _ => Unknown,

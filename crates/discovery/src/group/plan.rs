@@ -13,7 +13,7 @@ use super::resource::Resource;
 pub(super) struct Plan {
     /// The backends of each kind that can be told by now.
     pub(super) members: BTreeMap<Resource, BTreeMap<String, Member>>,
-    /// Names that are somebody else's.
+    /// Names that another source reports.
     pub(super) reserved: BTreeSet<String>,
     /// Whether every kind is known, or known to be out of reach.
     pub(super) settled: bool,
@@ -35,7 +35,7 @@ impl Plan {
         let settled = |resource: &Resource| cluster_state.of(*resource).is_settled(now);
         let auth = cluster_state.of(Resource::AuthConfig);
         // Until it is known how the backends of a kind are named, and what they
-        // refer to, nothing is said of them: it would change at once.
+        // refer to, none of them is reported: it would change at once.
         let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth.is_settled(now));
         let known = Known {
             group,
@@ -171,9 +171,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn group_is_missing_only_if_a_list_says_so() {
         let mut cluster_state = ClusterState::default();
-        assert!(plan(&cluster_state).group_exists, "nobody knows yet");
+        assert!(plan(&cluster_state).group_exists, "it is not known yet");
         cluster_state.of_mut(Resource::Group).fail(ListError::Forbidden, Instant::now());
-        assert!(plan(&cluster_state).group_exists, "nobody may know");
+        assert!(plan(&cluster_state).group_exists, "the role may not look");
         listed(&mut cluster_state, Resource::Group, &[]);
         assert!(!plan(&cluster_state).group_exists);
         listed(&mut cluster_state, Resource::Group, &["g"]);

@@ -56,7 +56,7 @@ impl Resource {
     }
 
     /// The name of a backend whose plain name is taken: no object has a slash
-    /// in its name, so it is nobody else's.
+    /// in its name, so no other backend has it.
     pub(super) fn qualified(self, name: &str) -> String {
         format!("{}/{name}", self.kind().to_ascii_lowercase())
     }

@@ -27,8 +27,8 @@ use vmcp_status::{BackoffPolicy, Backoffs, Retry};
 const WATCH: Duration = Duration::from_secs(120);
 /// A list that brings nothing for this long has failed.
 const LIST_PATIENCE: Duration = Duration::from_secs(15);
-/// After so long without a word all is listed again, in case the watch hangs in
-/// a way that nobody tells.
+/// After so long without an event all is listed again, in case the watch hangs
+/// without an error.
 const QUIET: Duration = Duration::from_secs(600);
 /// A watch that has held for this long was a good one.
 const GOOD: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ fn prober() -> Prober {
     Prober::new(ProberOptions::default()).expect("options are usable")
 }
 
-/// A backend whose check is over at once and asks nobody: its token cannot be
+/// A backend whose check is over at once and asks no server: its token cannot be
 /// read. So its checks can be counted in paused time.
 fn backend(name: impl Into<String>) -> CheckedBackend {
     CheckedBackend {

@@ -33,7 +33,7 @@ impl Session {
         Self { exchange, id: id.filter(|_| response.status().is_success()), version: None }
     }
 
-    /// A session that nobody asked for: some servers open one for any request
+    /// A session that the check did not ask for: some servers open one for any request
     /// without a session, even as they refuse it.
     pub(super) fn stray(exchange: Conversation, response: &reqwest::Response) -> Self {
         Self { exchange, id: response.headers().get(SESSION_ID).cloned(), version: None }

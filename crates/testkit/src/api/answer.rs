@@ -109,7 +109,7 @@ pub fn too_large(message: &str) -> Answer {
     failure(413, "RequestEntityTooLarge", format!("Request entity too large: {message}"), None)
 }
 
-/// Somebody was faster.
+/// Another writer was faster.
 pub fn conflict(name: &str, why: &str) -> Answer {
     let message = format!("Operation cannot be fulfilled on {PLURAL}.{GROUP} {name:?}: {why}");
     failure(409, "Conflict", message, Some(json!({"name": name, "group": GROUP, "kind": PLURAL})))

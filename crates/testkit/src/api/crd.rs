@@ -93,7 +93,7 @@ fn schema() -> Value {
             "apiVersion": string(),
             "kind": string(),
             "metadata": {"type": "object"},
-            // What an object asks for is nobody's concern here, only that it changes.
+            // What an object asks for does not matter here, only that it changes.
             // ToolHive's has rules in CEL; one, that always holds, stands for them.
             "spec": {
                 "type": "object",

@@ -33,12 +33,12 @@ pub enum Fault {
     Unauthorized,
     /// JSON that is neither an object nor a `Status`.
     JunkJson(u16),
-    /// It is served, then somebody deletes the object it named.
+    /// It is served, then another client deletes the object it named.
     DeleteThenPass,
-    /// It is served, then somebody deletes the object it named and makes one
+    /// It is served, then another client deletes the object it named and makes one
     /// of the same name and spec: with another uid, and without a status.
     RecreateThenPass,
-    /// Somebody does this to the server just before it is served.
+    /// This happens to the server just before it is served.
     Meanwhile(Arc<dyn Fn(&Api) + Send + Sync>),
 }
 

@@ -162,7 +162,7 @@ impl Api {
         self.with(|state| state.store.get(&key(namespace, name)).map(|object| Value::clone(object)))
     }
 
-    /// Somebody else's write, with all rights and without any check, though
+    /// Another client's write, with all rights and without any check, though
     /// unknown fields are pruned and defaults filled in. A change of the spec
     /// is a new generation, and no change at all is no write. `change` must
     /// not call the server, which waits for it.

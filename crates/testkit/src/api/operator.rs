@@ -7,7 +7,7 @@
 //! old one knows no `runtime`, and puts back the whole status that it knows.
 //!
 //! A test either takes the steps itself (`reconcile`, or `observe` and then
-//! `write`, with somebody else's write in between), or lets the operator
+//! `write`, with another writer's write in between), or lets the operator
 //! `follow` the object, so that every write is answered by one.
 
 mod decision;
@@ -134,7 +134,7 @@ impl Operator {
         self.surroundings.lock().unwrap_or_else(PoisonError::into_inner).group = group;
     }
 
-    /// Looks at the object and answers it, with nobody in between.
+    /// Looks at the object and answers it, with no other write in between.
     pub fn reconcile(&self) -> Reconciled {
         self.observe().map_or(Reconciled::Unchanged, PendingWrite::write)
     }

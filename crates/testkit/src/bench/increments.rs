@@ -103,7 +103,7 @@ impl Increments {
         })
     }
 
-    /// Into a list behind a lock, copied at each change for whoever stores it.
+    /// Into a list behind a lock, copied at each change for the task that stores it.
     pub fn through_a_locked_list(&self, tasks: u64, count: u64) -> Duration {
         self.runtime.block_on(async {
             let list: Arc<Mutex<Vec<DiscoveredBackend>>> = Arc::default();

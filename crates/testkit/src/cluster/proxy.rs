@@ -212,7 +212,7 @@ impl Shared {
             return tokio::spawn(late).await?;
         }
         let request = Request::from_parts(head, self.counting(body, |counts| &counts.body_up));
-        // A connection has one request at a time, so nobody else wants it.
+        // A connection has one request at a time, so no other request wants it.
         let kept = lock(server).take().filter(|sender| !sender.is_closed());
         let mut sender = match kept {
             Some(sender) => sender,

@@ -98,7 +98,7 @@ impl RealCluster {
     /// Deletes the Pod of a vMCP, as scaling to zero does, and touches the vMCP.
     pub async fn delete_pod(&self, name: &str) {
         let pods = self.api("v1", "Pod");
-        // Without a kubelet nobody would confirm an end with grace.
+        // No kubelet is there to confirm an end with grace.
         let at_once = kube::api::DeleteParams::default().grace_period(0);
         let _ = pods.delete(name, &at_once).await.expect("the Pod is there");
         if self.object(name).await.is_some() {

@@ -150,7 +150,7 @@ impl RealCluster {
         review["status"]["allowed"] == true
     }
 
-    /// Nobody but administrators may see which API groups and resources there
+    /// Only administrators may see which API groups and resources there
     /// are, as in a cluster that is locked down.
     pub async fn forbid_discovery(&self) {
         for name in ["system:discovery", "system:public-info-viewer"] {

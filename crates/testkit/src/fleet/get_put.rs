@@ -25,7 +25,7 @@ pub async fn report(server: ApiServer, id: usize, in_step: bool, mut checks: Che
         sleep(between(&mut random(id, 3), Duration::ZERO, TICK)).await;
     }
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
-    // A ticker of Go drops the ticks for which nobody was there.
+    // A ticker of Go drops the ticks that no receiver waits for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let pending = Status { phase: Phase::Pending, ..Status::from_backends(checks.listed().iter().cloned()) };
     get_and_put(&server, id, &pending).await;

@@ -47,7 +47,7 @@ impl Default for Capacity {
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// 409: written by somebody else in between.
+    /// 409: another writer wrote in between.
     Conflict,
     /// 429 with `Retry-After`.
     TooMany(Duration),
@@ -248,7 +248,7 @@ impl ApiServer {
         }
     }
 
-    /// From now on it serves nobody.
+    /// From now on it serves no client.
     pub fn go_down(&self) {
         self.state().down = true;
     }

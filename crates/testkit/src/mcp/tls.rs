@@ -1,4 +1,4 @@
-//! A certificate for `localhost` that nobody vouches for.
+//! A certificate for `localhost` that no authority has signed.
 
 use std::sync::Arc;
 
