@@ -233,6 +233,7 @@ impl Config {
                 degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
                 unhealthy_threshold,
                 healthy_threshold,
+                circuit_breaker: None,
             }));
         }
         if !faults.is_empty() {

@@ -1,6 +1,7 @@
 //! Checks a list of backends side by side and reports each finding.
 
 mod backend;
+mod breaker;
 mod limit;
 mod verdict;
 
@@ -22,6 +23,7 @@ use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 pub use backend::{CheckedBackend, TokenSource};
+pub use breaker::CircuitBreaker;
 pub use limit::CheckLimit;
 pub(crate) use verdict::Thresholds;
 
@@ -56,7 +58,10 @@ impl CheckSpec {
 
     /// Whether the two differ in nothing but what is reported.
     fn is_checked_as(&self, other: &Self) -> bool {
-        let timing = |wanted: &Self| (wanted.backend.interval, wanted.backend.timeout, wanted.backend.degraded_above);
+        let timing = |wanted: &Self| {
+            let CheckedBackend { interval, timeout, degraded_above, circuit_breaker, .. } = wanted.backend;
+            (interval, timeout, degraded_above, circuit_breaker)
+        };
         self.has_target_of(other)
             && timing(self) == timing(other)
             && self.backend.thresholds() == other.backend.thresholds()

@@ -28,6 +28,7 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
         degraded_above: Duration::from_secs(2),
         unhealthy_threshold: 1,
         healthy_threshold: 1,
+        circuit_breaker: None,
     }
 }
 
