@@ -38,7 +38,8 @@ pub struct CheckedBackend {
     pub unhealthy_threshold: u32,
     /// Answered checks in a row that end a backend's being unavailable.
     pub healthy_threshold: u32,
-    /// Pauses the checks of a backend that keeps failing. None by default: it is checked on.
+    /// Pauses the checks of a backend that keeps failing, and makes it unavailable. None
+    /// by default: it is checked on.
     pub circuit_breaker: Option<CircuitBreaker>,
 }
 
@@ -82,7 +83,9 @@ impl CheckedBackend {
     }
 
     pub(super) fn thresholds(&self) -> Thresholds {
-        Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
+        // A circuit that is open is that of an unavailable backend.
+        let opens_after = self.circuit_breaker.map_or(u32::MAX, |breaker| breaker.failure_threshold());
+        Thresholds { unhealthy: self.unhealthy_threshold.min(opens_after), healthy: self.healthy_threshold }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The probe against servers of every kind, over real sockets.
 
 mod changing_servers;
+mod circuit_breaker;
 mod credentials;
 mod event_stream;
 mod faulty_servers;
