@@ -2,6 +2,7 @@
 
 mod changing_servers;
 mod circuit_breaker;
+mod connections;
 mod credentials;
 mod event_stream;
 mod faulty_servers;
