@@ -1,5 +1,7 @@
 //! The YAML file of `vmcp-status run`.
 
+mod circuit_breaker;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,8 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 use vmcp_status_discovery::probe::{ProberOptions, Revision};
-use vmcp_status_discovery::{CheckedBackend, TokenSource};
+use vmcp_status_discovery::{CheckedBackend, CircuitBreaker, TokenSource};
 
+use self::circuit_breaker::CircuitBreakerSection;
 use super::parse_error;
 
 /// Why a configuration cannot be used.
@@ -31,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) degraded_above: Duration,
     pub(crate) unhealthy_threshold: u32,
     pub(crate) healthy_threshold: u32,
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
     pub(crate) max_concurrent_checks: usize,
     /// PEM certificates to trust beside the system's.
     pub(crate) extra_ca: Option<Vec<u8>>,
@@ -44,9 +48,10 @@ pub(crate) struct Config {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
     name: Option<String>,
-    #[serde(default = "defaults::interval", with = "humantime_serde")]
+    // ToolHive's names for interval and timeout are accepted too.
+    #[serde(alias = "healthCheckInterval", default = "defaults::interval", with = "humantime_serde")]
     interval: Duration,
-    #[serde(default = "defaults::timeout", with = "humantime_serde")]
+    #[serde(alias = "healthCheckTimeout", default = "defaults::timeout", with = "humantime_serde")]
     timeout: Duration,
     #[serde(default = "defaults::degraded_above", with = "humantime_serde")]
     degraded_above: Duration,
@@ -54,6 +59,8 @@ struct File {
     unhealthy_threshold: u32,
     #[serde(default = "defaults::healthy_threshold")]
     healthy_threshold: u32,
+    #[serde(default)]
+    circuit_breaker: CircuitBreakerSection,
     #[serde(default = "defaults::max_concurrent_checks")]
     max_concurrent_checks: usize,
     ca_file: Option<PathBuf>,
@@ -77,14 +84,16 @@ struct Backend {
     bearer_token_env: Option<String>,
     bearer_token_file: Option<PathBuf>,
     revision: Option<String>,
-    #[serde(default, with = "humantime_serde")]
+    #[serde(alias = "healthCheckInterval", default, with = "humantime_serde")]
     interval: Option<Duration>,
-    #[serde(default, with = "humantime_serde")]
+    #[serde(alias = "healthCheckTimeout", default, with = "humantime_serde")]
     timeout: Option<Duration>,
     #[serde(default, with = "humantime_serde")]
     degraded_above: Option<Duration>,
     unhealthy_threshold: Option<u32>,
     healthy_threshold: Option<u32>,
+    #[serde(default)]
+    circuit_breaker: CircuitBreakerSection,
 }
 
 mod defaults {
@@ -131,6 +140,7 @@ impl Default for Config {
             degraded_above: defaults::degraded_above(),
             unhealthy_threshold: defaults::unhealthy_threshold(),
             healthy_threshold: defaults::healthy_threshold(),
+            circuit_breaker: None,
             max_concurrent_checks: defaults::max_concurrent_checks(),
             extra_ca: None,
             insecure_skip_tls_verify: false,
@@ -179,6 +189,10 @@ impl Config {
         if file.max_concurrent_checks == 0 {
             faults.push("maxConcurrentChecks is 0, and so nothing would be checked".to_owned());
         }
+        let circuit_breaker = file.circuit_breaker.breaker().unwrap_or_else(|fault| {
+            faults.push(fault.to_owned());
+            None
+        });
         let accept_revisions: Vec<Revision> = file.accept_revisions.iter().flat_map(|name| name.parse()).collect();
         if accept_revisions.len() < file.accept_revisions.len() {
             faults.push("acceptRevisions wants dates such as 2027-01-31".to_owned());
@@ -221,6 +235,10 @@ impl Config {
             if backend.unhealthy_threshold == Some(0) || backend.healthy_threshold == Some(0) {
                 fault("unhealthyThreshold and healthyThreshold must be at least 1");
             }
+            let circuit_breaker = backend.circuit_breaker.or(file.circuit_breaker).breaker().unwrap_or_else(|what| {
+                fault(what);
+                None
+            });
             backends.extend(url.map(|url| CheckedBackend {
                 name: backend.name.clone(),
                 url,
@@ -233,6 +251,7 @@ impl Config {
                 degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
                 unhealthy_threshold,
                 healthy_threshold,
+                circuit_breaker,
             }));
         }
         if !faults.is_empty() {
@@ -245,6 +264,7 @@ impl Config {
             degraded_above: file.degraded_above,
             unhealthy_threshold: file.unhealthy_threshold,
             healthy_threshold: file.healthy_threshold,
+            circuit_breaker,
             max_concurrent_checks: file.max_concurrent_checks,
             extra_ca,
             insecure_skip_tls_verify: file.insecure_skip_tls_verify,
@@ -282,6 +302,50 @@ mod tests {
         assert_eq!(b.token, Some(TokenSource::File("/t".into())));
         assert_eq!((a.unhealthy_threshold, a.healthy_threshold), (5, 1));
         assert_eq!((b.unhealthy_threshold, b.healthy_threshold), (2, 4));
+    }
+
+    #[test]
+    fn circuit_breaker_is_off_unless_enabled_and_a_backend_takes_what_it_does_not_say_from_the_whole() {
+        let of = |yaml: &str| {
+            let config = parse(yaml).expect("it is right");
+            (config.circuit_breaker, config.backends.first().and_then(|backend| backend.circuit_breaker))
+        };
+        let default = CircuitBreaker::default();
+        let backend = "backends: [{name: a, url: 'http://a/mcp'";
+        assert_eq!(of(&format!("{backend}}}]")), (None, None));
+        let written_by_the_operator = "circuitBreaker: {failureThreshold: 5, timeout: 60s}";
+        assert_eq!(of(&format!("{written_by_the_operator}\n{backend}}}]")), (None, None));
+        assert_eq!(of(&format!("circuitBreaker: {{enabled: true}}\n{backend}}}]")), (Some(default), Some(default)));
+        let own = CircuitBreaker { failure_threshold: 2, timeout: Duration::from_secs(1) };
+        let whole = "circuitBreaker: {failureThreshold: 7, timeout: 1s}";
+        let of_backend = format!("{whole}\n{backend}, circuitBreaker: {{enabled: true, failureThreshold: 2}}}}]");
+        assert_eq!(of(&of_backend), (None, Some(own)));
+        let off = format!("circuitBreaker: {{enabled: true}}\n{backend}, circuitBreaker: {{enabled: false}}}}]");
+        assert_eq!(of(&off), (Some(default), None));
+    }
+
+    #[test]
+    fn circuit_breaker_that_would_never_close_or_open_is_refused() {
+        for section in ["failureThreshold: 0", "timeout: 0s"] {
+            let enabled = format!("circuitBreaker: {{enabled: true, {section}}}");
+            let fault = parse(&enabled).expect_err("useless");
+            assert!(fault.contains("failureThreshold of at least 1"), "{fault}");
+            let fault = parse(&format!("backends: [{{name: a, url: 'http://a', {enabled}}}]")).expect_err("useless");
+            assert!(fault.starts_with("backend \"a\""), "{fault}");
+            assert!(parse(&format!("circuitBreaker: {{{section}}}")).is_ok(), "it is off");
+        }
+    }
+
+    #[test]
+    fn names_of_toolhive_for_interval_and_timeout_are_accepted() {
+        let config = parse(
+            "healthCheckInterval: 7s\nhealthCheckTimeout: 3s\nbackends:\n- {name: a, url: 'http://a/mcp'}\n\
+             - {name: b, url: 'http://b/mcp', healthCheckInterval: 1m, healthCheckTimeout: 1s}\n",
+        )
+        .expect("it is right");
+        let times: Vec<_> = config.backends.iter().map(|b| (b.interval.as_secs(), b.timeout.as_secs())).collect();
+        assert_eq!(times, [(7, 3), (60, 1)]);
+        assert!(parse("interval: 7s\nhealthCheckInterval: 7s\n").is_err(), "one of the two");
     }
 
     #[test]

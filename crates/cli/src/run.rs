@@ -20,11 +20,15 @@ use crate::global::{Failure, Global};
 
 const EXAMPLES: &str = "The configuration:
   name: my-vmcp                 # of the vMCP; --name and VMCP_NAME come first
-  interval: 30s                 # time between two checks of a backend
-  timeout: 10s                  # for one check
+  interval: 30s                 # between two checks of a backend; also healthCheckInterval
+  timeout: 10s                  # for one check; also healthCheckTimeout
   degradedAbove: 2s             # a slower backend is degraded
   unhealthyThreshold: 3         # failed checks in a row that make it unavailable
   healthyThreshold: 1           # answered ones in a row that end that
+  circuitBreaker:               # pauses the checks of a backend that keeps failing
+    enabled: false
+    failureThreshold: 5         # failed checks in a row that open the circuit
+    timeout: 60s                # then no check for this long, and one that decides
   maxConcurrentChecks: 16
   caFile: extra-ca.pem          # trusted beside the system's certificates
   insecureSkipTlsVerify: false  # true: anybody on the way can read the tokens
@@ -36,7 +40,8 @@ const EXAMPLES: &str = "The configuration:
     authConfigRef: weather-auth
     bearerTokenEnv: WEATHER_TOKEN   # or bearerTokenFile; read before each check
     revision: 2025-11-25        # ask in this one only; 2024-11-05 is HTTP+SSE
-    interval: 1m                # interval, timeout, degradedAbove and thresholds of its own
+    interval: 1m                # interval, timeout, degradedAbove, thresholds and
+                                # circuitBreaker of its own
 
 Examples:
   vmcp-status run -c vmcp.yaml

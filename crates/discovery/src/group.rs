@@ -87,7 +87,7 @@ use self::coordinator::{Coordinator, Kind, Said, Settings};
 use self::members::Timing;
 use self::resource::Resource;
 use self::watch_task::Watcher;
-use super::health_checker::{CheckLimit, HealthChecker, Thresholds};
+use super::health_checker::{CheckLimit, CircuitBreaker, HealthChecker, Thresholds};
 use super::probe::Prober;
 use vmcp_status::custom_resource::{GROUP, VERSION};
 use vmcp_status::{NameError, StatusHandle, check_name};
@@ -108,6 +108,8 @@ pub struct GroupOptions {
     pub unhealthy_threshold: u32,
     /// Answered checks in a row that end a backend's being unavailable. 1 by default.
     pub healthy_threshold: u32,
+    /// Pauses the checks of a backend that keeps failing. None by default: it is checked on.
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// How many checks run at once. 16 by default; a clone of a limit shares it.
     pub limit: CheckLimit,
     /// API group of the kinds. [`GROUP`] by default.
@@ -127,6 +129,7 @@ impl Default for GroupOptions {
             degraded_above: Duration::from_secs(2),
             unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
             healthy_threshold: Thresholds::DEFAULT.healthy,
+            circuit_breaker: None,
             limit: CheckLimit::new(16),
             api_group: GROUP.into(),
             api_version: VERSION.into(),
@@ -190,7 +193,8 @@ impl GroupDiscovery {
         options: GroupOptions,
     ) -> Result<Self, NameError> {
         let thresholds = Thresholds { unhealthy: options.unhealthy_threshold, healthy: options.healthy_threshold };
-        let GroupOptions { interval, timeout, degraded_above, limit, api_group, api_version, reserved, .. } = options;
+        let GroupOptions { interval, timeout, degraded_above, circuit_breaker, limit, .. } = options;
+        let GroupOptions { api_group, api_version, reserved, .. } = options;
         for (what, name) in
             [("namespace", namespace), ("group", group), ("API group", &api_group), ("API version", &api_version)]
         {
@@ -204,7 +208,7 @@ impl GroupDiscovery {
             watchers
                 .spawn(Watcher { resource, api, only, cluster_state: cluster_state.clone() }.run().in_current_span());
         }
-        let timing = Timing { interval, timeout, degraded_above, thresholds };
+        let timing = Timing { interval, timeout, degraded_above, thresholds, circuit_breaker };
         let settings = watch::Sender::new(Settings { timing, prober: prober.clone(), earlier_probers: 0 });
         let kinds = Resource::BACKENDS.map(|resource| {
             let handle = handle.source(resource.plural());
@@ -248,6 +252,12 @@ impl GroupDiscovery {
     /// reported of a backend: see [`GroupOptions`].
     pub fn set_thresholds(&self, unhealthy: u32, healthy: u32) {
         self.change_timing(|timing| Timing { thresholds: Thresholds { unhealthy, healthy }, ..timing });
+    }
+
+    /// From now on the checks of a backend that keeps failing pause like this, or not
+    /// at all: see [`GroupOptions::circuit_breaker`].
+    pub fn set_circuit_breaker(&self, circuit_breaker: Option<CircuitBreaker>) {
+        self.change_timing(|timing| Timing { circuit_breaker, ..timing });
     }
 
     fn change_timing(&self, change: impl FnOnce(Timing) -> Timing) {

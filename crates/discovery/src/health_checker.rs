@@ -1,6 +1,7 @@
 //! Checks a list of backends side by side and reports each finding.
 
 mod backend;
+mod breaker;
 mod limit;
 mod verdict;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
+use self::breaker::{Circuit, Outcome};
 use self::limit::{Lane, QUICK_LOOK};
 use self::verdict::{Observation, SOON, Verdict};
 use super::probe::{Finding, Health, Lifecycle, Prober, Target};
@@ -22,6 +24,7 @@ use vmcp_status::SourceHandle;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 pub use backend::{CheckedBackend, TokenSource};
+pub use breaker::CircuitBreaker;
 pub use limit::CheckLimit;
 pub(crate) use verdict::Thresholds;
 
@@ -56,7 +59,10 @@ impl CheckSpec {
 
     /// Whether the two differ in nothing but what is reported.
     fn is_checked_as(&self, other: &Self) -> bool {
-        let timing = |wanted: &Self| (wanted.backend.interval, wanted.backend.timeout, wanted.backend.degraded_above);
+        let timing = |wanted: &Self| {
+            let CheckedBackend { interval, timeout, degraded_above, circuit_breaker, .. } = wanted.backend;
+            (interval, timeout, degraded_above, circuit_breaker)
+        };
         self.has_target_of(other)
             && timing(self) == timing(other)
             && self.backend.thresholds() == other.backend.thresholds()
@@ -116,6 +122,8 @@ struct LastResult {
     /// to be asked again soon.
     settled: bool,
     lifecycle: Lifecycle,
+    /// Its circuit, where it has a breaker.
+    circuit: Option<Circuit>,
     /// Where the next check waits for its turn.
     lane: Lane,
     next: Instant,
@@ -130,40 +138,57 @@ pub(crate) struct Past {
 
 impl Past {
     /// A finding that others have reported, such as the discovery before this one.
-    fn of_others(backend: &DiscoveredBackend, note: &str) -> Option<Self> {
+    fn of_others(backend: &DiscoveredBackend, wanted: &CheckSpec) -> Option<Self> {
         let at = backend.last_health_check.filter(|_| backend.status != BackendStatus::Unknown);
         // The note stands beside the finding, and not twice.
-        let message = backend.message.strip_suffix(note).unwrap_or(&backend.message).trim_end_matches("; ");
+        let message = backend.message.strip_suffix(&*wanted.note).unwrap_or(&backend.message).trim_end_matches("; ");
         let (message, revision) = (message.to_owned(), backend.mcp_revision.clone());
         let verdict = Verdict::inherited(backend.status, message, revision);
-        Some(Past { checked_as: None, last: Some(LastResult::inherited(verdict, at?)) })
+        let mut last = LastResult::inherited(verdict, at?);
+        if let Some(breaker) = &wanted.backend.circuit_breaker
+            && backend.url == bare(wanted.backend.url.clone())
+        {
+            let now = Instant::now();
+            let circuit = Circuit::reported(backend, breaker, now);
+            last.circuit = Some(circuit);
+            if let Some(until) = circuit.pauses_until(breaker, now) {
+                last.verdict.failures = backend.consecutive_failures;
+                (last.settled, last.next) = (true, until);
+            }
+        }
+        Some(Past { checked_as: None, last: Some(last) })
     }
 
     /// What of it holds for the backend as it is wanted now. A finding of another
     /// address or other credentials stands until the check, which comes at once.
     fn for_now(self, wanted: &CheckSpec, earlier_probers: u64) -> Option<LastResult> {
         let last = self.last?;
-        match self.checked_as {
-            Some((before, probers)) if wanted.has_target_of(&before) => {
-                if probers != earlier_probers {
-                    let verdict = last.verdict.in_question();
-                    return Some(LastResult { verdict, settled: false, next: Instant::now(), ..last });
-                }
-                let next = if wanted.is_checked_as(&before) { last.next } else { Instant::now() };
-                Some(LastResult { next, ..last })
-            }
-            _ => {
-                let Verdict { status, message, revision, .. } = last.verdict;
-                Some(LastResult::inherited(Verdict::inherited(status, message, revision), last.at?))
-            }
+        let Some((before, probers)) = self.checked_as else { return Some(last) };
+        if !wanted.has_target_of(&before) {
+            let Verdict { status, message, revision, .. } = last.verdict;
+            return Some(LastResult::inherited(Verdict::inherited(status, message, revision), last.at?));
         }
+        let (breaker, now) = (wanted.backend.circuit_breaker, Instant::now());
+        let last = LastResult { circuit: last.circuit.filter(|_| breaker.is_some()), ..last };
+        if probers != earlier_probers {
+            let verdict = last.verdict.in_question();
+            return Some(LastResult { verdict, settled: false, next: now, ..last });
+        }
+        let next =
+            if wanted.is_checked_as(&before) { last.next } else { last.pauses_until(breaker, now).unwrap_or(now) };
+        Some(LastResult { next, ..last })
     }
 }
 
 impl LastResult {
     fn inherited(verdict: Verdict, at: DateTime<Utc>) -> Self {
         let (at, lifecycle, lane, next) = (Some(at), Lifecycle::default(), Lane::New, Instant::now());
-        LastResult { verdict, at, settled: false, lifecycle, lane, next }
+        LastResult { verdict, at, settled: false, lifecycle, circuit: None, lane, next }
+    }
+
+    /// When the pause of an open circuit ends.
+    fn pauses_until(&self, breaker: Option<CircuitBreaker>, now: Instant) -> Option<Instant> {
+        self.circuit?.pauses_until(&breaker?, now)
     }
 }
 
@@ -236,7 +261,7 @@ impl HealthChecker {
             && let Some(current) = self.handle.unbound().current().await
         {
             let found = |(name, wanted): (&String, &CheckSpec)| {
-                Some((name.clone(), Past::of_others(current.backend(name)?, &wanted.note)?))
+                Some((name.clone(), Past::of_others(current.backend(name)?, wanted)?))
             };
             past.extend(new.into_iter().filter_map(found));
         }
@@ -315,10 +340,12 @@ impl Check {
     }
 
     async fn check(&self, last: Option<&LastResult>) -> LastResult {
-        let CheckedBackend { name, url, token, revision, interval, timeout, degraded_above, .. } = &self.wanted.backend;
+        let CheckedBackend { name, url, token, revision, interval, timeout, degraded_above, circuit_breaker, .. } =
+            &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
         let begin = Instant::now();
+        let circuit = self.begin_trial(last);
         let mut lifecycle = last.map(|last| last.lifecycle.clone()).unwrap_or_default();
         let finding = match token.as_ref().map(TokenSource::read) {
             Some(None) => {
@@ -344,22 +371,54 @@ impl Check {
         };
         let (elapsed, retry_after) = (finding.elapsed, finding.retry_after);
         let observation = observation(finding, &self.wanted.backend);
-        let is_failed = matches!(observation, Observation::Failed { .. });
-        let lane = if is_failed && elapsed >= QUICK_LOOK { Lane::Hung } else { Lane::Answered };
-        let is_deferred = matches!(observation, Observation::Deferred { .. });
         let verdict = last.map(|last| last.verdict.clone()).unwrap_or_default();
+        let outcome = match &observation {
+            Observation::Answered { .. } => Outcome::Answered,
+            Observation::Failed { .. } => Outcome::Failed(verdict.failures.saturating_add(1)),
+            Observation::Deferred { .. } => Outcome::Deferred,
+        };
+        let is_hung = matches!(outcome, Outcome::Failed(_)) && elapsed >= QUICK_LOOK;
+        let lane = if is_hung { Lane::Hung } else { Lane::Answered };
         let verdict = verdict.after(observation, self.wanted.backend.thresholds());
         tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
+        let now = Instant::now();
+        let circuit = circuit.zip(*circuit_breaker).map(|(circuit, breaker)| {
+            let next = circuit.after(outcome, &breaker, now, Utc::now());
+            if circuit.state() != next.state() {
+                let state = next.state().as_str();
+                tracing::info!(backend = name, failures = verdict.failures, state, "circuit changed");
+            }
+            next
+        });
         let next = match verdict.sooner(*interval) {
             // A check that hung has had its pause already, save for a moment.
-            Some(pause) if verdict.is_given() => (begin + jittered(pause)).max(Instant::now() + SOON.min(*interval)),
-            Some(pause) => Instant::now() + pause,
+            Some(pause) if verdict.is_given() => (begin + jittered(pause)).max(now + SOON.min(*interval)),
+            Some(pause) => now + pause,
             None => begin + pause,
         };
-        let next = retry_after.map_or(next, |asked| next.max(Instant::now() + bounded(asked)));
-        let settled = verdict.is_given() || is_deferred;
+        let next = retry_after.map_or(next, |asked| next.max(now + bounded(asked)));
+        let settled = verdict.is_given() || outcome == Outcome::Deferred;
         let at = if verdict.is_given() { Some(Utc::now()) } else { last.and_then(|last| last.at) };
-        LastResult { verdict, at, settled, lifecycle, lane, next }
+        let result = LastResult { verdict, at, settled, lifecycle, circuit, lane, next };
+        match result.pauses_until(*circuit_breaker, now) {
+            Some(until) => LastResult { next: until, ..result },
+            None => result,
+        }
+    }
+
+    /// The circuit during the check that begins, where there is a breaker.
+    fn begin_trial(&self, last: Option<&LastResult>) -> Option<Circuit> {
+        self.wanted.backend.circuit_breaker?;
+        let before = last.and_then(|last| last.circuit).unwrap_or_default();
+        let now = before.during_check(Utc::now());
+        if let Some(last) = last
+            && now != before
+            && now.is_first_trial()
+        {
+            let trial = LastResult { circuit: Some(now), ..last.clone() };
+            let _ = self.handle.upsert_backend(reported(&self.wanted, Some(&trial)));
+        }
+        Some(now)
     }
 }
 
@@ -388,7 +447,7 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
         message: note.clone(),
         ..DiscoveredBackend::named(backend.name.clone())
     };
-    let Some(LastResult { verdict, at, .. }) = last else { return without_check };
+    let Some(LastResult { verdict, at, circuit, .. }) = last else { return without_check };
     // Without a time of a check it counts as unchecked, so a stored finding of an
     // earlier process stands until there is a verdict.
     let status = if at.is_some() { verdict.status } else { *initial };
@@ -397,6 +456,8 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
         message: joined([&verdict.message, note]),
         mcp_revision: verdict.revision.clone(),
         last_health_check: *at,
+        circuit_breaker_state: circuit.map(|circuit| circuit.state()),
+        circuit_last_changed: circuit.and_then(|circuit| circuit.changed()),
         consecutive_failures: verdict.failures,
         ..without_check
     }

@@ -8,7 +8,7 @@ mod health_checker;
 pub mod probe;
 mod timing;
 
-pub use health_checker::{CheckLimit, CheckedBackend, HealthChecker, TokenSource};
+pub use health_checker::{CheckLimit, CheckedBackend, CircuitBreaker, HealthChecker, TokenSource};
 
 // Crates whose types are in signatures here, in the version that fits them.
 pub use kube;

@@ -36,9 +36,11 @@
 //!
 //! # Connections
 //!
-//! All clones of a prober share one HTTP client. Connections are kept for the
-//! length of a check, not from check to check: each check proves anew that the
-//! name resolves, the port answers and the certificate holds. HTTPS is verified
+//! Each check connects anew, and closes its connections when it ends: it proves that
+//! the name resolves, the port answers and the certificate holds now. The requests of
+//! one check share a connection where the server lets them. One thing outlasts a check
+//! that was cut off: an `initialize` without an answer is waited for ten seconds
+//! more, so that a session it brings is ended. HTTPS is verified
 //! against the certificates of the system or pod (`SSL_CERT_FILE`,
 //! `SSL_CERT_DIR`) and [`ProberOptions::extra_ca`], read once by
 //! [`Prober::new`]. The proxy variables `HTTP_PROXY`, `HTTPS_PROXY`,
@@ -54,6 +56,7 @@
 //! logs what servers say about themselves at every start. A check that runs
 //! every few seconds against servers that may be broken can have none of that.
 
+mod any_certificate;
 mod client;
 mod event_stream;
 mod exchange;
@@ -72,6 +75,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use client::ClientSettings;
 use exchange::Conversation;
 use http::{Endpoint, Fault, Http};
 use reason::Reason;
@@ -81,7 +85,7 @@ pub use revision::{Revision, RevisionError};
 
 /// Checks backends as an MCP client.
 ///
-/// Cheap to clone; all clones share one HTTP client.
+/// Cheap to clone; all clones share certificates and settings, and no connection.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -95,9 +99,10 @@ pub use revision::{Revision, RevisionError};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Prober {
-    http: Http,
+    client: ClientSettings,
+    max_response_bytes: usize,
     accept_revisions: Arc<[Revision]>,
 }
 
@@ -249,7 +254,7 @@ pub struct Finding {
 }
 
 impl Prober {
-    /// Sets up the shared HTTP client. Reads the root certificates of the
+    /// Sets up what all checks share. Reads the root certificates of the
     /// system from disk and the proxy variables from the environment.
     ///
     /// Installs the process's TLS provider (ring) if there is none yet.
@@ -259,9 +264,9 @@ impl Prober {
     /// See [`ProbeSetupError`].
     pub fn new(options: ProberOptions) -> Result<Self, ProbeSetupError> {
         let environment = |name: &str| std::env::var(name).ok();
-        let client = client::build(&options, environment)?;
         Ok(Self {
-            http: Http::new(client, options.max_response_bytes),
+            client: ClientSettings::new(&options, environment)?,
+            max_response_bytes: options.max_response_bytes,
             accept_revisions: options.accept_revisions.into(),
         })
     }
@@ -278,10 +283,10 @@ impl Prober {
     /// with time and I/O enabled.
     pub async fn check(&self, target: &Target, memory: &mut Lifecycle) -> Finding {
         let started = Instant::now();
-        let outcome = match Endpoint::new(target) {
-            Ok(endpoint) => {
+        let outcome = match Endpoint::new(target).and_then(|endpoint| Ok((endpoint, self.connect_anew()?))) {
+            Ok((endpoint, http)) => {
                 let (deletes, accepted) = (memory.deletes.clone(), self.accept_revisions.clone());
-                let exchange = Conversation::new(self.http.clone(), endpoint, deletes, accepted);
+                let exchange = Conversation::new(http, endpoint, deletes, accepted);
                 let settled = async {
                     match target.revision {
                         Some(revision) => exchange.hold_in(revision).await,
@@ -319,6 +324,22 @@ impl Prober {
                 finding(reason, None, started.elapsed())
             }
         }
+    }
+
+    /// The client of one check.
+    fn connect_anew(&self) -> Result<Http, Reason> {
+        // `new` has built one of the same settings.
+        let client = self.client.client().map_err(|error| {
+            tracing::error!(%error, "HTTP client of a health check could not be set up");
+            Reason::ConnectionFailed
+        })?;
+        Ok(Http::new(client, self.max_response_bytes))
+    }
+}
+
+impl fmt::Debug for Prober {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prober").finish_non_exhaustive()
     }
 }
 

@@ -37,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::HandshakeKind;
 
 use answers::{McpResponse, json_answer, json_error, json_result, redirect, text, with_header};
 pub use echo::Echo;
@@ -203,11 +204,18 @@ impl McpServer {
         }
     }
 
+    /// Closes the port, and goes on serving the connections there are.
+    pub async fn stop_accepting(&self) {
+        self.state.accepts.send_replace(false);
+        self.state.accepts.closed().await;
+    }
+
     /// Stops, if need be, and starts again on the same port, without memory of
     /// the handwritten servers' sessions.
     pub async fn restart(&mut self) {
         self.stop().await;
         lock(&self.state.sessions).clear();
+        self.state.accepts.send_replace(true);
         let listener = TcpListener::bind(self.address).await.expect("bind again");
         self.accept_from(listener);
     }
@@ -246,6 +254,18 @@ impl McpServer {
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many TLS connections took up the session of an earlier one, so that no
+    /// certificate was shown.
+    pub fn resumed_connections(&self) -> usize {
+        self.state.resumed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every connection is closed.
+    pub async fn wait_for_no_connection(&self) {
+        let mut open = self.state.open.subscribe();
+        open.wait_for(|open| *open == 0).await.expect("the server outlives its users");
     }
 
     /// How many sessions are open.
@@ -294,7 +314,12 @@ struct McpState {
     /// Sessions of the handwritten servers.
     sessions: Mutex<HashSet<String>>,
     next_session: AtomicUsize,
+    /// Connections that came.
     connections: AtomicUsize,
+    /// Of those, the ones that are not closed yet.
+    open: watch::Sender<usize>,
+    resumed: AtomicUsize,
+    accepts: watch::Sender<bool>,
     changes: watch::Sender<()>,
     held: Semaphore,
     modern: SdkServer,
@@ -317,6 +342,9 @@ impl McpState {
             sessions: Mutex::default(),
             next_session: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            open: watch::Sender::new(0),
+            resumed: AtomicUsize::new(0),
+            accepts: watch::Sender::new(true),
             changes: watch::Sender::default(),
             held: Semaphore::new(0),
             modern: sdk_server(modern, fresh(), true),
@@ -340,25 +368,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<McpState>) {
     // Aborted with the task that holds it, and so are the connections.
     let mut connections = JoinSet::new();
+    let mut accepts = state.accepts.subscribe();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            return;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = accepts.wait_for(|accepts| !accepts) => break,
         };
+        let Ok((stream, _)) = accepted else { return };
         while connections.try_join_next().is_some() {}
         // Small answers in two parts would each wait for a delayed ACK.
         let _ = stream.set_nodelay(true);
         state.connections.fetch_add(1, Ordering::Relaxed);
+        let open = Open::new(&state.open);
         let (state, tls) = (state.clone(), tls.clone());
         connections.spawn(async move {
+            let _open = open;
             match tls {
                 None => serve(stream, state).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
+                        if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                            state.resumed.fetch_add(1, Ordering::Relaxed);
+                        }
                         serve(stream, state).await;
                     }
                 }
             }
         });
+    }
+    drop((listener, accepts));
+    while connections.join_next().await.is_some() {}
+}
+
+/// Counts a connection until it is closed.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn new(open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Open(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
     }
 }
 

@@ -23,6 +23,9 @@ fn check(config: &Config) -> Result<(), TestCaseError> {
         prop_assert!(!backend.name.is_empty() && names.insert(&backend.name));
         prop_assert!(matches!(backend.url.scheme(), "http" | "https") && backend.url.has_host());
         prop_assert!(!backend.interval.is_zero() && !backend.timeout.is_zero());
+        prop_assert!(
+            backend.circuit_breaker.is_none_or(|breaker| breaker.failure_threshold > 0 && !breaker.timeout.is_zero())
+        );
     }
     Ok(())
 }
@@ -74,7 +77,19 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn member() -> impl Strategy<Value = String> {
-    word(&["name", "interval", "timeout", "degradedAbove", "backends", "url", "bearerToken", "caFile", "intervall"])
+    word(&[
+        "name",
+        "interval",
+        "timeout",
+        "degradedAbove",
+        "backends",
+        "url",
+        "bearerToken",
+        "caFile",
+        "intervall",
+        "circuitBreaker",
+        "healthCheckInterval",
+    ])
 }
 
 fn other() -> impl Strategy<Value = (String, Value)> {

@@ -55,6 +55,7 @@ impl Checker {
             discovery.reserve(config.names());
             discovery.set_timing(config.interval, config.timeout, config.degraded_above);
             discovery.set_thresholds(config.unhealthy_threshold, config.healthy_threshold);
+            discovery.set_circuit_breaker(config.circuit_breaker);
         }
         self.health_checker.set(config.backends).await;
         Ok(())

@@ -65,6 +65,7 @@ impl Group {
             degraded_above: config.degraded_above,
             unhealthy_threshold: config.unhealthy_threshold,
             healthy_threshold: config.healthy_threshold,
+            circuit_breaker: config.circuit_breaker,
             limit,
             api_group: api_group.to_owned(),
             api_version: api_version.to_owned(),

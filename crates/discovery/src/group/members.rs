@@ -7,7 +7,7 @@ use url::Url;
 
 use super::object::Object;
 use super::resource::Resource;
-use crate::health_checker::{CheckSpec, CheckedBackend, Thresholds, bare, joined};
+use crate::health_checker::{CheckSpec, CheckedBackend, CircuitBreaker, Thresholds, bare, joined};
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 /// The objects of one kind, by name.
@@ -20,6 +20,7 @@ pub(super) struct Timing {
     pub(super) timeout: Duration,
     pub(super) degraded_above: Duration,
     pub(super) thresholds: Thresholds,
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
 }
 
 /// What is known of a cluster.
@@ -70,7 +71,7 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
     let auth_config_ref = object.auth_config.clone();
     match (why, url) {
         (None, Some(url)) => {
-            let Timing { interval, timeout, degraded_above, thresholds } = *timing;
+            let Timing { interval, timeout, degraded_above, thresholds, circuit_breaker } = *timing;
             let backend = CheckedBackend {
                 auth_type,
                 auth_config_ref,
@@ -79,6 +80,7 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
                 degraded_above,
                 unhealthy_threshold: thresholds.unhealthy,
                 healthy_threshold: thresholds.healthy,
+                circuit_breaker,
                 ..CheckedBackend::new(name, url)
             };
             Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))

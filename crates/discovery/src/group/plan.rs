@@ -102,6 +102,7 @@ mod tests {
         timeout: Duration::ZERO,
         degraded_above: Duration::ZERO,
         thresholds: Thresholds::DEFAULT,
+        circuit_breaker: None,
     };
 
     fn listed(cluster_state: &mut ClusterState, resource: Resource, names: &[&str]) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Thresholds, bare};
+use super::{CircuitBreaker, Thresholds, bare};
 use crate::probe::{Revision, Secret};
 
 /// One backend, and how it is checked.
@@ -38,6 +38,9 @@ pub struct CheckedBackend {
     pub unhealthy_threshold: u32,
     /// Answered checks in a row that end a backend's being unavailable.
     pub healthy_threshold: u32,
+    /// Pauses the checks of a backend that keeps failing, and makes it unavailable. None
+    /// by default: it is checked on.
+    pub circuit_breaker: Option<CircuitBreaker>,
 }
 
 impl CheckedBackend {
@@ -70,6 +73,7 @@ impl CheckedBackend {
             degraded_above: Duration::from_secs(2),
             unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
             healthy_threshold: Thresholds::DEFAULT.healthy,
+            circuit_breaker: None,
         }
     }
 
@@ -79,7 +83,9 @@ impl CheckedBackend {
     }
 
     pub(super) fn thresholds(&self) -> Thresholds {
-        Thresholds { unhealthy: self.unhealthy_threshold, healthy: self.healthy_threshold }
+        // A circuit that is open is that of an unavailable backend.
+        let opens_after = self.circuit_breaker.map_or(u32::MAX, |breaker| breaker.failure_threshold());
+        Thresholds { unhealthy: self.unhealthy_threshold.min(opens_after), healthy: self.healthy_threshold }
     }
 }
 
@@ -98,6 +104,7 @@ impl fmt::Debug for CheckedBackend {
             .field("degraded_above", &self.degraded_above)
             .field("unhealthy_threshold", &self.unhealthy_threshold)
             .field("healthy_threshold", &self.healthy_threshold)
+            .field("circuit_breaker", &self.circuit_breaker)
             .finish()
     }
 }

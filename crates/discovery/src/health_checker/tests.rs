@@ -5,6 +5,7 @@ use futures::stream::FuturesUnordered;
 
 use super::*;
 use crate::probe::ProberOptions;
+use vmcp_status::CircuitBreakerState;
 use vmcp_status::{NoOpSink, Reporter, StatusHandle};
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -28,6 +29,7 @@ fn backend(name: impl Into<String>) -> CheckedBackend {
         degraded_above: Duration::from_secs(2),
         unhealthy_threshold: 1,
         healthy_threshold: 1,
+        circuit_breaker: None,
     }
 }
 
@@ -257,4 +259,91 @@ async fn finding_of_an_earlier_checker_stands_until_the_new_one_has_a_verdict() 
     assert_eq!((once.status, once.consecutive_failures), (BackendStatus::Ready, 1));
     health_checker.first_round().await;
     assert_eq!(reported_of(&handle, "a").await.status, BackendStatus::Unavailable, "the second failure tells");
+}
+
+fn with_breaker(failure_threshold: u32, timeout: Duration) -> CheckedBackend {
+    CheckedBackend { circuit_breaker: Some(CircuitBreaker { failure_threshold, timeout }), ..backend("a") }
+}
+
+fn circuit(backend: &DiscoveredBackend) -> (BackendStatus, Option<CircuitBreakerState>, u32) {
+    (backend.status, backend.circuit_breaker_state, backend.consecutive_failures)
+}
+
+/// Waits for so many failed checks in a row.
+async fn failures(health_checker: &HealthChecker, count: u32) {
+    let mut last = health_checker.running["a"].last.clone();
+    let counted = last.wait_for(|last| last.as_ref().is_some_and(|last| last.verdict.failures >= count));
+    counted.await.expect("it is checked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_circuit_lets_one_check_through_per_timeout_and_the_count_stands() {
+    let (mut health_checker, handle) = health_checker(4);
+    let (start, pause) = (Instant::now(), 10 * INTERVAL);
+    health_checker.set([with_breaker(3, pause)]).await;
+    failures(&health_checker, 2).await;
+    let closed = reported_of(&handle, "a").await;
+    assert_eq!(circuit(&closed), (BackendStatus::Unavailable, Some(CircuitBreakerState::Closed), 2));
+    failures(&health_checker, 3).await;
+    let open = reported_of(&handle, "a").await;
+    assert_eq!(circuit(&open), (BackendStatus::Unavailable, Some(CircuitBreakerState::Open), 3));
+    assert!(open.circuit_last_changed.is_some());
+    let opened = start.elapsed();
+    let times = times(&health_checker, start, opened + 3 * pause + INTERVAL).await;
+    let gaps: Vec<_> = times["a"].iter().map(|time| time.saturating_sub(opened).as_secs()).collect();
+    assert_eq!(gaps, [0, 300, 600, 900], "no check but the trials");
+    assert_eq!(circuit(&reported_of(&handle, "a").await).2, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_circuit_is_unavailable_though_the_unhealthy_threshold_is_higher() {
+    let (mut health_checker, handle) = health_checker(4);
+    let ready = DiscoveredBackend {
+        status: BackendStatus::Ready,
+        last_health_check: Some(Utc::now()),
+        ..DiscoveredBackend::named("a")
+    };
+    assert!(handle.source("earlier").upsert_backend(ready));
+    let slow_to_judge = CheckedBackend { unhealthy_threshold: 10, ..with_breaker(1, INTERVAL) };
+    health_checker.set([slow_to_judge]).await;
+    failures(&health_checker, 1).await;
+    let open = (BackendStatus::Unavailable, Some(CircuitBreakerState::Open), 1);
+    assert_eq!(circuit(&reported_of(&handle, "a").await), open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_is_shown_only_while_it_is_configured() {
+    let (mut health_checker, handle) = health_checker(4);
+    health_checker.set([backend("a")]).await;
+    failures(&health_checker, 1).await;
+    assert_eq!(circuit(&reported_of(&handle, "a").await).1, None);
+    health_checker.set([with_breaker(2, INTERVAL)]).await;
+    failures(&health_checker, 2).await;
+    assert_eq!(circuit(&reported_of(&handle, "a").await).1, Some(CircuitBreakerState::Open));
+    health_checker.set([backend("a")]).await;
+    let off = reported_of(&handle, "a").await;
+    assert_eq!((off.circuit_breaker_state, off.circuit_last_changed), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_circuit_outlives_reload_and_restart_of_discovery_at_the_same_target_alone() {
+    let (mut first, handle) = health_checker(4);
+    first.set([with_breaker(2, 10 * INTERVAL)]).await;
+    failures(&first, 2).await;
+    let open = (BackendStatus::Unavailable, Some(CircuitBreakerState::Open), 2);
+    first.set([CheckedBackend { interval: INTERVAL / 2, ..with_breaker(2, 10 * INTERVAL) }]).await;
+    tokio::time::advance(9 * INTERVAL).await;
+    assert_eq!(circuit(&reported_of(&handle, "a").await), open, "no check after a reload");
+    first.shutdown().await;
+
+    let mut second = HealthChecker::new(prober(), handle.source("test"), 4);
+    second.set([with_breaker(2, 10 * INTERVAL)]).await;
+    second.first_round().await;
+    tokio::time::advance(9 * INTERVAL).await;
+    assert_eq!(circuit(&reported_of(&handle, "a").await), open, "no check after a restart");
+    let elsewhere = "http://b/mcp".parse().expect("a URL");
+    second.set([CheckedBackend { url: elsewhere, ..with_breaker(2, 10 * INTERVAL) }]).await;
+    failures(&second, 1).await;
+    let closed = (BackendStatus::Unavailable, Some(CircuitBreakerState::Closed), 1);
+    assert_eq!(circuit(&reported_of(&handle, "a").await), closed);
 }

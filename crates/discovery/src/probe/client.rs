@@ -1,55 +1,75 @@
 //! Sets up the HTTP client: certificates, proxies, redirects, name resolution.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderValue;
-use reqwest::{Client, NoProxy, Proxy, StatusCode, redirect, retry};
-use rustls::RootCertStore;
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, StatusCode, redirect, retry};
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+use super::any_certificate::AnyCertificate;
 use super::reason::NameResolution;
 use super::{ProbeSetupError, ProberOptions};
-
-/// Long enough for the requests of one check to share a connection, shorter
-/// than any sensible check interval: every check proves anew that the backend
-/// can be reached, and never trips over a connection the server has closed.
-const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 
 const MAX_REDIRECTS: usize = 3;
 
 /// Never asked by way of a proxy, whatever the environment says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Builds the client. `environment` looks up a variable.
-pub(super) fn build(
-    options: &ProberOptions,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<Client, ProbeSetupError> {
-    if CryptoProvider::get_default().is_none() {
-        // Losing a race for it means that one is installed: all we need.
-        let _ = ring::default_provider().install_default();
+/// What the clients of all checks have in common, and what takes time to make: the
+/// root certificates above all.
+#[derive(Clone)]
+pub(super) struct ClientSettings {
+    user_agent: HeaderValue,
+    tls: ClientConfig,
+    proxies: Arc<[Proxy]>,
+}
+
+impl ClientSettings {
+    /// `environment` looks up a variable.
+    pub(super) fn new(
+        options: &ProberOptions,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ProbeSetupError> {
+        if CryptoProvider::get_default().is_none() {
+            // Losing a race for it means that one is installed: all we need.
+            let _ = ring::default_provider().install_default();
+        }
+        let user_agent = HeaderValue::from_str(&options.user_agent).map_err(|_| ProbeSetupError::UserAgent)?;
+        let roots = roots(options.extra_ca.as_deref())?;
+        let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        if options.accept_invalid_certs {
+            let provider = Arc::clone(tls.crypto_provider());
+            tls.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(provider)));
+        }
+        // A session that is resumed shows no certificate that could be verified.
+        tls.resumption = Resumption::disabled();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let settings = ClientSettings { user_agent, tls, proxies: proxies(environment).into() };
+        settings.client().map_err(ProbeSetupError::Client)?;
+        Ok(settings)
     }
-    let user_agent = HeaderValue::from_str(&options.user_agent).map_err(|_| ProbeSetupError::UserAgent)?;
-    let mut builder = Client::builder()
-        .user_agent(user_agent)
-        .http1_only()
-        .redirect(same_origin_only())
-        .referer(false)
-        .retry(retry::never())
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .dns_resolver(SystemResolver)
-        .tls_certs_only(roots(options.extra_ca.as_deref())?)
-        .tls_danger_accept_invalid_certs(options.accept_invalid_certs)
-        .no_proxy();
-    for proxy in proxies(environment) {
-        builder = builder.proxy(proxy);
+
+    /// A client with no connection. Those that it opens are closed with it.
+    pub(super) fn client(&self) -> reqwest::Result<Client> {
+        let builder = Client::builder()
+            .user_agent(self.user_agent.clone())
+            .http1_only()
+            .redirect(same_origin_only())
+            .referer(false)
+            .retry(retry::never())
+            .pool_idle_timeout(None)
+            .dns_resolver(SystemResolver)
+            .tls_backend_preconfigured(self.tls.clone())
+            .no_proxy();
+        self.proxies.iter().cloned().fold(builder, ClientBuilder::proxy).build()
     }
-    builder.build().map_err(ProbeSetupError::Client)
 }
 
 /// Follows what keeps message and origin (a `/mcp` that moved to `/mcp/`), and
@@ -71,10 +91,9 @@ fn same_origin_only() -> redirect::Policy {
 ///
 /// A system without any is no error: plain HTTP backends need none, and HTTPS
 /// ones then fail their verification, which is the truth.
-fn roots(extra_ca: Option<&[u8]>) -> Result<Vec<reqwest::Certificate>, ProbeSetupError> {
+fn roots(extra_ca: Option<&[u8]>) -> Result<RootCertStore, ProbeSetupError> {
+    // Bundles hold the odd certificate that cannot be a root; the store leaves it out.
     let mut certificates = rustls_native_certs::load_native_certs().certs;
-    // Bundles hold the odd certificate that cannot be a root; it is left out.
-    certificates.retain(is_root);
     if let Some(pem) = extra_ca {
         let extra =
             CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| ProbeSetupError::ExtraCa)?;
@@ -83,7 +102,9 @@ fn roots(extra_ca: Option<&[u8]>) -> Result<Vec<reqwest::Certificate>, ProbeSetu
         }
         certificates.extend(extra);
     }
-    certificates.iter().map(|der| reqwest::Certificate::from_der(der).map_err(ProbeSetupError::Client)).collect()
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    Ok(roots)
 }
 
 fn is_root(certificate: &CertificateDer<'static>) -> bool {
@@ -181,7 +202,8 @@ mod tests {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.clone())
         };
-        build(&ProberOptions::default(), lookup).expect("a client")
+        let settings = ClientSettings::new(&ProberOptions::default(), lookup).expect("settings");
+        settings.client().expect("a client")
     }
 
     #[tokio::test]
@@ -214,7 +236,7 @@ mod tests {
             let (listener, address) = listen().await;
             let url = format!("http://{host}:{}/mcp", address.port());
             let both = async { tokio::join!(answer_once(listener, 200), client.get(url).send()) };
-            let both = tokio::time::timeout(Duration::from_secs(10), both).await;
+            let both = tokio::time::timeout(std::time::Duration::from_secs(10), both).await;
             let (asked, answer) = both.expect("the proxy was asked");
             assert_eq!(asked, "GET /mcp HTTP/1.1");
             assert_eq!(answer.expect("an answer").status(), 200);
@@ -237,12 +259,5 @@ mod tests {
             _ => None,
         };
         assert!(proxies(lookup).is_empty());
-    }
-
-    #[test]
-    fn roots_of_the_system_can_all_be_used() {
-        let roots = roots(None).expect("whatever the system has");
-        let client = Client::builder().tls_certs_only(roots).build();
-        assert!(client.is_ok());
     }
 }

@@ -23,7 +23,7 @@ use super::sse::{Event, EventSplitter};
 /// already, so that its connection can serve the next request.
 const STREAM_END: Duration = Duration::from_millis(20);
 
-/// The client that all checks share.
+/// The client of one check. Its connections are closed with the last clone.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,

@@ -1,6 +1,8 @@
 //! The probe against servers of every kind, over real sockets.
 
 mod changing_servers;
+mod circuit_breaker;
+mod connections;
 mod credentials;
 mod event_stream;
 mod faulty_servers;

@@ -9,6 +9,7 @@ const TIMING: Timing = Timing {
     timeout: Duration::from_secs(10),
     degraded_above: Duration::from_secs(2),
     thresholds: Thresholds::DEFAULT,
+    circuit_breaker: None,
 };
 
 /// Objects of one kind by name, each with its spec and status.
