@@ -15,11 +15,10 @@ REFUSED = re.compile(r'" 4\d\d ')
 PROBLEM = re.compile(r'WARN|ERROR|CRITICAL|Traceback|Exception|\bError\b|" 5\d\d ')
 
 
-def check(server: Server, home: Path, program: Path, work: Path):
-    """Raises `Failed` with what is wrong, if anything is."""
+def check(server: Server, home: Path, program: Path, work: Path) -> int:
+    """Returns how often; raises `Failed` with what is wrong, if anything is."""
     if server.dies_of_delete:
-        check_fragile(server, home, program, work)
-        return
+        return check_fragile(server, home, program, work)
     allowed, usual = as_its_own_client(server, home, work)
     with Running(server, home, work / "server.log") as running:
         before = running.holds()
@@ -34,6 +33,7 @@ def check(server: Server, home: Path, program: Path, work: Path):
         running.expect_no_more(before, allowed)
         expect_quiet(running.lines(), usual)
         running.use(1)
+    return 1 + len(ours.checks())
 
 
 def as_its_own_client(server: Server, home: Path, work: Path) -> tuple[dict[str, int], Counter[str]]:
@@ -44,7 +44,7 @@ def as_its_own_client(server: Server, home: Path, work: Path) -> tuple[dict[str,
         return growth(before, running.holds()), kinds(running.lines(), PROBLEM, REFUSED)
 
 
-def check_fragile(server: Server, home: Path, program: Path, work: Path):
+def check_fragile(server: Server, home: Path, program: Path, work: Path) -> int:
     """A server that dies as its first session is ended gets no second chance to."""
     with Running(server, home, work / "server.log") as running:
         ours = Program(program, running.url, work)
@@ -62,6 +62,7 @@ def check_fragile(server: Server, home: Path, program: Path, work: Path):
         expect_quiet(running.lines(), Counter())
         # The first visitor that ends its session.
         running.use(1)
+    return len(ours.checks())
 
 
 def expect_ready(ours: Program, server: Server):

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 from catalog import SERVERS, Server
-from checks import CHECKS, check
+from checks import check
 from install import InstallError, install
 from process import Failed
 
@@ -64,7 +64,7 @@ def install_all(servers: list[Server]) -> dict[str, Path]:
 def try_out(server: Server, home: Path, program: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix="vmcp-status-real-") as work:
         try:
-            check(server, home, program, Path(work))
+            checks = check(server, home, program, Path(work))
         except Exception as error:
             why = str(error) if isinstance(error, Failed) else traceback.format_exc()
             log = Path(work) / "server.log"
@@ -72,7 +72,7 @@ def try_out(server: Server, home: Path, program: Path) -> bool:
             end = "\n".join([line for line in lines if not line.startswith("census")][-40:])
             print(f"{server.name}: {why}\nits log ends:\n{end}\n", file=sys.stderr, flush=True)
             return False
-    print(f"{server.name}: ready in {server.revision}, {CHECKS + 1} checks", flush=True)
+    print(f"{server.name}: ready in {server.revision}, {checks} checks", flush=True)
     return True
 
 
