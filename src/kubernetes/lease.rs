@@ -212,7 +212,9 @@ async fn run(
                 LeadershipChange::Leading(until) => sender.lead_until(until),
                 LeadershipChange::Standby(_) => sender.stand_by(),
             }
-            log.record(now, leadership, error.as_deref());
+            // A refusal that may pass is not worth a line yet.
+            let error = error.as_deref().filter(|_| !elector.is_refused_for_now(now));
+            log.record(now, leadership, error);
         }
         match elector.next(Instant::now(), Utc::now()) {
             ElectionStep::Wait(until) => {

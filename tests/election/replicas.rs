@@ -245,6 +245,13 @@ async fn without_the_verbs_every_replica_writes_until_they_are_granted() {
         let (one, two) = (Replica::start(&cluster, "one"), Replica::start(&cluster, "two"));
         for (replica, who) in [(&one, "one"), (&two, "two")] {
             assert!(replica.handle.report(said(who)));
+        }
+        // A refusal that has not lasted yet says nothing about rights.
+        sleep(Duration::from_secs(25)).await;
+        assert_eq!((stored(&cluster).as_str(), one.handle.leadership_state()), ("", LeadershipState::Undecided));
+        sleep(Duration::from_secs(10)).await;
+        for (replica, who) in [(&one, "one"), (&two, "two")] {
+            assert!(replica.handle.report(said(who)));
             replica.handle.flush().await.expect("stored");
             assert_eq!(
                 (replica.handle.leadership_state(), stored(&cluster).as_str()),
@@ -260,12 +267,36 @@ async fn without_the_verbs_every_replica_writes_until_they_are_granted() {
     }
 }
 
+/// An API server that has just started refuses everything until it has its roles.
+#[tokio::test(start_paused = true)]
+async fn replicas_that_start_beside_a_server_that_has_just_started_elect_one() {
+    let cluster = cluster();
+    cluster.forbid(&["get", "create", "update"]);
+    let names = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9"];
+    let replicas = names.map(|name| Replica::start(&cluster, name));
+    for (replica, name) in replicas.iter().zip(names) {
+        assert!(replica.handle.report(said(name)));
+    }
+    sleep(Duration::from_secs(1)).await;
+    cluster.forbid(&[]);
+    for _ in 0..100 {
+        sleep(Duration::from_millis(100)).await;
+        let states: Vec<_> = replicas.iter().map(|replica| replica.handle.leadership_state()).collect();
+        let may_write = states.iter().filter(|state| state.may_write()).count();
+        assert!(may_write <= 1, "{states:?}");
+    }
+    let leader = replicas.iter().position(|replica| replica.handle.leadership_state() == LeadershipState::Leading);
+    let leader = leader.expect("one leads after ten seconds");
+    assert_eq!(stored(&cluster), names[leader]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn server_without_leases_has_no_election() {
     let cluster = cluster();
     cluster.serve_leases(false);
     let replica = Replica::start(&cluster, "one");
     assert!(replica.handle.report(said("one")));
+    sleep(Duration::from_secs(35)).await;
     replica.handle.flush().await.expect("stored");
     assert_eq!(replica.handle.leadership_state(), LeadershipState::Alone);
     let outcome = replica.reporter.shutdown().await;

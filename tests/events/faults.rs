@@ -16,11 +16,23 @@ async fn flap(handle: &StatusHandle, name: &str) {
     }
 }
 
+/// A refusal that has not lasted yet says nothing about rights. A new backend each time
+/// makes new Events, which no limit holds back.
+async fn refused_for_long(handle: &StatusHandle) {
+    for i in 0..4 {
+        assert!(handle.upsert_backend(is(format!("new{i}"), Ready)));
+        settle(handle).await;
+        sleep(Duration::from_secs(11)).await;
+    }
+}
+
 async fn off_and_tried_again(mood: Mood, why: &str) {
     let logged = Logged::start();
     let cluster = Cluster::new();
     cluster.events.set(mood);
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    refused_for_long(&handle).await;
+    cluster.events.forget_sent();
     let begin = Instant::now();
     while begin.elapsed() < MINUTE * 9 {
         flap(&handle, "a").await;
@@ -64,11 +76,31 @@ async fn role_that_may_only_create_is_logged() {
     let cluster = Cluster::new();
     cluster.events.set(Mood::Verbs(&["create"]));
     let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
-    flap(&handle, "a").await;
-    flap(&handle, "a").await;
+    for _ in 0..8 {
+        flap(&handle, "a").await;
+        sleep(Duration::from_secs(15)).await;
+    }
     let codes: Vec<_> = cluster.events.sent().iter().map(|sent| sent.code).collect();
     assert_eq!(codes.last(), Some(&Some(403)));
     assert_eq!(logged.lines(Level::INFO, "Event").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_refuses_everyone_for_a_moment_turns_nothing_off() {
+    let logged = Logged::start();
+    let cluster = Cluster::new();
+    let (handle, _reporter) = cluster.with_ready(&["a", "b"]).await;
+    for _ in 0..3 {
+        cluster.events.set(Mood::Verbs(&[]));
+        flap(&handle, "a").await;
+        cluster.events.set(Mood::Fine);
+        sleep(MINUTE * 4).await;
+    }
+    cluster.events.forget_sent();
+    assert!(handle.upsert_backend(is("b", Unavailable)));
+    settle(&handle).await;
+    assert_eq!(reasons(&cluster.events.sent()), ["ServerDegraded", "BackendFailed"]);
+    assert_eq!(logged.lines(Level::INFO, "Event"), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

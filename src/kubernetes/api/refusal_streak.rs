@@ -9,6 +9,9 @@ use tokio::time::Instant;
 const LASTING: Duration = Duration::from_secs(30);
 /// And after this many refusals in a row: the first after a long pause is no verdict.
 const REFUSALS: u32 = 3;
+/// A refusal this long after the one before begins a new row: what was asked in between
+/// may have been allowed.
+const LONGEST_GAP: Duration = Duration::from_secs(5 * 60);
 
 /// The refusals of one right in a row.
 ///
@@ -17,16 +20,26 @@ const REFUSALS: u32 = 3;
 /// for 30 s over three answers (law 10).
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::kubernetes) struct RefusalStreak {
-    since: Option<Instant>,
+    /// The first refusal and the last one.
+    span: Option<(Instant, Instant)>,
     refusals: u32,
 }
 
 impl RefusalStreak {
     /// Counts a refusal; returns whether it lasts.
     pub(in crate::kubernetes) fn refused(&mut self, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
+        if self.span.is_some_and(|(_, last)| now > last + LONGEST_GAP) {
+            self.allowed();
+        }
+        let (since, _) = self.span.unwrap_or((now, now));
+        self.span = Some((since, now));
         self.refusals = self.refusals.saturating_add(1);
-        self.refusals >= REFUSALS && now >= since + LASTING
+        !self.may_pass(now)
+    }
+
+    /// Whether there is a refusal that may pass by itself.
+    pub(in crate::kubernetes) fn may_pass(&self, now: Instant) -> bool {
+        self.span.is_some_and(|(since, _)| self.refusals < REFUSALS || now < since + LASTING)
     }
 
     /// The server allowed the request, so that later refusals begin a streak of their
@@ -46,12 +59,14 @@ mod tests {
     fn refusal_lasts_after_thirty_seconds_and_three_answers() {
         let start = Instant::now();
         let mut often = RefusalStreak::default();
-        assert!((0..30).all(|second| !often.refused(start + SECOND * second)));
-        assert!(often.refused(start + LASTING));
+        assert!(!often.may_pass(start), "there is none");
+        assert!((0..30).all(|second| !often.refused(start + SECOND * second) && often.may_pass(start)));
+        assert!(often.refused(start + LASTING) && !often.may_pass(start + LASTING));
 
         let mut seldom = RefusalStreak::default();
         assert!(!seldom.refused(start) && !seldom.refused(start + 60 * SECOND));
         assert!(seldom.refused(start + 120 * SECOND));
+        assert!(!seldom.refused(start + 1000 * SECOND), "a new row");
     }
 
     #[test]

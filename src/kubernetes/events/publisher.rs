@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::changes::{EventContent, Subject, shown};
 use super::limit::Limit;
 use crate::backoff::at;
-use crate::kubernetes::api::{Refusal, RefusalKind};
+use crate::kubernetes::api::{Refusal, RefusalKind, RefusalStreak};
 
 /// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +37,10 @@ pub(super) struct Publisher {
     /// Whether this process is the one that writes.
     leads: Arc<AtomicBool>,
     limit: Limit,
+    /// Refusals of new Events, and of repeats, which take another verb.
+    refusals: [RefusalStreak; 2],
+    /// Whether the last refusal has lasted.
+    is_refused: bool,
     off_until: Option<Instant>,
     /// Whether the log already says that no Events are sent.
     said: bool,
@@ -45,8 +49,11 @@ pub(super) struct Publisher {
 /// The reaction to a refused Event.
 #[derive(Debug, PartialEq, Eq)]
 enum RefusalAction {
-    /// Stop sending Events for a while, for this reason.
-    Off(&'static str),
+    /// Stop sending Events for a while, for this reason, if it lasts.
+    Off {
+        why: &'static str,
+        is_repeat: bool,
+    },
     /// Send it as a new Event, because the one that it repeats no longer exists.
     Anew,
     Drop,
@@ -61,6 +68,8 @@ impl Publisher {
             regarding: ObjectReference::default(),
             leads,
             limit: Limit::new(),
+            refusals: Default::default(),
+            is_refused: false,
             off_until: None,
             said: false,
         }
@@ -120,10 +129,22 @@ impl Publisher {
         }
         let reason = event.reason;
         match answer {
-            Ok(Ok(())) => tracing::debug!(reason, "Kubernetes Event sent"),
+            Ok(Ok(())) => {
+                let [new, _repeats] = &mut self.refusals;
+                new.allowed();
+                self.is_refused = false;
+                tracing::debug!(reason, "Kubernetes Event sent");
+            }
             Err(_elapsed) => tracing::debug!(reason, "Kubernetes Event dropped: no answer within {TIMEOUT:?}"),
             Ok(Err(error)) => match reaction(&error) {
-                RefusalAction::Off(why) => self.turn_off(why),
+                RefusalAction::Off { why, is_repeat } => {
+                    let lasts = self.refusals[usize::from(is_repeat)].refused(Instant::now());
+                    if lasts || self.is_refused {
+                        self.turn_off(why);
+                    } else {
+                        tracing::debug!(reason, why, "Kubernetes Event dropped");
+                    }
+                }
                 RefusalAction::Anew | RefusalAction::Drop => {
                     let error: &dyn std::error::Error = &error;
                     tracing::debug!(reason, error, "Kubernetes Event dropped");
@@ -133,6 +154,7 @@ impl Publisher {
     }
 
     fn turn_off(&mut self, why: &str) {
+        self.is_refused = true;
         self.off_until = Some(Instant::now() + OFF);
         self.limit.forget_held();
         if std::mem::replace(&mut self.said, true) {
@@ -169,9 +191,14 @@ fn event(change: &EventContent) -> Event {
 
 fn reaction(error: &kube::Error) -> RefusalAction {
     let kube::Error::Api(status) = error else { return RefusalAction::Drop };
-    match Refusal::from(&**status).kind() {
-        RefusalKind::MissingRight | RefusalKind::Denied => RefusalAction::Off("the role does not allow them"),
-        RefusalKind::NotServed => RefusalAction::Off("the API server does not serve them"),
+    let refusal = Refusal::from(&**status);
+    // `User "a" cannot patch resource "events"`
+    let is_repeat = refusal.message().contains(" cannot patch ");
+    match refusal.kind() {
+        RefusalKind::MissingRight | RefusalKind::Denied => {
+            RefusalAction::Off { why: "the role does not allow them", is_repeat }
+        }
+        RefusalKind::NotServed => RefusalAction::Off { why: "the API server does not serve them", is_repeat },
         RefusalKind::ObjectNotFound => RefusalAction::Anew,
         _ => RefusalAction::Drop,
     }

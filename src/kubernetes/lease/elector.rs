@@ -201,6 +201,12 @@ impl LeaderElector {
         }
     }
 
+    /// Whether the server refuses a right, and may do so only because it has just
+    /// started.
+    pub(super) fn is_refused_for_now(&self, now: Instant) -> bool {
+        self.refusals.iter().any(|streak| streak.may_pass(now))
+    }
+
     /// Whether this replica holds the lease, as far as is known.
     pub(super) fn holds(&self) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.lease.holder() == self.identity)
