@@ -57,6 +57,12 @@ impl CheckSpec {
         asked(self) == asked(other)
     }
 
+    /// Whether the same credentials are configured.
+    fn has_credentials_of(&self, other: &Self) -> bool {
+        let configured = |wanted: &Self| (wanted.backend.auth_type.clone(), wanted.backend.auth_config_ref.clone());
+        configured(self) == configured(other)
+    }
+
     /// Whether the two differ in nothing but what is reported.
     fn is_checked_as(&self, other: &Self) -> bool {
         let timing = |wanted: &Self| {
@@ -170,7 +176,7 @@ impl Past {
         }
         let (breaker, now) = (wanted.backend.circuit_breaker, Instant::now());
         let last = LastResult { circuit: last.circuit.filter(|_| breaker.is_some()), ..last };
-        if probers != earlier_probers {
+        if probers != earlier_probers || !wanted.has_credentials_of(&before) {
             let verdict = last.verdict.in_question();
             return Some(LastResult { verdict, settled: false, next: now, ..last });
         }

@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use super::members::Objects;
 use super::resource::Resource;
+use super::vmcp_spec::VmcpSpec;
 use vmcp_status::Retry;
 
 /// Grace period before a list failure is reported.
@@ -17,11 +18,18 @@ pub(super) struct ClusterState {
     listings: [Listing; Resource::ALL.len()],
     /// Names of backends that are not the group's.
     pub(super) reserved: BTreeSet<String>,
+    /// The vMCP whose spec is followed.
+    pub(super) vmcp: Option<String>,
 }
 
 impl ClusterState {
-    pub(super) fn new(reserved: BTreeSet<String>) -> Self {
-        ClusterState { reserved, ..ClusterState::default() }
+    pub(super) fn new(reserved: BTreeSet<String>, vmcp: Option<String>) -> Self {
+        ClusterState { reserved, vmcp, ..ClusterState::default() }
+    }
+
+    /// The spec of the vMCP, where it is followed and known.
+    pub(super) fn spec(&self) -> Option<&VmcpSpec> {
+        self.of(Resource::Vmcp).objects.as_ref()?.get(self.vmcp.as_ref()?)?.vmcp.as_deref()
     }
 
     pub(super) fn of(&self, resource: Resource) -> &Listing {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::object::Object;
+use super::outgoing_auth::{self, MemberAuth, OutgoingAuth};
 use super::resource::Resource;
 use crate::health_checker::{CheckSpec, CheckedBackend, CircuitBreaker, Thresholds, bare, joined};
 use vmcp_status::{BackendStatus, DiscoveredBackend};
@@ -32,6 +33,8 @@ pub(super) struct Known<'a> {
     pub(super) backends: Vec<(Resource, &'a Objects)>,
     /// `None`: they cannot be read.
     pub(super) auth_configs: Option<&'a Objects>,
+    /// What the vMCP says of the credentials of members, as far as it is known.
+    pub(super) outgoing_auth: Option<&'a OutgoingAuth>,
 }
 
 /// One backend of the group.
@@ -55,7 +58,8 @@ pub(super) fn members(known: &Known<'_>, timing: &Timing) -> BTreeMap<Resource, 
             while !taken.insert(unique.clone()) {
                 unique = kind.qualified(&unique);
             }
-            let member = member(*kind, unique.clone(), object, known.auth_configs, timing);
+            let auth = auth(known, name, object);
+            let member = member(*kind, unique.clone(), object, auth, timing);
             named.insert(unique, member);
         }
         (*kind, named)
@@ -63,14 +67,13 @@ pub(super) fn members(known: &Known<'_>, timing: &Timing) -> BTreeMap<Resource, 
     known.backends.iter().map(of_kind).collect()
 }
 
-fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>, timing: &Timing) -> Member {
+fn member(kind: Resource, name: String, object: &Object, auth: Auth, timing: &Timing) -> Member {
     let address = if kind == Resource::Entry { &object.remote_url } else { &object.url };
     let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let (auth_type, auth_note) = auth_type(object, auth);
     let (status, why) = outlook(kind, object, address, url.is_some());
-    let auth_config_ref = object.auth_config.clone();
+    let Auth { auth_type, auth_config_ref, note, is_missing } = auth;
     match (why, url) {
-        (None, Some(url)) => {
+        (None, Some(url)) if !is_missing => {
             let Timing { interval, timeout, degraded_above, thresholds, circuit_breaker } = *timing;
             let backend = CheckedBackend {
                 auth_type,
@@ -83,14 +86,16 @@ fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>,
                 circuit_breaker,
                 ..CheckedBackend::new(name, url)
             };
-            Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))
+            Member::Checked(Box::new(CheckSpec { backend, initial: status, note }))
         }
         (why, url) => Member::Shown(DiscoveredBackend {
             url: url.map(bare).unwrap_or_default(),
-            status,
+            // Without the credentials that are configured the door would be tried as if
+            // it were open.
+            status: if why.is_none() { BackendStatus::Unavailable } else { status },
             auth_type,
             auth_config_ref,
-            message: joined([why.unwrap_or_default(), &auth_note]),
+            message: joined([why.unwrap_or_default(), &note]),
             ..DiscoveredBackend::named(name)
         }),
     }
@@ -126,21 +131,40 @@ fn outlook(kind: Resource, object: &Object, address: &str, has_url: bool) -> (Ba
     }
 }
 
-/// The kind of authentication that the reference of an object leads to, and
-/// what is wrong with the reference.
-fn auth_type(object: &Object, configs: Option<&Objects>) -> (String, String) {
-    let reference = &object.auth_config;
-    if reference.is_empty() {
-        return (String::new(), String::new());
-    }
+/// What is configured for a member.
+#[derive(Default)]
+struct Auth {
+    auth_type: String,
+    auth_config_ref: String,
+    /// What is wrong with it.
+    note: String,
+    /// Whether it leads nowhere.
+    is_missing: bool,
+}
+
+fn auth(known: &Known<'_>, name: &str, object: &Object) -> Auth {
     let kind = Resource::AuthConfig;
-    let fault = match configs.map(|configs| configs.get(reference)) {
-        Some(Some(config)) if !config.type_.is_empty() => return (config.type_.clone(), String::new()),
-        Some(Some(_)) => format!("{} {reference:?} names no type", kind.kind()),
-        Some(None) => format!("{} {reference:?} does not exist", kind.kind()),
-        None => format!("{} cannot be read", kind.many()),
+    let reference = match outgoing_auth::of_member(known.outgoing_auth, name, &object.auth_config) {
+        MemberAuth::Nothing => return Auth::default(),
+        MemberAuth::Unauthenticated => return Auth { auth_type: "unauthenticated".into(), ..Auth::default() },
+        MemberAuth::Broken => {
+            let note = format!("outgoingAuth of the vMCP names no {}", kind.kind());
+            return Auth { note, is_missing: true, ..Auth::default() };
+        }
+        MemberAuth::Config(reference) => reference,
     };
-    (String::new(), fault)
+    let auth = Auth { auth_config_ref: reference.to_owned(), ..Auth::default() };
+    match known.auth_configs.map(|configs| configs.get(reference)) {
+        Some(Some(config)) if !config.type_.is_empty() => {
+            Auth { auth_type: outgoing_auth::reported_type(&config.type_), ..auth }
+        }
+        Some(Some(_)) => {
+            Auth { note: format!("{} {reference:?} names no type", kind.kind()), is_missing: true, ..auth }
+        }
+        Some(None) => Auth { note: format!("{} {reference:?} does not exist", kind.kind()), is_missing: true, ..auth },
+        // Something is configured, whatever it is.
+        None => Auth { note: format!("{} cannot be read", kind.many()), ..auth },
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::vmcp_spec::VmcpSpec;
+
 /// What is read of an object. What is missing, null or of the wrong type is
 /// empty: an odd object costs itself alone, never the list that it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) struct Object {
     pub(super) url: String,
     /// `status.phase`.
     pub(super) phase: String,
+    /// The spec of a vMCP; none of any other kind.
+    pub(super) vmcp: Option<Box<VmcpSpec>>,
 }
 
 impl Object {
@@ -37,15 +41,15 @@ impl Object {
             type_: text("/spec/type"),
             url: text("/status/url"),
             phase: if deleting { "Terminating".into() } else { text("/status/phase") },
+            vmcp: None,
         }
     }
-}
 
-/// The group that the spec of a `VirtualMCPServer` names: `spec.groupRef.name`,
-/// or `spec.config.groupRef`.
-pub fn group_of(object: &Value) -> Option<&str> {
-    let named = ["/spec/groupRef/name", "/spec/config/groupRef", "/spec/config/groupRef/name"];
-    named.into_iter().filter_map(|pointer| object.pointer(pointer)?.as_str()).find(|name| !name.is_empty())
+    /// Reads the spec of a vMCP, and nothing else of it: our own writes to its status
+    /// are not news.
+    pub(super) fn of_vmcp(data: &Value) -> Self {
+        Object { vmcp: Some(Box::new(VmcpSpec::of(data))), ..Object::default() }
+    }
 }
 
 #[cfg(test)]
@@ -65,18 +69,5 @@ mod tests {
             assert_eq!(Object::of(&odd, false), Object::default(), "{odd}");
         }
         assert_eq!(Object::of(&json!({"status": {"phase": "Ready"}}), true).phase, "Terminating");
-    }
-
-    #[test]
-    fn group_of_a_vmcp_is_the_one_its_spec_names_first() {
-        for (spec, group) in [
-            (json!({"groupRef": {"name": "a"}, "config": {"groupRef": "b"}}), Some("a")),
-            (json!({"groupRef": {"name": ""}, "config": {"groupRef": "b"}}), Some("b")),
-            (json!({"config": {"groupRef": {"name": "c"}}}), Some("c")),
-            (json!({"groupRef": {"name": 7}}), None),
-            (json!(null), None),
-        ] {
-            assert_eq!(group_of(&json!({"spec": spec})), group, "{spec}");
-        }
     }
 }

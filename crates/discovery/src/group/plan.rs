@@ -34,14 +34,16 @@ impl Plan {
     pub(super) fn of(cluster_state: &ClusterState, group: &str, timing: &Timing, now: Instant) -> Self {
         let settled = |resource: &Resource| cluster_state.of(*resource).is_settled(now);
         let auth = cluster_state.of(Resource::AuthConfig);
+        let auth_settled = auth.is_settled(now) && (cluster_state.vmcp.is_none() || settled(&Resource::Vmcp));
         // Until it is known how the backends of a kind are named, and what they
         // refer to, none of them is reported: it would change at once.
-        let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth.is_settled(now));
+        let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth_settled);
         let known = Known {
             group,
             reserved: &cluster_state.reserved,
             backends: told.filter_map(|kind| Some((kind, cluster_state.of(kind).objects.as_ref()?))).collect(),
             auth_configs: auth.objects.as_ref(),
+            outgoing_auth: cluster_state.spec().and_then(|spec| spec.outgoing_auth.as_ref()),
         };
         let list_errors: BTreeMap<_, _> = Resource::ALL
             .into_iter()
@@ -55,7 +57,7 @@ impl Plan {
         Plan {
             members: members(&known, timing),
             reserved: cluster_state.reserved.clone(),
-            settled: Resource::BACKENDS.iter().chain([&Resource::AuthConfig]).all(settled),
+            settled: Resource::BACKENDS.iter().all(settled) && auth_settled,
             listed: Resource::BACKENDS.into_iter().any(|kind| cluster_state.of(kind).objects.is_some()),
             group_exists: cluster_state
                 .of(Resource::Group)
@@ -132,6 +134,24 @@ mod tests {
         assert!(plan(&cluster_state).settled);
         cluster_state.of_mut(Resource::AuthConfig).objects = None;
         assert!(names(&plan(&cluster_state)).is_empty() && !plan(&cluster_state).settled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_wait_for_the_spec_that_is_followed_and_its_refusal_is_no_failure() {
+        let mut cluster_state = ClusterState::new(BTreeSet::new(), Some("vmcp".into()));
+        for resource in Resource::BACKENDS.into_iter().chain([Resource::AuthConfig]) {
+            listed(&mut cluster_state, resource, &["a"]);
+        }
+        let before = plan(&cluster_state);
+        assert!(names(&before).is_empty() && !before.settled);
+        let mut refused = cluster_state;
+        refused.of_mut(Resource::Vmcp).fail(ListError::Forbidden, Instant::now());
+        let after = plan(&refused);
+        assert_eq!((names(&after).len(), after.settled, after.failure), (3, true, None));
+        assert_eq!(after.list_errors.get(&Resource::Vmcp), Some(&(ListError::Forbidden, true)));
+        // An object that is not there leaves nothing to wait for.
+        listed(&mut refused, Resource::Vmcp, &[]);
+        assert!(plan(&refused).settled && refused.spec().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -86,14 +86,14 @@ impl Watcher {
             };
             match event {
                 Ok(Event::Init) => listing.clear(),
-                Ok(Event::InitApply(object)) => listing.extend([entry(object)]),
+                Ok(Event::InitApply(object)) => listing.extend([self.entry(object)]),
                 Ok(Event::InitDone) => {
                     since = Some(Instant::now());
                     self.listed(std::mem::take(&mut listing));
                 }
                 Ok(Event::Apply(object)) => {
                     *unwatched = false;
-                    let (name, object) = entry(object);
+                    let (name, object) = self.entry(object);
                     self.change(|objects| objects.insert(name, object.clone()).as_ref() != Some(&object));
                 }
                 Ok(Event::Delete(object)) => {
@@ -148,9 +148,13 @@ impl Watcher {
             _ => Retry::Transient,
         }
     }
-}
 
-fn entry(object: DynamicObject) -> (String, Object) {
-    let deleting = object.metadata.deletion_timestamp.is_some();
-    (object.name_any(), Object::of(&object.data, deleting))
+    fn entry(&self, object: DynamicObject) -> (String, Object) {
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        let read = match self.resource {
+            Resource::Vmcp => Object::of_vmcp(&object.data),
+            _ => Object::of(&object.data, deleting),
+        };
+        (object.name_any(), read)
+    }
 }

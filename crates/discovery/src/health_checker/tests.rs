@@ -189,6 +189,30 @@ async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_un
 }
 
 #[tokio::test(start_paused = true)]
+async fn backend_with_other_credentials_configured_is_checked_at_once_and_keeps_finding_and_way_until_then() {
+    for changed in [
+        CheckedBackend { auth_type: "token_exchange".into(), ..backend("a") },
+        CheckedBackend { auth_config_ref: "sso".into(), ..backend("a") },
+    ] {
+        let (mut health_checker, handle) = health_checker(CheckLimit::new(1));
+        health_checker.set([backend("a")]).await;
+        health_checker.first_round().await;
+        let place = health_checker.limit.acquire(Lane::Answered).await;
+        let before = health_checker.running["a"].last.borrow().clone().expect("checked");
+        health_checker.set([changed]).await;
+        let kept = reported_of(&handle, "a").await;
+        assert_eq!((kept.status, kept.message.as_str()), (BackendStatus::Unavailable, NO_CREDENTIALS));
+        let last = health_checker.running["a"].last.borrow().clone().expect("it keeps what was found");
+        assert_eq!((last.lane, last.verdict.failures), (before.lane, 1), "the same server");
+        let begin = Instant::now();
+        drop(place);
+        let mut last = health_checker.running["a"].last.clone();
+        last.changed().await.expect("it is checked");
+        assert_eq!((begin.elapsed(), reported_of(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_second_later() {
     let (mut health_checker, handle) = health_checker(4);
     let begin = Instant::now();

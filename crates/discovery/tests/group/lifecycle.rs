@@ -48,9 +48,10 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let reference = json!({"externalAuthConfigRef": {"name": "sso"}});
     let at = cluster.set_spec("MCPServer", "files", reference).await;
     let said = "MCPExternalAuthConfig \"sso\" does not exist";
-    cluster.promptly(at, "reference to nothing", |s| s.is("files", "ready", said)).await;
+    cluster.promptly(at, "reference to nothing", |s| s.is("files", "unavailable", said)).await;
     let at = cluster.create("MCPExternalAuthConfig", "sso", json!({"type": "tokenExchange"}), Value::Null).await;
-    let typed = |s: &Stored| s.backend("files").is_some_and(|b| b["authType"] == "tokenExchange");
+    let typed =
+        |s: &Stored| s.backend("files").is_some_and(|b| b["authType"] == "token_exchange" && b["status"] == "ready");
     let status = cluster.promptly(at, "reference resolved", typed).await;
     assert!(status.is("files", "ready", "") && status.backend("files").expect("listed")["authConfigRef"] == "sso");
 

@@ -27,7 +27,7 @@ fn workload(spec: Value, status: Value) -> Value {
 fn found(backends: &[(Resource, Objects)], auth: Option<&Objects>, reserved: &[&str]) -> BTreeMap<String, Member> {
     let reserved = reserved.iter().map(|name| (*name).to_owned()).collect();
     let backends = backends.iter().map(|(kind, objects)| (*kind, objects)).collect();
-    let known = Known { group: "g", reserved: &reserved, backends, auth_configs: auth };
+    let known = Known { group: "g", reserved: &reserved, backends, auth_configs: auth, outgoing_auth: None };
     members(&known, &TIMING).into_values().flatten().collect()
 }
 
@@ -128,24 +128,68 @@ fn transport_that_cannot_be_probed_is_shown_by_its_phase_and_says_so() {
     }
 }
 
+/// Type and reference of its authentication.
+fn authenticated(member: &Member) -> (&str, &str) {
+    match member {
+        Member::Checked(wanted) => (&wanted.backend.auth_type, &wanted.backend.auth_config_ref),
+        Member::Shown(backend) => (&backend.auth_type, &backend.auth_config_ref),
+    }
+}
+
 #[test]
-fn authentication_is_that_of_the_config_referred_to_and_a_dead_reference_is_said() {
+fn outgoing_auth_of_the_vmcp_is_looked_up_by_the_name_of_the_workload() {
+    let configs = objects(&[("sso", json!({"spec": {"type": "headerInjection"}}))]);
+    let reference = |name: &str| json!({"type": "externalAuthConfigRef", "externalAuthConfigRef": {"name": name}});
+    let section = json!({
+        "source": "discovered",
+        "default": {"type": "discovered"},
+        "backends": {"a": reference("sso"), "gone": reference("gone"), "odd": {"type": "externalAuthConfigRef"}},
+    });
+    let outgoing_auth = OutgoingAuth::of(&section);
+    let server = workload(json!({}), json!({"url": "http://a/mcp"}));
+    let servers = objects(&[("a", server.clone()), ("b", server.clone()), ("gone", server.clone()), ("odd", server)]);
+    let reserved = BTreeSet::from(["a".to_owned()]);
+    let backends = vec![(Resource::Server, &servers)];
+    let known = Known {
+        group: "g",
+        reserved: &reserved,
+        backends,
+        auth_configs: Some(&configs),
+        outgoing_auth: Some(&outgoing_auth),
+    };
+    let members = members(&known, &TIMING).remove(&Resource::Server).expect("the kind is known");
+    for (name, auth, message, checked) in [
+        ("mcpserver/a", ("header_injection", "sso"), "", true),
+        ("b", ("unauthenticated", ""), "", true),
+        ("gone", ("", "gone"), "MCPExternalAuthConfig \"gone\" does not exist", false),
+        ("odd", ("", ""), "outgoingAuth of the vMCP names no MCPExternalAuthConfig", false),
+    ] {
+        assert_eq!(authenticated(&members[name]), auth, "{name}");
+        let (_, said, is_checked) = shown(members[name].clone());
+        assert_eq!((said.as_str(), is_checked), (message, checked), "{name}");
+    }
+}
+
+#[test]
+fn authentication_is_that_of_the_config_referred_to_and_a_dead_reference_is_not_probed() {
     let configs =
         objects(&[("good", json!({"spec": {"type": "tokenExchange"}})), ("odd", json!({"spec": {"type": 7}}))]);
     let server = |reference: &str| {
         let spec = json!({"externalAuthConfigRef": {"name": reference}});
         objects(&[("a", workload(spec, json!({"url": "http://a/mcp"}))), ("b", workload(json!({}), json!(null)))])
     };
-    for (reference, configs, auth_type, note) in [
-        ("good", Some(&configs), "tokenExchange", ""),
-        ("bad", Some(&configs), "", "MCPExternalAuthConfig \"bad\" does not exist"),
-        ("odd", Some(&configs), "", "MCPExternalAuthConfig \"odd\" names no type"),
-        ("good", None, "", "MCPExternalAuthConfigs cannot be read"),
+    use BackendStatus::{Unavailable, Unknown};
+    let configs = Some(&configs);
+    for (reference, configs, auth_type, expected) in [
+        ("good", configs, "token_exchange", (Unknown, "", true)),
+        ("bad", configs, "", (Unavailable, "MCPExternalAuthConfig \"bad\" does not exist", false)),
+        ("odd", configs, "", (Unavailable, "MCPExternalAuthConfig \"odd\" names no type", false)),
+        ("good", None, "", (Unknown, "MCPExternalAuthConfigs cannot be read", true)),
     ] {
         let members = found(&[(Resource::Server, server(reference))], configs, &[]);
-        let Member::Checked(wanted) = &members["a"] else { panic!("checked all the same") };
-        let said = (wanted.backend.auth_type.as_str(), wanted.backend.auth_config_ref.as_str(), wanted.note.as_str());
-        assert_eq!(said, (auth_type, reference, note));
+        assert_eq!(authenticated(&members["a"]), (auth_type, reference));
+        let (status, message, checked) = shown(members["a"].clone());
+        assert_eq!((status, message.as_str(), checked), expected, "{reference}");
         let Member::Shown(other) = &members["b"] else { panic!("it has no URL") };
         assert_eq!((other.message.as_str(), other.auth_type.as_str()), ("No URL yet", ""), "it costs no other");
     }
