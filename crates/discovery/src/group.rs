@@ -78,7 +78,7 @@
 //! | `mcpservers`, `mcpremoteproxies`, `mcpserverentries` | `list`, `watch` | the kind is left out |
 //! | `mcpexternalauthconfigs` | `list`, `watch` | `authType` is empty, and the backend says why |
 //! | `mcpgroups` | `list`, `watch` | the group is taken to exist |
-//! | `virtualmcpservers`, with [`GroupOptions::vmcp`] | `list`, `watch` | options and defaults hold |
+//! | `virtualmcpservers`, with [`GroupOptions::vmcp`] | `get`, `list`, `watch` | options and defaults hold |
 
 mod check_options;
 mod cluster_state;
@@ -89,6 +89,7 @@ mod object;
 mod outgoing_auth;
 mod plan;
 mod resource;
+mod spec_watch;
 mod vmcp_spec;
 mod watch_task;
 mod watchers;

@@ -4,12 +4,12 @@
 //! back-off starts anew with each try to list, and so never grows.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +19,7 @@ use super::cluster_state::{ClusterState, ListError};
 use super::members::Objects;
 use super::object::Object;
 use super::resource::Resource;
+use super::spec_watch::watch_specs;
 use crate::timing::jittered;
 use vmcp_status::{BackoffPolicy, Backoffs, Retry};
 
@@ -37,6 +38,8 @@ const GOOD: Duration = Duration::from_secs(30);
 pub(super) struct Watcher {
     pub(super) resource: Resource,
     pub(super) api: Api<DynamicObject>,
+    /// The same without spec and status.
+    pub(super) metadata: Api<PartialObjectMeta<DynamicObject>>,
     /// Only the object of this name.
     pub(super) only: Option<String>,
     pub(super) cluster_state: watch::Sender<ClusterState>,
@@ -68,7 +71,10 @@ impl Watcher {
     async fn watch(&self, unwatched: &mut bool) -> Ended {
         let mut config = watcher::Config::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX));
         config.field_selector = self.only.as_ref().map(|name| format!("metadata.name={name}"));
-        let mut events = pin!(watcher(self.api.clone(), config));
+        let mut events = match self.resource {
+            Resource::Vmcp => watch_specs(self.api.clone(), self.metadata.clone(), config).boxed(),
+            _ => watcher(self.api.clone(), config).boxed(),
+        };
         let mut listing = Objects::new();
         let mut since: Option<Instant> = None;
         let ended = |retry, since: Option<Instant>| Ended {

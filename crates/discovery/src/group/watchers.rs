@@ -77,6 +77,7 @@ impl Watchers {
     fn watcher(&self, resource: Resource, only: Option<String>) -> Watcher {
         let kind = resource.api(&self.api_group, &self.api_version);
         let api = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
-        Watcher { resource, api, only, cluster_state: self.cluster_state.clone() }
+        let metadata = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        Watcher { resource, api, metadata, only, cluster_state: self.cluster_state.clone() }
     }
 }
