@@ -10,7 +10,7 @@ use serde::Deserialize;
 use url::Url;
 use vmcp_status_discovery::group::CheckOptions;
 use vmcp_status_discovery::probe::{ProberOptions, Revision};
-use vmcp_status_discovery::{CheckedBackend, CircuitBreaker, TokenSource};
+use vmcp_status_discovery::{CheckedBackend, TokenSource};
 
 use self::circuit_breaker::CircuitBreakerSection;
 use super::parse_error;
@@ -253,6 +253,8 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use vmcp_status_discovery::CircuitBreaker;
+
     use super::*;
 
     fn parse(yaml: &str) -> Result<Config, String> {
