@@ -88,6 +88,7 @@ fn main() -> ExitCode {
     if let Some(changes) = number("--changes") {
         for extent in &mut extents {
             extent.changes = changes;
+            extent.changes_of_others = extent.changes_of_others.min(changes);
         }
     }
     let mut missed = foreign_writers(&runtime, &extents);
@@ -105,7 +106,6 @@ fn foreign_writers(runtime: &Runtime, extents: &[foreign::Extent]) -> Vec<String
     let mut missed = Vec::new();
     for &extent in extents {
         let lines = runtime.block_on(foreign::measure(extent));
-        foreign::print(extent, &lines);
         missed.extend(foreign::missed(extent, &lines));
     }
     foreign::explain();
