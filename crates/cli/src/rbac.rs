@@ -106,6 +106,8 @@ impl RbacArgs {
             // checked. Asked for by its name, list and watch too are limited to it.
             rules.push(self.limited(rule(GROUP, &[PLURAL], &["get", "list", "watch"])));
             rules.push(rule(GROUP, &DISCOVERED, &["get", "list", "watch"]));
+            // Certificates that entries say to trust.
+            rules.push(rule("", &["configmaps"], &["list", "watch"]));
         }
         if self.events {
             rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));

@@ -196,3 +196,54 @@ async fn spec_of_the_vmcp_is_followed_with_the_role_that_is_printed_for_it_alone
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(warnings[0].contains("unhealthyThreshold is not a count"), "{warnings:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn run_with_the_printed_role_trusts_the_ca_bundle_of_an_entry_and_leaves_out_what_is_stopped() {
+    let cluster = GroupCluster::start("bundle").await;
+    cluster.server.add_user("printed", printed_rules(&["--discovery"])).await;
+    let (secure, other, plain) = (
+        McpServer::start_tls(Behaviour::Legacy).await,
+        McpServer::start_tls(Behaviour::Modern).await,
+        McpServer::start(Behaviour::Modern).await,
+    );
+    cluster.create("MCPGroup", "tools", json!({}), Value::Null).await;
+    let spec = json!({
+        "remoteUrl": secure.url(), "transport": "streamable-http",
+        "caBundleRef": {"configMapRef": {"name": "roots", "key": "roots.pem"}},
+        "headerForward": {"addPlaintextHeaders": {"X-Tenant": "hunter2", "Host": "hunter2"}},
+    });
+    cluster.create("MCPServerEntry", "secure", spec, json!({"phase": "Valid"})).await;
+    cluster.create("MCPServer", "plain", json!({}), json!({"phase": "Ready", "url": plain.url()})).await;
+    let began = Instant::now();
+    let args = ["--kubernetes", "bundle", "-n", NAMESPACE, "--group", "tools"];
+    let child = program(&cluster, "printed", &args).spawn().expect("it runs");
+
+    let headers = "Header \"Host\" cannot be sent";
+    let said = |what: &str| format!("CA bundle: ConfigMap \"roots\" {what}");
+    cluster.stored(began, "no ConfigMap", |s| s.is("secure", "unavailable", &said("does not exist"))).await;
+    let at = cluster.set_config_map("roots", json!({"ca.crt": secure.certificate()})).await;
+    cluster.promptly(at, "no key", |s| s.is("secure", "unavailable", &said("has no key \"roots.pem\""))).await;
+    let at = cluster.set_config_map("roots", json!({"roots.pem": "junk"})).await;
+    let junk = said("holds no certificate under \"roots.pem\"");
+    cluster.promptly(at, "no certificate", |s| s.is("secure", "unavailable", &junk)).await;
+    assert_eq!(secure.connections(), 0, "no other certificates are tried");
+    let at = cluster.set_config_map("roots", json!({"roots.pem": secure.certificate()})).await;
+    cluster.promptly(at, "trusted", |s| s.is("secure", "ready", headers) && s.phase() == "Ready").await;
+    assert!(secure.headers("x-tenant").iter().all(|sent| sent.as_deref() == Some("hunter2")));
+    let at = cluster.set_config_map("roots", json!({"roots.pem": other.certificate()})).await;
+    let untrusted = format!("TLS verification failed; {headers}");
+    cluster.stored(at, "another CA", |s| s.is("secure", "unavailable", &untrusted)).await;
+    let at = cluster.delete_config_map("roots").await;
+    cluster.promptly(at, "ConfigMap deleted", |s| s.is("secure", "unavailable", &said("does not exist"))).await;
+
+    let at = cluster.set_status("MCPServer", "plain", json!({"phase": "Stopped"})).await;
+    cluster.promptly(at, "stopped", |s| s.names() == ["secure"]).await;
+    let at = cluster.set_status("MCPServer", "plain", json!({"phase": "Ready"})).await;
+    cluster.promptly(at, "started", |s| s.is("plain", "ready", "")).await;
+
+    let output = ended(child);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !err.contains("WARN") && !err.contains("hunter2"), "{err}");
+    assert_eq!(err.matches("Stopped or Terminating").count(), 2, "once for each change: {err}");
+}

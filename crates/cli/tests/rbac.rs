@@ -112,6 +112,14 @@ fn the_spec_of_the_vmcp_can_be_followed_and_the_rights_limited_to_the_one_named(
 }
 
 #[test]
+fn rights_to_read_ca_bundles_are_two_verbs_on_config_maps() {
+    let rule = "- apiGroups:\n  - ''\n  resources:\n  - configmaps\n  verbs:\n  - list\n  - watch\n";
+    let discovering = printed("rbac --discovery");
+    assert!(discovering.replace('"', "'").contains(rule), "{discovering}");
+    assert!(!printed("rbac --leader-elect --events").contains("configmaps"));
+}
+
+#[test]
 fn rights_to_elect_a_leader_are_three_verbs_on_leases() {
     let (plain, electing) = (printed("rbac"), printed("rbac --leader-elect"));
     let rule =

@@ -11,17 +11,26 @@
 //!
 //! | kind | phase | shown as | checked |
 //! |---|---|---|---|
-//! | `MCPServer`, `MCPRemoteProxy` | `Ready` | ready until the first check, then what checks find | yes |
-//! | | `Failed`, `Terminating`, `Stopped` | unavailable | no |
-//! | | `Pending` and any other | unknown until the first check, then what checks find | yes |
-//! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
+//! | any | `Stopped`, `Terminating`, or being deleted | not listed: it is off on purpose | no |
 //! | | `Failed` | unavailable | no |
+//! | `MCPServer`, `MCPRemoteProxy` | `Ready`, `Pending` and any other | unknown until the first check, then what checks find | yes |
+//! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
 //! | | `Pending` and any other | unknown | no: ToolHive has not validated its address yet |
 //!
+//! A finding that is stored already stands until the check. ToolHive leaves out a
+//! workload that is `Failed`; here it is listed, since somebody should mend it.
+//!
 //! The URL is `status.url`, or `spec.remoteUrl` of an entry. A workload without
-//! one is unknown and not checked: no address is ever guessed. One that speaks
-//! HTTP+SSE is shown by its phase and says that it was not probed. Where a
-//! server is behind a proxy (`stdio`), `spec.proxyMode` says what it speaks.
+//! one is unknown and not checked: no address is ever guessed. `spec.transport` says
+//! in which way to ask, and of a server behind a proxy (`stdio`) `spec.proxyMode`; one
+//! whose transport is not known here is unknown and not checked.
+//!
+//! An entry is checked as its gateway asks it: with the headers of
+//! `spec.headerForward.addPlaintextHeaders`, save those that HTTP or MCP sets, and
+//! trusting the certificates of the `ConfigMap` that `spec.caBundleRef.configMapRef`
+//! names, beside those of the prober. Where these cannot be read the entry is
+//! unavailable, says what is missing, and is not checked. Headers of
+//! `addHeadersFromSecret` are not read: they count as credentials that are configured.
 //!
 //! # Credentials
 //!
@@ -79,6 +88,7 @@
 //! | `mcpexternalauthconfigs` | `list`, `watch` | `authType` is empty, and the backend says why |
 //! | `mcpgroups` | `list`, `watch` | the group is taken to exist |
 //! | `virtualmcpservers`, with [`GroupOptions::vmcp`] | `get`, `list`, `watch` | options and defaults hold |
+//! | `configmaps` of Kubernetes itself, those that entries name | `list`, `watch` | backends with a CA bundle are unavailable |
 
 mod check_options;
 mod cluster_state;
@@ -90,6 +100,7 @@ mod outgoing_auth;
 mod plan;
 mod resource;
 mod spec_watch;
+mod trust;
 mod vmcp_spec;
 mod watch_task;
 mod watchers;

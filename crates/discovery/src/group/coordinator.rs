@@ -68,6 +68,7 @@ pub(super) struct Said {
     failure: Option<String>,
     list_errors: BTreeMap<Resource, (ListError, bool)>,
     spec_faults: BTreeSet<String>,
+    off: usize,
 }
 
 /// Where phase and message come from.
@@ -86,13 +87,14 @@ impl Coordinator {
             let spec = self.cluster_state.borrow_and_update().spec().cloned().unwrap_or_default();
             self.take_group(&spec).await;
             let timing = checks.or(&spec.checks).timing();
-            let plan = Plan::of(&self.cluster_state.borrow(), &self.group, &timing, Instant::now());
+            let mut plan = Plan::of(&self.cluster_state.borrow(), &self.group, &timing, Instant::now());
             self.log_faults(spec.faults);
             let (next, settled) = (plan.next, plan.settled);
             if settled && plan.to_check() == 0 {
                 self.settled.send_replace(true);
             }
             self.say(&plan);
+            self.watchers.set_config_maps(std::mem::take(&mut plan.config_maps)).await;
             self.carry_out(plan).await;
             if settled && first_round.is_none() {
                 let rounds: Vec<_> = self.kinds.iter().map(|kind| kind.health_checker.first_round()).collect();
@@ -158,6 +160,12 @@ impl Coordinator {
 
     fn say(&mut self, plan: &Plan) {
         self.log(&plan.list_errors);
+        if std::mem::replace(&mut self.said.off, plan.off) != plan.off {
+            tracing::info!(
+                workloads = plan.off,
+                "workloads of the group that are Stopped or Terminating are not listed"
+            );
+        }
         if self.said.failure != plan.failure {
             let type_ = condition_type::BACKENDS_DISCOVERED;
             match &plan.failure {
@@ -204,6 +212,9 @@ impl Coordinator {
             }
             let plural = resource.plural();
             let what_to_do = match list_error {
+                ListError::Forbidden if *resource == Resource::ConfigMap => {
+                    format!(": grant the verbs list and watch on {plural}, see RBAC.md")
+                }
                 ListError::Forbidden => format!(": grant the verbs get, list and watch on {plural}, see RBAC.md"),
                 ListError::NotServed => ": is this version of ToolHive older than the kind?".into(),
                 _ => String::new(),
@@ -211,6 +222,9 @@ impl Coordinator {
             let (what, what_now) = match (resource, left_out) {
                 (Resource::Vmcp, true) => (CANNOT_FOLLOW.to_owned(), "options and defaults hold"),
                 (Resource::Vmcp, false) => (CANNOT_FOLLOW.to_owned(), "what it said last holds"),
+                (Resource::ConfigMap, true) => {
+                    ("ConfigMaps cannot be listed".to_owned(), "backends with a CA bundle are unavailable")
+                }
                 (_, true) => (format!("{} cannot be listed", resource.many()), "left out"),
                 (_, false) => (format!("{} cannot be listed", resource.many()), "what was known of them stays"),
             };
@@ -259,6 +273,7 @@ fn sorted(members: BTreeMap<String, Member>) -> (HashMap<String, CheckSpec>, BTr
         match member {
             Member::Checked(backend) => drop(wanted.insert(name, *backend)),
             Member::Shown(backend) => drop(shown.insert(name, backend)),
+            Member::Waiting => {}
         }
     }
     (wanted, shown)

@@ -13,6 +13,8 @@ pub(super) enum Resource {
     Group,
     /// The vMCP itself.
     Vmcp,
+    /// A kind of Kubernetes itself. Not among [`Resource::ALL`]: single objects of it are watched.
+    ConfigMap,
 }
 
 impl Resource {
@@ -36,6 +38,7 @@ impl Resource {
             Resource::AuthConfig => "MCPExternalAuthConfig",
             Resource::Group => "MCPGroup",
             Resource::Vmcp => KIND,
+            Resource::ConfigMap => "ConfigMap",
         }
     }
 
@@ -48,6 +51,7 @@ impl Resource {
             Resource::AuthConfig => "mcpexternalauthconfigs",
             Resource::Group => "mcpgroups",
             Resource::Vmcp => PLURAL,
+            Resource::ConfigMap => "configmaps",
         }
     }
 
@@ -60,10 +64,12 @@ impl Resource {
             Resource::AuthConfig => "MCPExternalAuthConfigs",
             Resource::Group => "MCPGroups",
             Resource::Vmcp => "VirtualMCPServers",
+            Resource::ConfigMap => "ConfigMaps",
         }
     }
 
     pub(super) fn api(self, group: &str, version: &str) -> ApiResource {
+        let (group, version) = if self == Resource::ConfigMap { ("", "v1") } else { (group, version) };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.kind()), self.plural())
     }
 

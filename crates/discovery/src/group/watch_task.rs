@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::instrument::WithSubscriber as _;
 
-use super::cluster_state::{ClusterState, ListError};
+use super::cluster_state::{ClusterState, ListError, Listing};
 use super::members::Objects;
 use super::object::Object;
 use super::resource::Resource;
@@ -110,10 +110,17 @@ impl Watcher {
         }
     }
 
+    fn listing<'a>(&self, cluster_state: &'a mut ClusterState) -> &'a mut Listing {
+        match (self.resource, &self.only) {
+            (Resource::ConfigMap, Some(name)) => cluster_state.config_maps.entry(name.clone()).or_default(),
+            _ => cluster_state.of_mut(self.resource),
+        }
+    }
+
     /// The list is had again.
     fn listed(&self, new: Objects) {
         self.cluster_state.send_if_modified(|cluster_state| {
-            let listing = cluster_state.of_mut(self.resource);
+            let listing = self.listing(cluster_state);
             let was_in_trouble = listing.list_error.take().is_some();
             let changed = listing.objects.as_ref() != Some(&new);
             listing.objects = Some(new);
@@ -123,14 +130,14 @@ impl Watcher {
 
     fn change(&self, change: impl FnOnce(&mut Objects) -> bool) {
         self.cluster_state.send_if_modified(|cluster_state| {
-            change(cluster_state.of_mut(self.resource).objects.get_or_insert_with(Objects::new))
+            change(self.listing(cluster_state).objects.get_or_insert_with(Objects::new))
         });
     }
 
     /// The list cannot be had.
     fn failed(&self, list_error: ListError) -> Retry {
         self.cluster_state
-            .send_if_modified(|cluster_state| cluster_state.of_mut(self.resource).fail(list_error, Instant::now()));
+            .send_if_modified(|cluster_state| self.listing(cluster_state).fail(list_error, Instant::now()));
         list_error.retry()
     }
 

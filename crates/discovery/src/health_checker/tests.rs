@@ -18,18 +18,11 @@ fn prober() -> Prober {
 /// read. So its checks can be counted in paused time.
 fn backend(name: impl Into<String>) -> CheckedBackend {
     CheckedBackend {
-        name: name.into(),
-        url: "http://user:secret@a/mcp?key=1".parse().expect("a URL"),
-        auth_type: String::new(),
-        auth_config_ref: String::new(),
         token: Some(TokenSource::File("/nowhere/token".into())),
-        revision: None,
         interval: INTERVAL,
-        timeout: Duration::from_secs(10),
-        degraded_above: Duration::from_secs(2),
         unhealthy_threshold: 1,
         healthy_threshold: 1,
-        circuit_breaker: None,
+        ..CheckedBackend::new(name, "http://user:secret@a/mcp?key=1".parse().expect("a URL"))
     }
 }
 
@@ -118,14 +111,14 @@ async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
+async fn backend_at_another_address_or_in_another_phase_is_checked_at_once() {
     let (mut health_checker, handle) = health_checker(CheckLimit::new(4));
     set(&mut health_checker, &[wanted("a")]).await;
     health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
     let all = join_all((0..4).map(|_| health_checker.limit.acquire(Lane::Answered))).await;
 
-    let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
+    let ready = CheckSpec { phase: "Ready".into(), ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
     let now = reported_of(&handle, "a").await;
     assert_eq!(
@@ -257,6 +250,11 @@ fn refusal_without_a_token_depends_on_whether_a_way_of_authentication_is_configu
         };
         assert_eq!((status, &*message), expected, "{auth_type:?} {auth_config_ref:?}");
     }
+    let elsewhere = CheckedBackend { has_other_credentials: true, ..backend("a") };
+    let Observation::Answered { status, message, .. } = observation(refused(), &elsewhere) else {
+        panic!("it answered")
+    };
+    assert_eq!((status, &*message), at_use, "its users send something that checks do not have");
 }
 
 #[tokio::test(start_paused = true)]

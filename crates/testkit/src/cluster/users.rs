@@ -25,6 +25,7 @@ fn users() -> [(&'static str, Value); 7] {
     let events = json!({"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]});
     let leases =
         json!({"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]});
+    let bundles = json!({"verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"]});
     let members = ["mcpgroups", "mcpservers", "mcpremoteproxies", "mcpserverentries", "mcpexternalauthconfigs"];
     [
         ("seed", json!([rule(&["get", "update", "patch"], &["virtualmcpservers/status"])])),
@@ -40,7 +41,8 @@ fn users() -> [(&'static str, Value); 7] {
             json!([
                 least,
                 rule(&["get", "list", "watch"], &["virtualmcpservers"]),
-                rule(&["get", "list", "watch"], &members)
+                rule(&["get", "list", "watch"], &members),
+                bundles
             ]),
         ),
         ("nobody", json!([])),
