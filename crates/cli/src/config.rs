@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
+use vmcp_status_discovery::group::CheckOptions;
 use vmcp_status_discovery::probe::{ProberOptions, Revision};
-use vmcp_status_discovery::{CheckedBackend, CircuitBreaker, TokenSource};
+use vmcp_status_discovery::{CheckedBackend, TokenSource};
 
 use self::circuit_breaker::CircuitBreakerSection;
 use super::parse_error;
@@ -29,12 +30,8 @@ pub(crate) enum ConfigError {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) name: Option<String>,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) degraded_above: Duration,
-    pub(crate) unhealthy_threshold: u32,
-    pub(crate) healthy_threshold: u32,
-    pub(crate) circuit_breaker: Option<CircuitBreaker>,
+    /// How backends are checked, as far as the file says.
+    pub(crate) checks: CheckOptions,
     pub(crate) max_concurrent_checks: usize,
     /// PEM certificates to trust beside the system's.
     pub(crate) extra_ca: Option<Vec<u8>>,
@@ -49,16 +46,14 @@ pub(crate) struct Config {
 struct File {
     name: Option<String>,
     // ToolHive's names for interval and timeout are accepted too.
-    #[serde(alias = "healthCheckInterval", default = "defaults::interval", with = "humantime_serde")]
-    interval: Duration,
-    #[serde(alias = "healthCheckTimeout", default = "defaults::timeout", with = "humantime_serde")]
-    timeout: Duration,
-    #[serde(default = "defaults::degraded_above", with = "humantime_serde")]
-    degraded_above: Duration,
-    #[serde(default = "defaults::unhealthy_threshold")]
-    unhealthy_threshold: u32,
-    #[serde(default = "defaults::healthy_threshold")]
-    healthy_threshold: u32,
+    #[serde(alias = "healthCheckInterval", default, with = "humantime_serde")]
+    interval: Option<Duration>,
+    #[serde(alias = "healthCheckTimeout", default, with = "humantime_serde")]
+    timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    degraded_above: Option<Duration>,
+    unhealthy_threshold: Option<u32>,
+    healthy_threshold: Option<u32>,
     #[serde(default)]
     circuit_breaker: CircuitBreakerSection,
     #[serde(default = "defaults::max_concurrent_checks")]
@@ -97,28 +92,6 @@ struct Backend {
 }
 
 mod defaults {
-    use std::time::Duration;
-
-    pub(super) fn interval() -> Duration {
-        Duration::from_secs(30)
-    }
-
-    pub(super) fn timeout() -> Duration {
-        Duration::from_secs(10)
-    }
-
-    pub(super) fn degraded_above() -> Duration {
-        Duration::from_secs(2)
-    }
-
-    pub(super) fn unhealthy_threshold() -> u32 {
-        3
-    }
-
-    pub(super) fn healthy_threshold() -> u32 {
-        1
-    }
-
     pub(super) fn max_concurrent_checks() -> usize {
         16
     }
@@ -135,12 +108,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             name: None,
-            interval: defaults::interval(),
-            timeout: defaults::timeout(),
-            degraded_above: defaults::degraded_above(),
-            unhealthy_threshold: defaults::unhealthy_threshold(),
-            healthy_threshold: defaults::healthy_threshold(),
-            circuit_breaker: None,
+            checks: CheckOptions::default(),
             max_concurrent_checks: defaults::max_concurrent_checks(),
             extra_ca: None,
             insecure_skip_tls_verify: false,
@@ -180,10 +148,10 @@ impl Config {
         let mut faults = Vec::new();
         let mut names = HashSet::new();
         let mut backends = Vec::new();
-        if file.interval.is_zero() || file.timeout.is_zero() {
+        if [file.interval, file.timeout].contains(&Some(Duration::ZERO)) {
             faults.push("interval and timeout must be longer than 0s".to_owned());
         }
-        if file.unhealthy_threshold == 0 || file.healthy_threshold == 0 {
+        if [file.unhealthy_threshold, file.healthy_threshold].contains(&Some(0)) {
             faults.push("unhealthyThreshold and healthyThreshold must be at least 1".to_owned());
         }
         if file.max_concurrent_checks == 0 {
@@ -225,13 +193,9 @@ impl Config {
             if matches!(revision, Some(Err(_))) {
                 fault("its revision is not a date such as 2025-11-25");
             }
-            let interval = backend.interval.unwrap_or(file.interval);
-            let timeout = backend.timeout.unwrap_or(file.timeout);
-            if interval.is_zero() || timeout.is_zero() {
+            if [backend.interval, backend.timeout].contains(&Some(Duration::ZERO)) {
                 fault("interval and timeout must be longer than 0s");
             }
-            let unhealthy_threshold = backend.unhealthy_threshold.unwrap_or(file.unhealthy_threshold);
-            let healthy_threshold = backend.healthy_threshold.unwrap_or(file.healthy_threshold);
             if backend.unhealthy_threshold == Some(0) || backend.healthy_threshold == Some(0) {
                 fault("unhealthyThreshold and healthyThreshold must be at least 1");
             }
@@ -239,19 +203,27 @@ impl Config {
                 fault(what);
                 None
             });
-            backends.extend(url.map(|url| CheckedBackend {
-                name: backend.name.clone(),
-                url,
-                auth_type: backend.auth_type.clone(),
-                auth_config_ref: backend.auth_config_ref.clone(),
-                token,
-                revision: revision.and_then(Result::ok),
-                interval,
-                timeout,
-                degraded_above: backend.degraded_above.unwrap_or(file.degraded_above),
-                unhealthy_threshold,
-                healthy_threshold,
-                circuit_breaker,
+            backends.extend(url.map(|url| {
+                let default = CheckedBackend::new(&backend.name, url);
+                CheckedBackend {
+                    auth_type: backend.auth_type.clone(),
+                    auth_config_ref: backend.auth_config_ref.clone(),
+                    token,
+                    revision: revision.and_then(Result::ok),
+                    interval: backend.interval.or(file.interval).unwrap_or(default.interval),
+                    timeout: backend.timeout.or(file.timeout).unwrap_or(default.timeout),
+                    degraded_above: backend.degraded_above.or(file.degraded_above).unwrap_or(default.degraded_above),
+                    unhealthy_threshold: backend
+                        .unhealthy_threshold
+                        .or(file.unhealthy_threshold)
+                        .unwrap_or(default.unhealthy_threshold),
+                    healthy_threshold: backend
+                        .healthy_threshold
+                        .or(file.healthy_threshold)
+                        .unwrap_or(default.healthy_threshold),
+                    circuit_breaker,
+                    ..default
+                }
             }));
         }
         if !faults.is_empty() {
@@ -259,12 +231,14 @@ impl Config {
         }
         Ok(Config {
             name: file.name,
-            interval: file.interval,
-            timeout: file.timeout,
-            degraded_above: file.degraded_above,
-            unhealthy_threshold: file.unhealthy_threshold,
-            healthy_threshold: file.healthy_threshold,
-            circuit_breaker,
+            checks: CheckOptions {
+                interval: file.interval,
+                timeout: file.timeout,
+                degraded_above: file.degraded_above,
+                unhealthy_threshold: file.unhealthy_threshold,
+                healthy_threshold: file.healthy_threshold,
+                circuit_breaker: file.circuit_breaker.is_set().then_some(circuit_breaker),
+            },
             max_concurrent_checks: file.max_concurrent_checks,
             extra_ca,
             insecure_skip_tls_verify: file.insecure_skip_tls_verify,
@@ -279,6 +253,8 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use vmcp_status_discovery::CircuitBreaker;
+
     use super::*;
 
     fn parse(yaml: &str) -> Result<Config, String> {
@@ -308,7 +284,10 @@ mod tests {
     fn circuit_breaker_is_off_unless_enabled_and_a_backend_takes_what_it_does_not_say_from_the_whole() {
         let of = |yaml: &str| {
             let config = parse(yaml).expect("it is right");
-            (config.circuit_breaker, config.backends.first().and_then(|backend| backend.circuit_breaker))
+            (
+                config.checks.circuit_breaker.flatten(),
+                config.backends.first().and_then(|backend| backend.circuit_breaker),
+            )
         };
         let default = CircuitBreaker::default();
         let backend = "backends: [{name: a, url: 'http://a/mcp'";
@@ -346,6 +325,21 @@ mod tests {
         let times: Vec<_> = config.backends.iter().map(|b| (b.interval.as_secs(), b.timeout.as_secs())).collect();
         assert_eq!(times, [(7, 3), (60, 1)]);
         assert!(parse("interval: 7s\nhealthCheckInterval: 7s\n").is_err(), "one of the two");
+    }
+
+    #[test]
+    fn what_the_file_does_not_say_is_left_to_the_spec_of_the_vmcp() {
+        let config = parse("timeout: 3s\nunhealthyThreshold: 3\n").expect("it is right");
+        let expected = CheckOptions {
+            timeout: Some(Duration::from_secs(3)),
+            // The default, and yet set.
+            unhealthy_threshold: Some(3),
+            ..CheckOptions::default()
+        };
+        assert_eq!(config.checks, expected);
+        let breaker = |yaml: &str| parse(yaml).expect("it is right").checks.circuit_breaker;
+        assert_eq!(breaker("circuitBreaker: {enabled: false}"), Some(None));
+        assert_eq!(breaker("circuitBreaker: {enabled: true}"), Some(Some(CircuitBreaker::default())));
     }
 
     #[test]

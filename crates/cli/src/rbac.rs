@@ -10,6 +10,7 @@ use crate::global::Failure;
 const EXAMPLES: &str = "Examples:
   vmcp-status rbac -n my-namespace --service-account my-vmcp | kubectl apply -f -
   vmcp-status rbac -n my-namespace --service-account my-vmcp --discovery
+  vmcp-status rbac -n my-namespace --service-account my-vmcp --discovery --vmcp my-vmcp
   vmcp-status rbac -n my-namespace --service-account my-vmcp --cluster-wide
 
 Afterwards, vmcp-status check tells whether the rights are enough; RBAC.md says
@@ -34,6 +35,9 @@ pub(crate) struct RbacArgs {
     /// With the rights to find backends in the group of the vMCP
     #[arg(long)]
     discovery: bool,
+    /// On this VirtualMCPServer alone, not on all of the namespace
+    #[arg(long, value_name = "NAME", value_parser = checked)]
+    vmcp: Option<String>,
     /// With the rights to make Events about what changes
     #[arg(long)]
     events: bool,
@@ -96,11 +100,14 @@ impl RbacArgs {
     }
 
     fn rules(&self) -> Vec<Value> {
-        let mut rules = vec![rule(GROUP, &[STATUS_SUBRESOURCE], &["patch"])];
+        let mut rules = vec![self.limited(rule(GROUP, &[STATUS_SUBRESOURCE], &["patch"]))];
         if self.discovery {
-            // The group is named in the spec of the vMCP itself.
-            rules.push(rule(GROUP, &[PLURAL], &["get"]));
+            // The spec of the vMCP itself names the group and says how its members are
+            // checked. Asked for by its name, list and watch too are limited to it.
+            rules.push(self.limited(rule(GROUP, &[PLURAL], &["get", "list", "watch"])));
             rules.push(rule(GROUP, &DISCOVERED, &["get", "list", "watch"]));
+            // Certificates that entries say to trust.
+            rules.push(rule("", &["configmaps"], &["list", "watch"]));
         }
         if self.events {
             rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
@@ -109,6 +116,14 @@ impl RbacArgs {
             rules.push(rule("coordination.k8s.io", &["leases"], &["get", "create", "update"]));
         }
         rules
+    }
+
+    /// The same rule, for the one vMCP that is named.
+    fn limited(&self, mut rule: Value) -> Value {
+        if let Some(vmcp) = &self.vmcp {
+            rule["resourceNames"] = json!([vmcp]);
+        }
+        rule
     }
 }
 

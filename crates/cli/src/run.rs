@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use tokio::signal::unix::{SignalKind, signal};
 use vmcp_status::StatusHandle;
+use vmcp_status_discovery::group::CheckOptions;
 use vmcp_status_discovery::probe::Prober;
 
 use self::checker::Checker;
@@ -52,9 +53,11 @@ Examples:
   vmcp-status run --group my-group -n my-namespace --once
 
 Backends of a group are the MCPServers, MCPRemoteProxies and MCPServerEntries that
-name it; they are followed as they change. With a configuration too, its settings
-hold for them, and its own backends are checked beside them. The rights for it:
-vmcp-status rbac --discovery.
+name it; they are followed as they change, and so is the spec of the
+VirtualMCPServer: spec.config.operational.failureHandling says how they are
+checked, spec.outgoingAuth with which credentials they are used. With a
+configuration too, what it sets comes before the spec, and its own backends are
+checked beside them. The rights for it: vmcp-status rbac --discovery.
 
 Exit codes: 0 ended as asked and all is stored; 1 something failed; 2 wrong usage.";
 
@@ -88,7 +91,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     let mut config = args.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
     if args.once {
         // No backend is checked twice while another's first check goes on.
-        config.interval = Duration::MAX;
+        config.checks.interval = Some(Duration::MAX);
         config.backends.iter_mut().for_each(|backend| backend.interval = Duration::MAX);
     }
     let name = args.target.name(config.name.as_deref())?;
@@ -99,7 +102,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
     let prober = Prober::new(config.prober_options())?;
     let mut signals = EndSignals::new()?;
     let bound = args.health.bind().await?;
-    let window = if args.once { Duration::MAX } else { start_window(&config) };
+    let window = if args.once { Duration::MAX } else { start_window(&config, group.as_ref()) };
     let builder = args.target.reporter(global, config.name.as_deref()).await?;
     let in_cluster = args.target.is_in_cluster(config.name.as_deref())?;
     let default_jitter = if in_cluster && !args.once { START_JITTER } else { Duration::ZERO };
@@ -129,8 +132,10 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
 /// The time in which the first check of every backend ends, if they do not have
 /// to wait for each other; law 8 wants nothing written meanwhile that a restart
 /// would take back.
-fn start_window(config: &Config) -> Duration {
-    let longest = config.backends.iter().map(|backend| backend.timeout).chain([config.timeout]).max();
+fn start_window(config: &Config, group: Option<&Group>) -> Duration {
+    let of_spec = group.and_then(|group| group.spec.timeout);
+    let of_members = config.checks.timeout.or(of_spec).unwrap_or(CheckOptions::DEFAULT_TIMEOUT);
+    let longest = config.backends.iter().map(|backend| backend.timeout).chain([of_members]).max();
     longest.unwrap_or_default().saturating_mul(2).saturating_add(Duration::from_secs(2))
 }
 

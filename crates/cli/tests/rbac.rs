@@ -92,6 +92,34 @@ fn nothing_more_than_was_asked_for() {
 }
 
 #[test]
+fn the_spec_of_the_vmcp_can_be_followed_and_the_rights_limited_to_the_one_named() {
+    let objects = |args: &str| -> Vec<Value> {
+        printed(args).split("---\n").map(|text| serde_saphyr::from_str(text).expect("YAML")).collect()
+    };
+    let all = objects("rbac --discovery");
+    let one = objects("rbac --discovery --vmcp mine");
+    let (all, one) = (role(&all)["rules"].as_array(), role(&one)["rules"].as_array());
+    let (all, one) = (all.expect("rules"), one.expect("rules"));
+    assert_eq!(all[1]["resources"][0], "virtualmcpservers");
+    assert_eq!(all[1]["verbs"], serde_json::json!(["get", "list", "watch"]));
+    for (rule, limited) in all.iter().zip(one) {
+        let mut expected = rule.clone();
+        if rule["resources"][0].as_str().is_some_and(|resource| resource.starts_with("virtualmcpservers")) {
+            expected["resourceNames"] = serde_json::json!(["mine"]);
+        }
+        assert_eq!(limited, &expected);
+    }
+}
+
+#[test]
+fn rights_to_read_ca_bundles_are_two_verbs_on_config_maps() {
+    let rule = "- apiGroups:\n  - ''\n  resources:\n  - configmaps\n  verbs:\n  - list\n  - watch\n";
+    let discovering = printed("rbac --discovery");
+    assert!(discovering.replace('"', "'").contains(rule), "{discovering}");
+    assert!(!printed("rbac --leader-elect --events").contains("configmaps"));
+}
+
+#[test]
 fn rights_to_elect_a_leader_are_three_verbs_on_leases() {
     let (plain, electing) = (printed("rbac"), printed("rbac --leader-elect"));
     let rule =

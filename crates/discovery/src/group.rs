@@ -11,23 +11,46 @@
 //!
 //! | kind | phase | shown as | checked |
 //! |---|---|---|---|
-//! | `MCPServer`, `MCPRemoteProxy` | `Ready` | ready until the first check, then what checks find | yes |
-//! | | `Failed`, `Terminating`, `Stopped` | unavailable | no |
-//! | | `Pending` and any other | unknown until the first check, then what checks find | yes |
-//! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
+//! | any | `Stopped`, `Terminating`, or being deleted | not listed: it is off on purpose | no |
 //! | | `Failed` | unavailable | no |
+//! | `MCPServer`, `MCPRemoteProxy` | `Ready`, `Pending` and any other | unknown until the first check, then what checks find | yes |
+//! | `MCPServerEntry` | `Valid` | unknown until the first check, then what checks find | yes |
 //! | | `Pending` and any other | unknown | no: ToolHive has not validated its address yet |
 //!
-//! The URL is `status.url`, or `spec.remoteUrl` of an entry. A workload without
-//! one is unknown and not checked: no address is ever guessed. One that speaks
-//! HTTP+SSE is shown by its phase and says that it was not probed. Where a
-//! server is behind a proxy (`stdio`), `spec.proxyMode` says what it speaks.
+//! A finding that is stored already stands until the check. ToolHive leaves out a
+//! workload that is `Failed`; here it is listed, since somebody should mend it.
 //!
-//! `spec.externalAuthConfigRef` gives `authConfigRef`, and the `spec.type` of
-//! the `MCPExternalAuthConfig` that it names gives `authType`. A reference that
-//! leads nowhere shows in the message of that backend. Secrets are not read:
-//! a backend that asks for credentials is `ready` where the way of authentication is
-//! configured ("Credentials are checked at use"), else `unauthenticated`.
+//! The URL is `status.url`, or `spec.remoteUrl` of an entry. A workload without
+//! one is unknown and not checked: no address is ever guessed. `spec.transport` says
+//! in which way to ask, and of a server behind a proxy (`stdio`) `spec.proxyMode`; one
+//! whose transport is not known here is unknown and not checked.
+//!
+//! An entry is checked as its gateway asks it: with the headers of
+//! `spec.headerForward.addPlaintextHeaders`, save those that HTTP or MCP sets, and
+//! trusting the certificates of the `ConfigMap` that `spec.caBundleRef.configMapRef`
+//! names, beside those of the prober. Where these cannot be read the entry is
+//! unavailable, says what is missing, and is not checked. Headers of
+//! `addHeadersFromSecret` are not read: they count as credentials that are configured.
+//!
+//! # Credentials
+//!
+//! Which `MCPExternalAuthConfig` holds for a member is as ToolHive has it: with
+//! `spec.outgoingAuth.source: discovered` in the vMCP the member's own
+//! `spec.externalAuthConfigRef`, else `backends[name]`, else `default`; with another
+//! source what the vMCP says comes first. Its name is shown as `authConfigRef`, its
+//! `spec.type` as `authType` in ToolHive's spelling (`header_injection`). A member
+//! for which that does not exist or has no type is unavailable, says so, and is not
+//! probed as if it were open. Secrets are not read: a backend that asks for
+//! credentials is `ready` where the way of authentication is configured ("Credentials
+//! are checked at use"), else `unauthenticated`.
+//!
+//! # The spec of the vMCP
+//!
+//! With [`GroupOptions::vmcp`] the spec of that `VirtualMCPServer` is followed. What
+//! [`GroupOptions::checks`] leaves open is as `spec.config.operational.failureHandling`
+//! says there: `healthCheckInterval`, `healthCheckTimeout`, `unhealthyThreshold` and
+//! `circuitBreaker`. A change holds from then on and costs no finding. A key that makes
+//! no sense counts as not set, and is logged once.
 //!
 //! # Names
 //!
@@ -49,7 +72,7 @@
 //!   unless it holds for all three kinds of backend.
 //! - A group that does not exist is `Pending` and says so; its workloads are
 //!   listed all the same. A group whose own phase is bad hides nothing.
-//! - One lost check is not a failure: see [`GroupOptions::unhealthy_threshold`].
+//! - One lost check is not a failure: see [`CheckOptions::unhealthy_threshold`].
 //! - Each backend is checked once per interval, all of them spread over it, and
 //!   never more at once than the limit allows.
 //! - An object with nonsense in it costs itself alone.
@@ -64,52 +87,57 @@
 //! | `mcpservers`, `mcpremoteproxies`, `mcpserverentries` | `list`, `watch` | the kind is left out |
 //! | `mcpexternalauthconfigs` | `list`, `watch` | `authType` is empty, and the backend says why |
 //! | `mcpgroups` | `list`, `watch` | the group is taken to exist |
+//! | `virtualmcpservers`, with [`GroupOptions::vmcp`] | `get`, `list`, `watch` | options and defaults hold |
+//! | `configmaps` of Kubernetes itself, those that entries name | `list`, `watch` | backends with a CA bundle are unavailable |
 
+mod check_options;
 mod cluster_state;
 mod coordinator;
+mod go_duration;
 mod members;
 mod object;
+mod outgoing_auth;
 mod plan;
 mod resource;
+mod spec_watch;
+mod trust;
+mod vmcp_spec;
 mod watch_task;
+mod watchers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::cluster_state::ClusterState;
 use self::coordinator::{Coordinator, Kind, Said, Settings};
-use self::members::Timing;
 use self::resource::Resource;
-use self::watch_task::Watcher;
-use super::health_checker::{CheckLimit, CircuitBreaker, HealthChecker, Thresholds};
+use self::watchers::Watchers;
+use super::health_checker::{CheckLimit, HealthChecker};
 use super::probe::Prober;
 use vmcp_status::custom_resource::{GROUP, VERSION};
 use vmcp_status::{NameError, StatusHandle, check_name};
 
-pub use object::group_of;
+pub use check_options::CheckOptions;
+pub use vmcp_spec::{checks_of, group_of};
 
 /// Settings of a [`GroupDiscovery`].
 #[derive(Clone, Debug)]
 pub struct GroupOptions {
-    /// Time from one check of a backend to the next, with a jitter of a tenth.
-    /// 30 s by default.
-    pub interval: Duration,
-    /// Time that one check may take. 10 s by default.
-    pub timeout: Duration,
-    /// A backend that answers more slowly is degraded. 2 s by default.
-    pub degraded_above: Duration,
-    /// Failed checks in a row that make a backend unavailable. 3 by default.
-    pub unhealthy_threshold: u32,
-    /// Answered checks in a row that end a backend's being unavailable. 1 by default.
-    pub healthy_threshold: u32,
-    /// Pauses the checks of a backend that keeps failing. None by default: it is checked on.
-    pub circuit_breaker: Option<CircuitBreaker>,
+    /// How the members are checked.
+    pub checks: CheckOptions,
+    /// The `VirtualMCPServer` of these members, whose spec is followed as it changes:
+    /// `spec.config.operational.failureHandling` holds where [`GroupOptions::checks`] sets
+    /// nothing, and `spec.outgoingAuth` says which credentials are configured for
+    /// members. None by default.
+    pub vmcp: Option<String>,
+    /// Whether the group is the one that the spec of the vMCP names, so that another
+    /// one named there takes its place. Off by default.
+    pub follow_group: bool,
     /// How many checks run at once. 16 by default; a clone of a limit shares it.
     pub limit: CheckLimit,
     /// API group of the kinds. [`GROUP`] by default.
@@ -124,12 +152,9 @@ pub struct GroupOptions {
 impl Default for GroupOptions {
     fn default() -> Self {
         GroupOptions {
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(10),
-            degraded_above: Duration::from_secs(2),
-            unhealthy_threshold: Thresholds::DEFAULT.unhealthy,
-            healthy_threshold: Thresholds::DEFAULT.healthy,
-            circuit_breaker: None,
+            checks: CheckOptions::default(),
+            vmcp: None,
+            follow_group: false,
             limit: CheckLimit::new(16),
             api_group: GROUP.into(),
             api_version: VERSION.into(),
@@ -192,24 +217,19 @@ impl GroupDiscovery {
         prober: Prober,
         options: GroupOptions,
     ) -> Result<Self, NameError> {
-        let thresholds = Thresholds { unhealthy: options.unhealthy_threshold, healthy: options.healthy_threshold };
-        let GroupOptions { interval, timeout, degraded_above, circuit_breaker, limit, .. } = options;
-        let GroupOptions { api_group, api_version, reserved, .. } = options;
+        let GroupOptions { checks, vmcp, follow_group, limit, api_group, api_version, reserved } = options;
+        let vmcp_name = vmcp.as_deref().map(|name| ("vMCP", name));
         for (what, name) in
             [("namespace", namespace), ("group", group), ("API group", &api_group), ("API version", &api_version)]
+                .into_iter()
+                .chain(vmcp_name)
         {
             check_name(what, name)?;
         }
-        let cluster_state = watch::Sender::new(ClusterState::new(reserved));
-        let mut watchers = JoinSet::new();
-        for resource in Resource::ALL {
-            let api = Api::namespaced_with(client.clone(), namespace, &resource.api(&api_group, &api_version));
-            let only = (resource == Resource::Group).then(|| group.to_owned());
-            watchers
-                .spawn(Watcher { resource, api, only, cluster_state: cluster_state.clone() }.run().in_current_span());
-        }
-        let timing = Timing { interval, timeout, degraded_above, thresholds, circuit_breaker };
-        let settings = watch::Sender::new(Settings { timing, prober: prober.clone(), earlier_probers: 0 });
+        let cluster_state = watch::Sender::new(ClusterState::new(reserved, vmcp));
+        let names = [namespace, &api_group, &api_version];
+        let watchers = Watchers::start(client, names, group, cluster_state.clone());
+        let settings = watch::Sender::new(Settings { checks, prober: prober.clone(), earlier_probers: 0 });
         let kinds = Resource::BACKENDS.map(|resource| {
             let handle = handle.source(resource.plural());
             let health_checker = HealthChecker::new(prober.clone(), handle.clone(), limit.clone());
@@ -220,6 +240,7 @@ impl GroupDiscovery {
         let coordinator = Coordinator {
             namespace: namespace.to_owned(),
             group: group.to_owned(),
+            follow_group,
             settings: settings.subscribe(),
             earlier_probers: 0,
             cluster_state: cluster_state.subscribe(),
@@ -242,29 +263,9 @@ impl GroupDiscovery {
             .send_if_modified(|cluster_state| std::mem::replace(&mut cluster_state.reserved, names.clone()) != names);
     }
 
-    /// From now on each backend is checked in this rhythm: see
-    /// [`GroupOptions`].
-    pub fn set_timing(&self, interval: Duration, timeout: Duration, degraded_above: Duration) {
-        self.change_timing(|timing| Timing { interval, timeout, degraded_above, ..timing });
-    }
-
-    /// From now on so many failed or answered checks in a row change what is
-    /// reported of a backend: see [`GroupOptions`].
-    pub fn set_thresholds(&self, unhealthy: u32, healthy: u32) {
-        self.change_timing(|timing| Timing { thresholds: Thresholds { unhealthy, healthy }, ..timing });
-    }
-
-    /// From now on the checks of a backend that keeps failing pause like this, or not
-    /// at all: see [`GroupOptions::circuit_breaker`].
-    pub fn set_circuit_breaker(&self, circuit_breaker: Option<CircuitBreaker>) {
-        self.change_timing(|timing| Timing { circuit_breaker, ..timing });
-    }
-
-    fn change_timing(&self, change: impl FnOnce(Timing) -> Timing) {
-        self.settings.send_if_modified(|settings| {
-            let timing = change(settings.timing.clone());
-            std::mem::replace(&mut settings.timing, timing.clone()) != timing
-        });
+    /// From now on the members are checked like this: see [`GroupOptions::checks`].
+    pub fn set_checks(&self, checks: CheckOptions) {
+        self.settings.send_if_modified(|settings| std::mem::replace(&mut settings.checks, checks.clone()) != checks);
     }
 
     /// Checks every backend anew, and from now on with this prober; each keeps
@@ -305,6 +306,7 @@ impl Drop for GroupDiscovery {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::time::Duration;
 
     use kube::client::Body;
     use serde_json::json;
@@ -317,16 +319,23 @@ mod tests {
     /// The discovery of a group whose only backend is checked seldom and fails at
     /// once, and the handle that it reports through.
     async fn discovered() -> (GroupDiscovery, StatusHandle) {
+        let interval = Some(Duration::from_secs(3600));
+        let checks = CheckOptions { interval, unhealthy_threshold: Some(1), ..CheckOptions::default() };
+        discovered_with(GroupOptions { checks, ..GroupOptions::default() }, None).await
+    }
+
+    async fn discovered_with(
+        options: GroupOptions,
+        first: Option<serde_json::Value>,
+    ) -> (GroupDiscovery, StatusHandle) {
         let never = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, kube::Error>>());
         let (handle, _) = Reporter::builder(NoOpSink::silent()).write_interval(Duration::ZERO).start();
-        let interval = Duration::from_secs(3600);
-        let options = GroupOptions { interval, unhealthy_threshold: 1, ..GroupOptions::default() };
         let client = Client::new(never, "default");
         let discovery = GroupDiscovery::start(client, "default", "g", &handle, prober(), options).expect("good names");
-        let spec = json!({"groupRef": {"name": "g"}});
-        let backend = json!({"spec": spec, "status": {"phase": "Ready", "url": "http://127.0.0.1:1/mcp"}});
+        let member = json!({"groupRef": {"name": "g"}});
+        let backend = json!({"spec": member, "status": {"phase": "Ready", "url": "http://127.0.0.1:1/mcp"}});
         discovery.cluster_state.send_modify(|cluster_state| {
-            for resource in Resource::ALL {
+            for resource in Resource::ALL.into_iter().filter(|resource| *resource != Resource::Vmcp) {
                 let objects = cluster_state.of_mut(resource).objects.insert(BTreeMap::new());
                 if resource == Resource::Server {
                     objects.insert("a".into(), Object::of(&backend, false));
@@ -334,9 +343,24 @@ mod tests {
             }
             cluster_state.of_mut(Resource::Group).objects = None;
         });
+        if let Some(first) = first {
+            spec(&discovery, first);
+        }
         discovery.first_round().await;
         failures(&handle, 1).await;
         (discovery, handle)
+    }
+
+    /// This spec of the vMCP `v` is seen.
+    fn spec(discovery: &GroupDiscovery, spec: serde_json::Value) {
+        discovery.cluster_state.send_modify(|cluster_state| {
+            let object = Object::of_vmcp(&json!({"spec": spec}));
+            cluster_state.of_mut(Resource::Vmcp).objects = Some(BTreeMap::from([("v".into(), object)]));
+        });
+    }
+
+    fn checked_every(interval: &str) -> serde_json::Value {
+        json!({"config": {"operational": {"failureHandling": {"healthCheckInterval": interval}}}})
     }
 
     fn prober() -> Prober {
@@ -362,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn timing_that_changes_holds_for_the_backends_there_are() {
         let (discovery, handle) = discovered().await;
-        discovery.set_timing(Duration::from_millis(10), Duration::from_secs(10), Duration::from_secs(2));
+        discovery.set_checks(CheckOptions { interval: Some(Duration::from_millis(10)), ..CheckOptions::default() });
         failures(&handle, 5).await;
         discovery.shutdown().await;
     }
@@ -372,6 +396,55 @@ mod tests {
         let (discovery, handle) = discovered().await;
         discovery.set_prober(prober());
         failures(&handle, 2).await;
+        discovery.shutdown().await;
+    }
+
+    fn following() -> GroupOptions {
+        GroupOptions { vmcp: Some("v".into()), follow_group: true, ..GroupOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn spec_that_changes_holds_for_the_backends_there_are_and_costs_no_finding() {
+        let (discovery, handle) = discovered_with(following(), Some(checked_every("1h"))).await;
+        failures(&handle, 2).await;
+        spec(&discovery, checked_every("10ms"));
+        failures(&handle, 7).await;
+        let kept = handle.current().await.expect("the reporter lives");
+        assert_eq!(kept.backend("a").expect("it is reported").status, vmcp_status::BackendStatus::Unavailable);
+        discovery.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_set_by_hand_wins_over_the_spec() {
+        let checks = CheckOptions { interval: Some(Duration::from_millis(10)), ..CheckOptions::default() };
+        let options = GroupOptions { checks, ..following() };
+        let (discovery, handle) = discovered_with(options, Some(checked_every("1h"))).await;
+        failures(&handle, 5).await;
+        discovery.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn another_group_that_the_spec_names_takes_the_place_of_the_first() {
+        let (discovery, handle) = discovered_with(following(), Some(json!({"groupRef": {"name": "g"}}))).await;
+        spec(&discovery, json!({"groupRef": {"name": "other"}}));
+        let gone = async {
+            while !handle.current().await.expect("the reporter lives").discovered_backends.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it turns to the other group");
+        discovery.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn group_named_by_hand_stays_whatever_the_spec_names() {
+        let options = GroupOptions { follow_group: false, ..following() };
+        let (discovery, handle) = discovered_with(options, Some(json!({"groupRef": {"name": "g"}}))).await;
+        let mut other = checked_every("10ms");
+        other["groupRef"] = json!({"name": "other"});
+        spec(&discovery, other);
+        // Its rhythm shows that the spec was read.
+        failures(&handle, 7).await;
         discovery.shutdown().await;
     }
 }

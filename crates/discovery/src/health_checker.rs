@@ -38,23 +38,32 @@ const NO_CREDENTIALS: &str = "Configured credentials cannot be read";
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckSpec {
     pub(crate) backend: CheckedBackend,
-    /// How it is shown until its first check.
-    pub(crate) initial: BackendStatus,
     /// Said beside what the checks find.
     pub(crate) note: String,
+    /// The phase of its workload. A change of it is a reason to check at once.
+    pub(crate) phase: String,
 }
 
 impl From<CheckedBackend> for CheckSpec {
     fn from(backend: CheckedBackend) -> Self {
-        CheckSpec { backend, initial: BackendStatus::Unknown, note: String::new() }
+        CheckSpec { backend, note: String::new(), phase: String::new() }
     }
 }
 
 impl CheckSpec {
     /// Whether the same is asked of the same server.
     fn has_target_of(&self, other: &Self) -> bool {
-        let asked = |wanted: &Self| (wanted.backend.url.clone(), wanted.backend.token.clone(), wanted.backend.revision);
+        let asked = |wanted: &Self| {
+            let CheckedBackend { url, token, headers, trusted_ca, transport, revision, .. } = wanted.backend.clone();
+            (url, token, headers, trusted_ca, transport, revision)
+        };
         asked(self) == asked(other)
+    }
+
+    /// Whether the same credentials are configured.
+    fn has_credentials_of(&self, other: &Self) -> bool {
+        let configured = |wanted: &Self| (wanted.backend.auth_type.clone(), wanted.backend.auth_config_ref.clone());
+        configured(self) == configured(other)
     }
 
     /// Whether the two differ in nothing but what is reported.
@@ -66,7 +75,7 @@ impl CheckSpec {
         self.has_target_of(other)
             && timing(self) == timing(other)
             && self.backend.thresholds() == other.backend.thresholds()
-            && self.initial == other.initial
+            && self.phase == other.phase
     }
 }
 
@@ -170,7 +179,7 @@ impl Past {
         }
         let (breaker, now) = (wanted.backend.circuit_breaker, Instant::now());
         let last = LastResult { circuit: last.circuit.filter(|_| breaker.is_some()), ..last };
-        if probers != earlier_probers {
+        if probers != earlier_probers || !wanted.has_credentials_of(&before) {
             let verdict = last.verdict.in_question();
             return Some(LastResult { verdict, settled: false, next: now, ..last });
         }
@@ -340,8 +349,8 @@ impl Check {
     }
 
     async fn check(&self, last: Option<&LastResult>) -> LastResult {
-        let CheckedBackend { name, url, token, revision, interval, timeout, degraded_above, circuit_breaker, .. } =
-            &self.wanted.backend;
+        let CheckedBackend { name, url, token, interval, timeout, degraded_above, .. } = &self.wanted.backend;
+        let CheckedBackend { headers, trusted_ca, transport, revision, circuit_breaker, .. } = &self.wanted.backend;
         // Many that are new at the same time must not stay in step.
         let pause = if last.is_some() { jittered(*interval) } else { spread(*interval) };
         let begin = Instant::now();
@@ -361,6 +370,9 @@ impl Check {
             bearer => {
                 let target = Target {
                     bearer: bearer.flatten(),
+                    headers: headers.clone(),
+                    trusted_ca: trusted_ca.clone(),
+                    transport: *transport,
                     revision: *revision,
                     timeout: *timeout,
                     degraded_above: *degraded_above,
@@ -438,10 +450,10 @@ fn observation(finding: Finding, backend: &CheckedBackend) -> Observation {
 
 /// What is known, with or without a check.
 fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend {
-    let CheckSpec { backend, initial, note } = wanted;
+    let CheckSpec { backend, note, .. } = wanted;
     let without_check = DiscoveredBackend {
         url: bare(backend.url.clone()),
-        status: *initial,
+        status: BackendStatus::Unknown,
         auth_type: backend.auth_type.clone(),
         auth_config_ref: backend.auth_config_ref.clone(),
         message: note.clone(),
@@ -450,7 +462,7 @@ fn reported(wanted: &CheckSpec, last: Option<&LastResult>) -> DiscoveredBackend 
     let Some(LastResult { verdict, at, circuit, .. }) = last else { return without_check };
     // Without a time of a check it counts as unchecked, so a stored finding of an
     // earlier process stands until there is a verdict.
-    let status = if at.is_some() { verdict.status } else { *initial };
+    let status = if at.is_some() { verdict.status } else { BackendStatus::Unknown };
     DiscoveredBackend {
         status,
         message: joined([&verdict.message, note]),

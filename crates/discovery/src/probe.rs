@@ -19,7 +19,7 @@
 //! discovery once, since it may speak both; one that agrees on an older revision
 //! is never asked. Where HTTP itself refuses, such as with 404 or 405, the event
 //! stream of 2024-11-05 is tried. [`Lifecycle`] remembers what worked, and
-//! [`Target::revision`] fixes it.
+//! [`Target::transport`] and [`Target::revision`] fix it.
 //!
 //! # Guarantees
 //!
@@ -44,9 +44,10 @@
 //! more, so that a session it brings is ended. HTTPS is verified
 //! against the certificates of the system or pod (`SSL_CERT_FILE`,
 //! `SSL_CERT_DIR`) and [`ProberOptions::extra_ca`], read once by
-//! [`Prober::new`]. The proxy variables `HTTP_PROXY`, `HTTPS_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY` are honoured, because a backend is reached the
-//! way the gateway reaches it; loopback addresses never go by a proxy.
+//! [`Prober::new`], and those of [`Target::trusted_ca`]. The proxy variables
+//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured, because a
+//! backend is reached the way the gateway reaches it; loopback addresses never go by a
+//! proxy.
 //!
 //! # Why not the client loop of the SDK
 //!
@@ -58,9 +59,11 @@
 //! every few seconds against servers that may be broken can have none of that.
 
 mod any_certificate;
+mod ca_bundle;
 mod client;
 mod event_stream;
 mod exchange;
+mod forwarded_headers;
 mod http;
 mod lifecycle;
 mod messages;
@@ -81,7 +84,9 @@ use exchange::Conversation;
 use http::{Endpoint, Fault, Http};
 use reason::Reason;
 
-pub use lifecycle::{Lifecycle, Way};
+pub use ca_bundle::{CaBundle, CaBundleError};
+pub use forwarded_headers::{ForwardedHeaderError, ForwardedHeaders};
+pub use lifecycle::{Lifecycle, Transport, Way};
 pub use revision::{Revision, RevisionError};
 
 /// Checks backends as an MCP client.
@@ -182,6 +187,13 @@ pub struct Target {
     pub url: Url,
     /// Sent as `Authorization: Bearer`, in place of credentials in the URL.
     pub bearer: Option<Secret>,
+    /// Sent with each request. [`bearer`](Target::bearer) wins over an
+    /// `Authorization` among them.
+    pub headers: ForwardedHeaders,
+    /// Root certificates to trust for this backend, beside those of the prober.
+    pub trusted_ca: Option<CaBundle>,
+    /// The one transport to ask in, in place of finding out.
+    pub transport: Option<Transport>,
     /// The one revision to ask in, in place of finding out. Up to 2025-11-25 it
     /// is named in the handshake, in answer to which the backend may name an
     /// older one; from 2026-07-28 on, in discovery.
@@ -197,7 +209,8 @@ impl Target {
     /// 2 seconds.
     pub fn new(url: Url) -> Self {
         let (timeout, degraded_above) = (Duration::from_secs(10), Duration::from_secs(2));
-        Self { url, bearer: None, revision: None, timeout, degraded_above }
+        let headers = ForwardedHeaders::default();
+        Self { url, bearer: None, headers, trusted_ca: None, transport: None, revision: None, timeout, degraded_above }
     }
 }
 
@@ -207,6 +220,9 @@ impl fmt::Debug for Target {
         f.debug_struct("Target")
             .field("host", &self.url.host_str())
             .field("bearer", &self.bearer)
+            .field("headers", &self.headers)
+            .field("trusted_ca", &self.trusted_ca)
+            .field("transport", &self.transport)
             .field("revision", &self.revision)
             .field("timeout", &self.timeout)
             .field("degraded_above", &self.degraded_above)
@@ -284,7 +300,7 @@ impl Prober {
     /// with time and I/O enabled.
     pub async fn check(&self, target: &Target, memory: &mut Lifecycle) -> Finding {
         let started = Instant::now();
-        let outcome = match Endpoint::new(target).and_then(|endpoint| Ok((endpoint, self.connect_anew()?))) {
+        let outcome = match Endpoint::new(target).and_then(|endpoint| Ok((endpoint, self.connect_anew(target)?))) {
             Ok((endpoint, http)) => {
                 let (deletes, accepted) = (memory.deletes.clone(), self.accept_revisions.clone());
                 let exchange = Conversation::new(http, endpoint, deletes, accepted);
@@ -332,9 +348,10 @@ impl Prober {
     }
 
     /// The client of one check.
-    fn connect_anew(&self) -> Result<Http, Reason> {
+    fn connect_anew(&self, target: &Target) -> Result<Http, Reason> {
+        let trusted = target.trusted_ca.as_ref().filter(|_| target.url.scheme() == "https");
         // `new` has built one of the same settings.
-        let client = self.client.client().map_err(|error| {
+        let client = self.client.client(trusted).map_err(|error| {
             tracing::error!(%error, "HTTP client of a health check could not be set up");
             Reason::ConnectionFailed
         })?;

@@ -5,6 +5,7 @@ pub mod crds;
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -86,6 +87,23 @@ impl GroupCluster {
     pub async fn delete(&self, kind: &str, name: &str) -> Instant {
         let _ = self.api(kind).delete(name, &DeleteParams::default()).await.expect("deleted");
         Instant::now()
+    }
+
+    /// Creates or replaces a `ConfigMap` with this data.
+    pub async fn set_config_map(&self, name: &str, data: Value) -> Instant {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+        let params = PatchParams::apply("test").force();
+        self.config_maps().patch(name, &params, &Patch::Apply(object)).await.expect("applied");
+        Instant::now()
+    }
+
+    pub async fn delete_config_map(&self, name: &str) -> Instant {
+        let _ = self.config_maps().delete(name, &DeleteParams::default()).await.expect("deleted");
+        Instant::now()
+    }
+
+    fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.admin.clone(), NAMESPACE)
     }
 
     /// What is stored now.

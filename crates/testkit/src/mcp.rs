@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
@@ -246,6 +246,12 @@ impl McpServer {
         lock(&self.state.seen).iter().map(|seen| seen.authorization.clone()).collect()
     }
 
+    /// This header of every request, in order.
+    pub fn headers(&self, name: &str) -> Vec<Option<String>> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        lock(&self.state.seen).iter().map(|seen| seen.headers.get(name).map(text)).collect()
+    }
+
     /// Every request's path and query, in order.
     pub fn targets(&self) -> Vec<String> {
         lock(&self.state.seen).iter().map(|seen| seen.target.clone()).collect()
@@ -306,6 +312,7 @@ struct Seen {
     what: String,
     target: String,
     authorization: Option<String>,
+    headers: HeaderMap,
 }
 
 struct McpState {
@@ -553,7 +560,8 @@ fn note(state: &McpState, request: &Request<Full<Bytes>>, message: &Value) {
     let authorization = request.headers().get(AUTHORIZATION);
     let authorization = authorization.map(|value| String::from_utf8_lossy(value.as_bytes()).into());
     let target = request.uri().to_string();
-    lock(&state.seen).push(Seen { what, target, authorization });
+    let headers = request.headers().clone();
+    lock(&state.seen).push(Seen { what, target, authorization, headers });
     state.changes.send_replace(());
 }
 

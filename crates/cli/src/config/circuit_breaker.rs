@@ -26,6 +26,11 @@ impl CircuitBreakerSection {
         }
     }
 
+    /// Whether the file has this section with anything in it.
+    pub(super) fn is_set(self) -> bool {
+        self.enabled.is_some() || self.failure_threshold.is_some() || self.timeout.is_some()
+    }
+
     /// The breaker, if there is to be one. Without `enabled: true` there is none, as in
     /// the section that ToolHive's operator writes.
     ///

@@ -53,9 +53,7 @@ impl Checker {
         self.limit.resize(config.max_concurrent_checks);
         if let Some(discovery) = &self.discovery {
             discovery.reserve(config.names());
-            discovery.set_timing(config.interval, config.timeout, config.degraded_above);
-            discovery.set_thresholds(config.unhealthy_threshold, config.healthy_threshold);
-            discovery.set_circuit_breaker(config.circuit_breaker);
+            discovery.set_checks(config.checks);
         }
         self.health_checker.set(config.backends).await;
         Ok(())

@@ -12,7 +12,7 @@ use vmcp_status::StatusHandle;
 use vmcp_status::api_server::{Refusal, RefusalKind};
 use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status_discovery::CheckLimit;
-use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions, group_of};
+use vmcp_status_discovery::group::{CheckOptions, GroupDiscovery, GroupOptions, checks_of, group_of};
 use vmcp_status_discovery::probe::Prober;
 
 use super::super::config::Config;
@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Group {
     cluster: ClusterContext,
     name: String,
+    /// Whether the spec of the vMCP names it.
+    is_of_spec: bool,
+    /// How that spec wants its members checked, as far as it was read to name it.
+    pub(super) spec: CheckOptions,
 }
 
 impl Group {
@@ -41,13 +45,13 @@ impl Group {
             Command::new("vmcp-status run").error(ErrorKind::MissingRequiredArgument, nothing).exit();
         }
         let cluster = target.cluster(configured).await?;
-        let name = match (named, &cluster.object) {
-            (Some(name), _) => name.to_owned(),
+        let (name, spec) = match (named, &cluster.object) {
+            (Some(name), _) => (name.to_owned(), CheckOptions::default()),
             (None, Some(object)) => named_by(&cluster, object).await?,
             (None, None) => return Err("give the group with --group".into()),
         };
         tracing::info!(group = name, namespace = cluster.namespace, "backends are those of the group");
-        Ok(Group { cluster, name })
+        Ok(Group { cluster, name, is_of_spec: named.is_none(), spec })
     }
 
     pub(super) fn start(
@@ -57,15 +61,13 @@ impl Group {
         limit: CheckLimit,
         handle: &StatusHandle,
     ) -> Result<GroupDiscovery, Failure> {
-        let Group { cluster: ClusterContext { client, namespace, api_version, .. }, name } = self;
+        let Group { cluster, name, is_of_spec, .. } = self;
+        let ClusterContext { client, namespace, object, api_version } = cluster;
         let (api_group, api_version) = group_version(&api_version)?;
         let options = GroupOptions {
-            interval: config.interval,
-            timeout: config.timeout,
-            degraded_above: config.degraded_above,
-            unhealthy_threshold: config.unhealthy_threshold,
-            healthy_threshold: config.healthy_threshold,
-            circuit_breaker: config.circuit_breaker,
+            checks: config.checks.clone(),
+            vmcp: object,
+            follow_group: is_of_spec,
             limit,
             api_group: api_group.to_owned(),
             api_version: api_version.to_owned(),
@@ -75,8 +77,8 @@ impl Group {
     }
 }
 
-/// The group that the spec of this object names.
-async fn named_by(cluster: &ClusterContext, object: &str) -> Result<String, Failure> {
+/// The group that the spec of this object names, and how its members are checked.
+async fn named_by(cluster: &ClusterContext, object: &str) -> Result<(String, CheckOptions), Failure> {
     let (group, version) = group_version(&cluster.api_version)?;
     let kind = GroupVersionKind::gvk(group, version, KIND);
     let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
@@ -103,7 +105,7 @@ async fn named_by(cluster: &ClusterContext, object: &str) -> Result<String, Fail
         Ok(Err(error)) => return Err(Unreadable { what: fault("no answer from the API server"), source: error }.into()),
         Err(_) => return Err(fault(&format!("no answer from the API server in {PATIENCE:?}")).into()),
     };
-    let named = group_of(&found).map(String::from);
+    let named = group_of(&found).map(|group| (group.to_owned(), checks_of(&found)));
     named.ok_or_else(|| format!("{what} names no group: give backends with --config, or a group with --group").into())
 }
 

@@ -1,12 +1,13 @@
 //! What the watches have seen so far. They write it, the coordinator reads it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tokio::time::{Duration, Instant};
 
 use super::members::Objects;
 use super::resource::Resource;
+use super::vmcp_spec::VmcpSpec;
 use vmcp_status::Retry;
 
 /// Grace period before a list failure is reported.
@@ -15,13 +16,22 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct ClusterState {
     listings: [Listing; Resource::ALL.len()],
+    /// `ConfigMap`s that members name, each by itself.
+    pub(super) config_maps: BTreeMap<String, Listing>,
     /// Names of backends that are not the group's.
     pub(super) reserved: BTreeSet<String>,
+    /// The vMCP whose spec is followed.
+    pub(super) vmcp: Option<String>,
 }
 
 impl ClusterState {
-    pub(super) fn new(reserved: BTreeSet<String>) -> Self {
-        ClusterState { reserved, ..ClusterState::default() }
+    pub(super) fn new(reserved: BTreeSet<String>, vmcp: Option<String>) -> Self {
+        ClusterState { reserved, vmcp, ..ClusterState::default() }
+    }
+
+    /// The spec of the vMCP, where it is followed and known.
+    pub(super) fn spec(&self) -> Option<&VmcpSpec> {
+        self.of(Resource::Vmcp).objects.as_ref()?.get(self.vmcp.as_ref()?)?.vmcp.as_deref()
     }
 
     pub(super) fn of(&self, resource: Resource) -> &Listing {
@@ -62,9 +72,14 @@ impl Listing {
         self.objects.is_none() && matches!(self.list_error, Some((ListError::Forbidden | ListError::NotServed, _)))
     }
 
+    /// The last known objects, or why there are none; `None` while that is open.
+    pub(super) fn outcome(&self, now: Instant) -> Option<Result<&Objects, ListError>> {
+        self.objects.as_ref().map(Ok).or_else(|| self.lasting(now).map(Err))
+    }
+
     /// Whether all is known that can be for now.
     pub(super) fn is_settled(&self, now: Instant) -> bool {
-        self.objects.is_some() || self.lasting(now).is_some()
+        self.outcome(now).is_some()
     }
 }
 

@@ -6,8 +6,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::object::Object;
+use super::outgoing_auth::{self, MemberAuth, OutgoingAuth};
 use super::resource::Resource;
+use super::trust::{self, ConfigMaps, Trust};
 use crate::health_checker::{CheckSpec, CheckedBackend, CircuitBreaker, Thresholds, bare, joined};
+use crate::probe::Transport;
 use vmcp_status::{BackendStatus, DiscoveredBackend};
 
 /// The objects of one kind, by name.
@@ -32,6 +35,9 @@ pub(super) struct Known<'a> {
     pub(super) backends: Vec<(Resource, &'a Objects)>,
     /// `None`: they cannot be read.
     pub(super) auth_configs: Option<&'a Objects>,
+    /// What the vMCP says of the credentials of members, as far as it is known.
+    pub(super) outgoing_auth: Option<&'a OutgoingAuth>,
+    pub(super) config_maps: ConfigMaps<'a>,
 }
 
 /// One backend of the group.
@@ -41,10 +47,12 @@ pub(super) enum Member {
     Checked(Box<CheckSpec>),
     /// Shown as it is.
     Shown(DiscoveredBackend),
+    /// Left as it is until it is known what its check needs.
+    Waiting,
 }
 
 /// The backends of the group, each under its kind and its name, which is unique
-/// among all kinds.
+/// among all kinds. Workloads that are off keep their names and are not among them.
 pub(super) fn members(known: &Known<'_>, timing: &Timing) -> BTreeMap<Resource, BTreeMap<String, Member>> {
     let mut taken = known.reserved.clone();
     let of_kind = |(kind, objects): &(Resource, &Objects)| {
@@ -55,92 +63,149 @@ pub(super) fn members(known: &Known<'_>, timing: &Timing) -> BTreeMap<Resource, 
             while !taken.insert(unique.clone()) {
                 unique = kind.qualified(&unique);
             }
-            let member = member(*kind, unique.clone(), object, known.auth_configs, timing);
-            named.insert(unique, member);
+            if !object.is_off() {
+                let auth = auth(known, name, object);
+                let member = member(*kind, unique.clone(), object, auth, known, timing);
+                named.insert(unique, member);
+            }
         }
         (*kind, named)
     };
     known.backends.iter().map(of_kind).collect()
 }
 
-fn member(kind: Resource, name: String, object: &Object, auth: Option<&Objects>, timing: &Timing) -> Member {
+fn member(kind: Resource, name: String, object: &Object, auth: Auth, known: &Known<'_>, timing: &Timing) -> Member {
     let address = if kind == Resource::Entry { &object.remote_url } else { &object.url };
     let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let (auth_type, auth_note) = auth_type(object, auth);
-    let (status, why) = outlook(kind, object, address, url.is_some());
-    let auth_config_ref = object.auth_config.clone();
-    match (why, url) {
-        (None, Some(url)) => {
-            let Timing { interval, timeout, degraded_above, thresholds, circuit_breaker } = *timing;
-            let backend = CheckedBackend {
-                auth_type,
-                auth_config_ref,
-                interval,
-                timeout,
-                degraded_above,
-                unhealthy_threshold: thresholds.unhealthy,
-                healthy_threshold: thresholds.healthy,
-                circuit_breaker,
-                ..CheckedBackend::new(name, url)
-            };
-            Member::Checked(Box::new(CheckSpec { backend, initial: status, note: auth_note }))
-        }
-        (why, url) => Member::Shown(DiscoveredBackend {
-            url: url.map(bare).unwrap_or_default(),
-            status,
-            auth_type,
-            auth_config_ref,
-            message: joined([why.unwrap_or_default(), &auth_note]),
-            ..DiscoveredBackend::named(name)
-        }),
-    }
+    let Auth { auth_type, auth_config_ref, note, is_missing } = auth;
+    // A workload adds headers and trusts certificates by itself.
+    let direct = if kind == Resource::Entry { object } else { &Object::default() };
+    let (status, why) = match outlook(kind, object, address, url.clone()) {
+        Err((status, why)) => (status, why.to_owned()),
+        // Without the credentials that are configured the door would be tried as if
+        // it were open.
+        Ok(_) if is_missing => (BackendStatus::Unavailable, String::new()),
+        Ok((url, transport)) => match Trust::of(direct, &known.config_maps) {
+            Trust::Waiting => return Member::Waiting,
+            Trust::Missing(what) => (BackendStatus::Unavailable, what),
+            Trust::Known(trusted_ca) => {
+                let Timing { interval, timeout, degraded_above, thresholds, circuit_breaker } = *timing;
+                let backend = CheckedBackend {
+                    auth_type,
+                    auth_config_ref,
+                    headers: direct.headers.clone(),
+                    has_other_credentials: direct.has_secret_headers,
+                    trusted_ca,
+                    transport: Some(transport),
+                    interval,
+                    timeout,
+                    degraded_above,
+                    unhealthy_threshold: thresholds.unhealthy,
+                    healthy_threshold: thresholds.healthy,
+                    circuit_breaker,
+                    ..CheckedBackend::new(name, url)
+                };
+                let note = joined([&note, &header_note(direct)]);
+                return Member::Checked(Box::new(CheckSpec { backend, note, phase: object.phase.clone() }));
+            }
+        },
+    };
+    Member::Shown(DiscoveredBackend {
+        url: url.map(bare).unwrap_or_default(),
+        status,
+        auth_type,
+        auth_config_ref,
+        message: joined([&why, &note]),
+        ..DiscoveredBackend::named(name)
+    })
 }
 
-/// What can be told without a check, and why there is to be none.
-fn outlook(kind: Resource, object: &Object, address: &str, has_url: bool) -> (BackendStatus, Option<&'static str>) {
-    use BackendStatus::{Ready, Unavailable, Unknown};
-    let status = match (kind, object.phase.as_str()) {
-        (_, "Failed") => return (Unavailable, Some("Workload is Failed")),
-        (_, "Terminating") => return (Unavailable, Some("Workload is Terminating")),
-        (_, "Stopped") => return (Unavailable, Some("Workload is Stopped")),
+/// Where and how to check it, or how it is shown without a check, and why.
+fn outlook(
+    kind: Resource,
+    object: &Object,
+    address: &str,
+    url: Option<Url>,
+) -> Result<(Url, Transport), (BackendStatus, &'static str)> {
+    use BackendStatus::{Unavailable, Unknown};
+    match (kind, object.phase.as_str()) {
+        (_, "Failed") => return Err((Unavailable, "Workload is Failed")),
         // Its address is the user's, and ToolHive has not validated it yet.
-        (Resource::Entry, phase) if phase != "Valid" => return (Unknown, Some("Not validated yet")),
-        (Resource::Server | Resource::RemoteProxy, "Ready") => Ready,
-        _ => Unknown,
-    };
+        (Resource::Entry, phase) if phase != "Valid" => return Err((Unknown, "Not validated yet")),
+        _ => {}
+    }
     if address.is_empty() {
-        return (Unknown, Some("No URL yet"));
+        return Err((Unknown, "No URL yet"));
     }
-    if !has_url {
-        return (Unavailable, Some("Its URL is not an http or https URL"));
-    }
+    let url = url.ok_or((Unavailable, "Its URL is not an http or https URL"))?;
     let transport = match (kind, object.transport.as_str()) {
         // The defaults of the CRDs: stdio behind a proxy that speaks streamable HTTP.
         (Resource::Server, "" | "stdio") | (_, "stdio") => &object.proxy_mode,
         _ => &object.transport,
     };
     match transport.as_str() {
-        "" | "streamable-http" => (status, None),
-        "sse" => (status, Some("Not probed: it speaks HTTP+SSE")),
-        _ => (status, Some("Not probed: its transport is not known")),
+        "" | "streamable-http" => Ok((url, Transport::StreamableHttp)),
+        "sse" => Ok((url, Transport::EventStream)),
+        _ => Err((Unknown, "Not probed: its transport is not known")),
     }
 }
 
-/// The kind of authentication that the reference of an object leads to, and
-/// what is wrong with the reference.
-fn auth_type(object: &Object, configs: Option<&Objects>) -> (String, String) {
-    let reference = &object.auth_config;
-    if reference.is_empty() {
-        return (String::new(), String::new());
+/// Which of the headers to add are left out of its checks.
+fn header_note(object: &Object) -> String {
+    match object.unusable_headers.as_slice() {
+        [] => String::new(),
+        [name] => format!("Header {name:?} cannot be sent"),
+        [name, others @ ..] => format!("Header {name:?} and {} more cannot be sent", others.len()),
     }
+}
+
+/// The `ConfigMap`s that its members name.
+pub(super) fn config_maps(known: &Known<'_>) -> BTreeSet<String> {
+    let entries = known.backends.iter().filter(|(kind, _)| *kind == Resource::Entry);
+    let in_group = entries.flat_map(|(_, objects)| objects.values()).filter(|object| object.group == known.group);
+    in_group.filter_map(trust::config_map).map(String::from).collect()
+}
+
+/// How many of its workloads are off.
+pub(super) fn count_off(known: &Known<'_>) -> usize {
+    let objects = known.backends.iter().flat_map(|(_, objects)| objects.values());
+    objects.filter(|object| object.group == known.group && object.is_off()).count()
+}
+
+/// What is configured for a member.
+#[derive(Default)]
+struct Auth {
+    auth_type: String,
+    auth_config_ref: String,
+    /// What is wrong with it.
+    note: String,
+    /// Whether it leads nowhere.
+    is_missing: bool,
+}
+
+fn auth(known: &Known<'_>, name: &str, object: &Object) -> Auth {
     let kind = Resource::AuthConfig;
-    let fault = match configs.map(|configs| configs.get(reference)) {
-        Some(Some(config)) if !config.type_.is_empty() => return (config.type_.clone(), String::new()),
-        Some(Some(_)) => format!("{} {reference:?} names no type", kind.kind()),
-        Some(None) => format!("{} {reference:?} does not exist", kind.kind()),
-        None => format!("{} cannot be read", kind.many()),
+    let reference = match outgoing_auth::of_member(known.outgoing_auth, name, &object.auth_config) {
+        MemberAuth::Nothing => return Auth::default(),
+        MemberAuth::Unauthenticated => return Auth { auth_type: "unauthenticated".into(), ..Auth::default() },
+        MemberAuth::Broken => {
+            let note = format!("outgoingAuth of the vMCP names no {}", kind.kind());
+            return Auth { note, is_missing: true, ..Auth::default() };
+        }
+        MemberAuth::Config(reference) => reference,
     };
-    (String::new(), fault)
+    let auth = Auth { auth_config_ref: reference.to_owned(), ..Auth::default() };
+    match known.auth_configs.map(|configs| configs.get(reference)) {
+        Some(Some(config)) if !config.type_.is_empty() => {
+            Auth { auth_type: outgoing_auth::reported_type(&config.type_), ..auth }
+        }
+        Some(Some(_)) => {
+            Auth { note: format!("{} {reference:?} names no type", kind.kind()), is_missing: true, ..auth }
+        }
+        Some(None) => Auth { note: format!("{} {reference:?} does not exist", kind.kind()), is_missing: true, ..auth },
+        // Something is configured, whatever it is.
+        None => Auth { note: format!("{} cannot be read", kind.many()), ..auth },
+    }
 }
 
 #[cfg(test)]

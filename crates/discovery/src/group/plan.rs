@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use super::cluster_state::{ClusterState, GRACE, ListError};
-use super::members::{Known, Member, Timing, members};
+use super::members::{self, Known, Member, Timing, members};
 use super::resource::Resource;
 
 /// What is to be reported.
@@ -15,6 +15,10 @@ pub(super) struct Plan {
     pub(super) members: BTreeMap<Resource, BTreeMap<String, Member>>,
     /// Names that another source reports.
     pub(super) reserved: BTreeSet<String>,
+    /// How many workloads are off on purpose, and so are not members.
+    pub(super) off: usize,
+    /// The `ConfigMap`s that are to be watched.
+    pub(super) config_maps: BTreeSet<String>,
     /// Whether every kind is known, or known to be out of reach.
     pub(super) settled: bool,
     /// Whether there ever was a list of backends.
@@ -34,28 +38,43 @@ impl Plan {
     pub(super) fn of(cluster_state: &ClusterState, group: &str, timing: &Timing, now: Instant) -> Self {
         let settled = |resource: &Resource| cluster_state.of(*resource).is_settled(now);
         let auth = cluster_state.of(Resource::AuthConfig);
+        let auth_settled = auth.is_settled(now) && (cluster_state.vmcp.is_none() || settled(&Resource::Vmcp));
+        let config_maps = || cluster_state.config_maps.iter().map(|(name, listing)| (name.as_str(), listing));
         // Until it is known how the backends of a kind are named, and what they
         // refer to, none of them is reported: it would change at once.
-        let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth.is_settled(now));
+        let told = Resource::BACKENDS.into_iter().take_while(settled).filter(|_| auth_settled);
         let known = Known {
             group,
             reserved: &cluster_state.reserved,
             backends: told.filter_map(|kind| Some((kind, cluster_state.of(kind).objects.as_ref()?))).collect(),
             auth_configs: auth.objects.as_ref(),
+            outgoing_auth: cluster_state.spec().and_then(|spec| spec.outgoing_auth.as_ref()),
+            config_maps: config_maps().filter_map(|(name, listing)| Some((name, listing.outcome(now)?))).collect(),
         };
+        let members = members(&known, timing);
+        let is_waiting = |member: &Member| matches!(member, Member::Waiting);
         let list_errors: BTreeMap<_, _> = Resource::ALL
             .into_iter()
             .filter_map(|resource| {
                 let listing = cluster_state.of(resource);
                 Some((resource, (listing.lasting(now)?, listing.is_left_out())))
             })
+            .chain(
+                // One for all, for the reason is rarely another.
+                config_maps().find_map(|(_, it)| Some((Resource::ConfigMap, (it.lasting(now)?, it.objects.is_none())))),
+            )
             .collect();
-        let ends_of_grace =
-            Resource::ALL.into_iter().filter_map(|resource| Some(cluster_state.of(resource).list_error?.1 + GRACE));
+        let listings = Resource::ALL.into_iter().map(|resource| cluster_state.of(resource));
+        let listings = listings.chain(cluster_state.config_maps.values());
+        let ends_of_grace = listings.filter_map(|listing| Some(listing.list_error?.1 + GRACE));
         Plan {
-            members: members(&known, timing),
+            off: members::count_off(&known),
+            config_maps: members::config_maps(&known),
             reserved: cluster_state.reserved.clone(),
-            settled: Resource::BACKENDS.iter().chain([&Resource::AuthConfig]).all(settled),
+            settled: Resource::BACKENDS.iter().all(settled)
+                && auth_settled
+                && !members.values().flat_map(BTreeMap::values).any(is_waiting),
+            members,
             listed: Resource::BACKENDS.into_iter().any(|kind| cluster_state.of(kind).objects.is_some()),
             group_exists: cluster_state
                 .of(Resource::Group)
@@ -132,6 +151,53 @@ mod tests {
         assert!(plan(&cluster_state).settled);
         cluster_state.of_mut(Resource::AuthConfig).objects = None;
         assert!(names(&plan(&cluster_state)).is_empty() && !plan(&cluster_state).settled);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_wait_for_the_spec_that_is_followed_and_its_refusal_is_no_failure() {
+        let mut cluster_state = ClusterState::new(BTreeSet::new(), Some("vmcp".into()));
+        for resource in Resource::BACKENDS.into_iter().chain([Resource::AuthConfig]) {
+            listed(&mut cluster_state, resource, &["a"]);
+        }
+        let before = plan(&cluster_state);
+        assert!(names(&before).is_empty() && !before.settled);
+        let mut refused = cluster_state;
+        refused.of_mut(Resource::Vmcp).fail(ListError::Forbidden, Instant::now());
+        let after = plan(&refused);
+        assert_eq!((names(&after).len(), after.settled, after.failure), (3, true, None));
+        assert_eq!(after.list_errors.get(&Resource::Vmcp), Some(&(ListError::Forbidden, true)));
+        // An object that is not there leaves nothing to wait for.
+        listed(&mut refused, Resource::Vmcp, &[]);
+        assert!(plan(&refused).settled && refused.spec().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entry_waits_for_the_config_map_that_it_names_and_keeps_no_other_waiting() {
+        let mut cluster_state = ClusterState::default();
+        for resource in Resource::ALL {
+            listed(&mut cluster_state, resource, &["a"]);
+        }
+        let spec = json!({
+            "groupRef": {"name": "g"}, "remoteUrl": "https://a/mcp",
+            "caBundleRef": {"configMapRef": {"name": "roots"}},
+        });
+        let entry = Object::of(&json!({"spec": spec, "status": {"phase": "Valid"}}), false);
+        cluster_state.of_mut(Resource::Entry).objects = Some([("e".to_owned(), entry)].into());
+        let now = plan(&cluster_state);
+        assert_eq!(now.config_maps.iter().collect::<Vec<_>>(), ["roots"]);
+        assert_eq!((&now.members[&Resource::Entry]["e"], now.settled), (&Member::Waiting, false));
+        assert_eq!(now.members[&Resource::Server].len(), 1);
+
+        let roots = cluster_state.config_maps.entry("roots".into()).or_default();
+        roots.fail(ListError::NoAnswer, Instant::now());
+        let now = plan(&cluster_state);
+        assert_eq!((now.settled, now.next), (false, Some(Instant::now() + GRACE)));
+        cluster_state.config_maps.entry("roots".into()).or_default().fail(ListError::Forbidden, Instant::now());
+        let now = plan(&cluster_state);
+        assert_eq!((now.settled, now.failure), (true, None), "a bundle that cannot be read is no failure of discovery");
+        assert_eq!(now.list_errors[&Resource::ConfigMap], (ListError::Forbidden, true));
+        let Member::Shown(shown) = &now.members[&Resource::Entry]["e"] else { panic!("it is not checked") };
+        assert_eq!(shown.message, "CA bundle: ConfigMap \"roots\" cannot be read: forbidden");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The kinds of object that a group is made of.
 
 use kube::core::{ApiResource, GroupVersionKind};
+use vmcp_status::custom_resource::{KIND, PLURAL};
 
 /// One kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,11 +11,21 @@ pub(super) enum Resource {
     Entry,
     AuthConfig,
     Group,
+    /// The vMCP itself.
+    Vmcp,
+    /// A kind of Kubernetes itself. Not among [`Resource::ALL`]: single objects of it are watched.
+    ConfigMap,
 }
 
 impl Resource {
-    pub(super) const ALL: [Resource; 5] =
-        [Resource::Server, Resource::RemoteProxy, Resource::Entry, Resource::AuthConfig, Resource::Group];
+    pub(super) const ALL: [Resource; 6] = [
+        Resource::Server,
+        Resource::RemoteProxy,
+        Resource::Entry,
+        Resource::AuthConfig,
+        Resource::Group,
+        Resource::Vmcp,
+    ];
     /// Those whose objects are backends. Where two have the same name, the
     /// kind that comes first here keeps it.
     pub(super) const BACKENDS: [Resource; 3] = [Resource::Server, Resource::RemoteProxy, Resource::Entry];
@@ -26,6 +37,8 @@ impl Resource {
             Resource::Entry => "MCPServerEntry",
             Resource::AuthConfig => "MCPExternalAuthConfig",
             Resource::Group => "MCPGroup",
+            Resource::Vmcp => KIND,
+            Resource::ConfigMap => "ConfigMap",
         }
     }
 
@@ -37,6 +50,8 @@ impl Resource {
             Resource::Entry => "mcpserverentries",
             Resource::AuthConfig => "mcpexternalauthconfigs",
             Resource::Group => "mcpgroups",
+            Resource::Vmcp => PLURAL,
+            Resource::ConfigMap => "configmaps",
         }
     }
 
@@ -48,10 +63,13 @@ impl Resource {
             Resource::Entry => "MCPServerEntries",
             Resource::AuthConfig => "MCPExternalAuthConfigs",
             Resource::Group => "MCPGroups",
+            Resource::Vmcp => "VirtualMCPServers",
+            Resource::ConfigMap => "ConfigMaps",
         }
     }
 
     pub(super) fn api(self, group: &str, version: &str) -> ApiResource {
+        let (group, version) = if self == Resource::ConfigMap { ("", "v1") } else { (group, version) };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.kind()), self.plural())
     }
 

@@ -4,21 +4,22 @@
 //! back-off starts anew with each try to list, and so never grows.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::instrument::WithSubscriber as _;
 
-use super::cluster_state::{ClusterState, ListError};
+use super::cluster_state::{ClusterState, ListError, Listing};
 use super::members::Objects;
 use super::object::Object;
 use super::resource::Resource;
+use super::spec_watch::watch_specs;
 use crate::timing::jittered;
 use vmcp_status::{BackoffPolicy, Backoffs, Retry};
 
@@ -37,6 +38,8 @@ const GOOD: Duration = Duration::from_secs(30);
 pub(super) struct Watcher {
     pub(super) resource: Resource,
     pub(super) api: Api<DynamicObject>,
+    /// The same without spec and status.
+    pub(super) metadata: Api<PartialObjectMeta<DynamicObject>>,
     /// Only the object of this name.
     pub(super) only: Option<String>,
     pub(super) cluster_state: watch::Sender<ClusterState>,
@@ -68,7 +71,10 @@ impl Watcher {
     async fn watch(&self, unwatched: &mut bool) -> Ended {
         let mut config = watcher::Config::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX));
         config.field_selector = self.only.as_ref().map(|name| format!("metadata.name={name}"));
-        let mut events = pin!(watcher(self.api.clone(), config));
+        let mut events = match self.resource {
+            Resource::Vmcp => watch_specs(self.api.clone(), self.metadata.clone(), config).boxed(),
+            _ => watcher(self.api.clone(), config).boxed(),
+        };
         let mut listing = Objects::new();
         let mut since: Option<Instant> = None;
         let ended = |retry, since: Option<Instant>| Ended {
@@ -86,14 +92,14 @@ impl Watcher {
             };
             match event {
                 Ok(Event::Init) => listing.clear(),
-                Ok(Event::InitApply(object)) => listing.extend([entry(object)]),
+                Ok(Event::InitApply(object)) => listing.extend([self.entry(object)]),
                 Ok(Event::InitDone) => {
                     since = Some(Instant::now());
                     self.listed(std::mem::take(&mut listing));
                 }
                 Ok(Event::Apply(object)) => {
                     *unwatched = false;
-                    let (name, object) = entry(object);
+                    let (name, object) = self.entry(object);
                     self.change(|objects| objects.insert(name, object.clone()).as_ref() != Some(&object));
                 }
                 Ok(Event::Delete(object)) => {
@@ -104,10 +110,17 @@ impl Watcher {
         }
     }
 
+    fn listing<'a>(&self, cluster_state: &'a mut ClusterState) -> &'a mut Listing {
+        match (self.resource, &self.only) {
+            (Resource::ConfigMap, Some(name)) => cluster_state.config_maps.entry(name.clone()).or_default(),
+            _ => cluster_state.of_mut(self.resource),
+        }
+    }
+
     /// The list is had again.
     fn listed(&self, new: Objects) {
         self.cluster_state.send_if_modified(|cluster_state| {
-            let listing = cluster_state.of_mut(self.resource);
+            let listing = self.listing(cluster_state);
             let was_in_trouble = listing.list_error.take().is_some();
             let changed = listing.objects.as_ref() != Some(&new);
             listing.objects = Some(new);
@@ -117,14 +130,14 @@ impl Watcher {
 
     fn change(&self, change: impl FnOnce(&mut Objects) -> bool) {
         self.cluster_state.send_if_modified(|cluster_state| {
-            change(cluster_state.of_mut(self.resource).objects.get_or_insert_with(Objects::new))
+            change(self.listing(cluster_state).objects.get_or_insert_with(Objects::new))
         });
     }
 
     /// The list cannot be had.
     fn failed(&self, list_error: ListError) -> Retry {
         self.cluster_state
-            .send_if_modified(|cluster_state| cluster_state.of_mut(self.resource).fail(list_error, Instant::now()));
+            .send_if_modified(|cluster_state| self.listing(cluster_state).fail(list_error, Instant::now()));
         list_error.retry()
     }
 
@@ -148,9 +161,13 @@ impl Watcher {
             _ => Retry::Transient,
         }
     }
-}
 
-fn entry(object: DynamicObject) -> (String, Object) {
-    let deleting = object.metadata.deletion_timestamp.is_some();
-    (object.name_any(), Object::of(&object.data, deleting))
+    fn entry(&self, object: DynamicObject) -> (String, Object) {
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        let read = match self.resource {
+            Resource::Vmcp => Object::of_vmcp(&object.data),
+            _ => Object::of(&object.data, deleting),
+        };
+        (object.name_any(), read)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{CircuitBreaker, Thresholds, bare};
-use crate::probe::{Revision, Secret};
+use crate::probe::{CaBundle, ForwardedHeaders, Revision, Secret, Transport};
 
 /// One backend, and how it is checked.
 #[derive(Clone, PartialEq)]
@@ -22,6 +22,15 @@ pub struct CheckedBackend {
     pub auth_config_ref: String,
     /// Where the bearer token comes from, if it wants one.
     pub token: Option<TokenSource>,
+    /// Sent with each request of a check.
+    pub headers: ForwardedHeaders,
+    /// Whether its users send credentials that checks do not have, and that the other
+    /// fields do not tell of.
+    pub has_other_credentials: bool,
+    /// Root certificates to trust for this backend, beside those of the prober.
+    pub trusted_ca: Option<CaBundle>,
+    /// The one transport to ask in; see [`Target::transport`](crate::probe::Target::transport).
+    pub transport: Option<Transport>,
     /// The one revision to ask in; see [`Target::revision`](crate::probe::Target::revision).
     pub revision: Option<Revision>,
     /// Time from one check to the next, with a jitter of a tenth; from the first
@@ -67,6 +76,10 @@ impl CheckedBackend {
             auth_type: String::new(),
             auth_config_ref: String::new(),
             token: None,
+            headers: ForwardedHeaders::default(),
+            has_other_credentials: false,
+            trusted_ca: None,
+            transport: None,
             revision: None,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
@@ -79,7 +92,8 @@ impl CheckedBackend {
 
     /// Whether its users have credentials of their own, as far as is configured.
     pub(super) fn wants_credentials(&self) -> bool {
-        !matches!(self.auth_type.as_str(), "" | "unauthenticated") || !self.auth_config_ref.is_empty()
+        let is_named = !matches!(self.auth_type.as_str(), "" | "unauthenticated") || !self.auth_config_ref.is_empty();
+        is_named || self.has_other_credentials
     }
 
     pub(super) fn thresholds(&self) -> Thresholds {
@@ -98,6 +112,10 @@ impl fmt::Debug for CheckedBackend {
             .field("auth_type", &self.auth_type)
             .field("auth_config_ref", &self.auth_config_ref)
             .field("token", &self.token)
+            .field("headers", &self.headers)
+            .field("has_other_credentials", &self.has_other_credentials)
+            .field("trusted_ca", &self.trusted_ca)
+            .field("transport", &self.transport)
             .field("revision", &self.revision)
             .field("interval", &self.interval)
             .field("timeout", &self.timeout)

@@ -18,18 +18,11 @@ fn prober() -> Prober {
 /// read. So its checks can be counted in paused time.
 fn backend(name: impl Into<String>) -> CheckedBackend {
     CheckedBackend {
-        name: name.into(),
-        url: "http://user:secret@a/mcp?key=1".parse().expect("a URL"),
-        auth_type: String::new(),
-        auth_config_ref: String::new(),
         token: Some(TokenSource::File("/nowhere/token".into())),
-        revision: None,
         interval: INTERVAL,
-        timeout: Duration::from_secs(10),
-        degraded_above: Duration::from_secs(2),
         unhealthy_threshold: 1,
         healthy_threshold: 1,
-        circuit_breaker: None,
+        ..CheckedBackend::new(name, "http://user:secret@a/mcp?key=1".parse().expect("a URL"))
     }
 }
 
@@ -118,14 +111,14 @@ async fn unchanged_backend_is_not_disturbed_and_one_whose_report_changed_keeps_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn backend_at_another_address_or_of_another_outlook_is_checked_at_once() {
+async fn backend_at_another_address_or_in_another_phase_is_checked_at_once() {
     let (mut health_checker, handle) = health_checker(CheckLimit::new(4));
     set(&mut health_checker, &[wanted("a")]).await;
     health_checker.first_round().await;
     // Nothing is checked any more while all permits are taken.
     let all = join_all((0..4).map(|_| health_checker.limit.acquire(Lane::Answered))).await;
 
-    let ready = CheckSpec { initial: BackendStatus::Ready, ..wanted("a") };
+    let ready = CheckSpec { phase: "Ready".into(), ..wanted("a") };
     set(&mut health_checker, std::slice::from_ref(&ready)).await;
     let now = reported_of(&handle, "a").await;
     assert_eq!(
@@ -189,6 +182,30 @@ async fn backend_is_checked_at_once_with_another_prober_and_keeps_its_finding_un
 }
 
 #[tokio::test(start_paused = true)]
+async fn backend_with_other_credentials_configured_is_checked_at_once_and_keeps_finding_and_way_until_then() {
+    for changed in [
+        CheckedBackend { auth_type: "token_exchange".into(), ..backend("a") },
+        CheckedBackend { auth_config_ref: "sso".into(), ..backend("a") },
+    ] {
+        let (mut health_checker, handle) = health_checker(CheckLimit::new(1));
+        health_checker.set([backend("a")]).await;
+        health_checker.first_round().await;
+        let place = health_checker.limit.acquire(Lane::Answered).await;
+        let before = health_checker.running["a"].last.borrow().clone().expect("checked");
+        health_checker.set([changed]).await;
+        let kept = reported_of(&handle, "a").await;
+        assert_eq!((kept.status, kept.message.as_str()), (BackendStatus::Unavailable, NO_CREDENTIALS));
+        let last = health_checker.running["a"].last.borrow().clone().expect("it keeps what was found");
+        assert_eq!((last.lane, last.verdict.failures), (before.lane, 1), "the same server");
+        let begin = Instant::now();
+        drop(place);
+        let mut last = health_checker.running["a"].last.clone();
+        last.changed().await.expect("it is checked");
+        assert_eq!((begin.elapsed(), reported_of(&handle, "a").await.consecutive_failures), (Duration::ZERO, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn backend_that_never_had_a_verdict_is_unknown_until_its_second_failure_a_second_later() {
     let (mut health_checker, handle) = health_checker(4);
     let begin = Instant::now();
@@ -233,6 +250,11 @@ fn refusal_without_a_token_depends_on_whether_a_way_of_authentication_is_configu
         };
         assert_eq!((status, &*message), expected, "{auth_type:?} {auth_config_ref:?}");
     }
+    let elsewhere = CheckedBackend { has_other_credentials: true, ..backend("a") };
+    let Observation::Answered { status, message, .. } = observation(refused(), &elsewhere) else {
+        panic!("it answered")
+    };
+    assert_eq!((status, &*message), at_use, "its users send something that checks do not have");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::any_certificate::AnyCertificate;
+use super::ca_bundle::{CaBundle, is_root};
 use super::reason::NameResolution;
 use super::{ProbeSetupError, ProberOptions};
 
@@ -27,6 +28,8 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 #[derive(Clone)]
 pub(super) struct ClientSettings {
     user_agent: HeaderValue,
+    roots: Arc<RootCertStore>,
+    accept_invalid_certs: bool,
     tls: ClientConfig,
     proxies: Arc<[Proxy]>,
 }
@@ -42,22 +45,26 @@ impl ClientSettings {
             let _ = ring::default_provider().install_default();
         }
         let user_agent = HeaderValue::from_str(&options.user_agent).map_err(|_| ProbeSetupError::UserAgent)?;
-        let roots = roots(options.extra_ca.as_deref())?;
-        let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        if options.accept_invalid_certs {
-            let provider = Arc::clone(tls.crypto_provider());
-            tls.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(provider)));
-        }
-        // A session that is resumed shows no certificate that could be verified.
-        tls.resumption = Resumption::disabled();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let settings = ClientSettings { user_agent, tls, proxies: proxies(environment).into() };
-        settings.client().map_err(ProbeSetupError::Client)?;
+        let roots = Arc::new(roots(options.extra_ca.as_deref())?);
+        let accept_invalid_certs = options.accept_invalid_certs;
+        let tls = tls(Arc::clone(&roots), accept_invalid_certs);
+        let proxies = proxies(environment).into();
+        let settings = ClientSettings { user_agent, roots, accept_invalid_certs, tls, proxies };
+        settings.client(None).map_err(ProbeSetupError::Client)?;
         Ok(settings)
     }
 
-    /// A client with no connection. Those that it opens are closed with it.
-    pub(super) fn client(&self) -> reqwest::Result<Client> {
+    /// A client with no connection that trusts these certificates too. The connections
+    /// that it opens are closed with it.
+    pub(super) fn client(&self, trusted: Option<&CaBundle>) -> reqwest::Result<Client> {
+        let tls = match trusted {
+            None => self.tls.clone(),
+            Some(trusted) => {
+                let mut roots = RootCertStore::clone(&self.roots);
+                roots.add_parsable_certificates(trusted.certificates().iter().cloned());
+                tls(Arc::new(roots), self.accept_invalid_certs)
+            }
+        };
         let builder = Client::builder()
             .user_agent(self.user_agent.clone())
             .http1_only()
@@ -66,10 +73,22 @@ impl ClientSettings {
             .retry(retry::never())
             .pool_idle_timeout(None)
             .dns_resolver(SystemResolver)
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .no_proxy();
         self.proxies.iter().cloned().fold(builder, ClientBuilder::proxy).build()
     }
+}
+
+fn tls(roots: Arc<RootCertStore>, accept_invalid_certs: bool) -> ClientConfig {
+    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    if accept_invalid_certs {
+        let provider = Arc::clone(tls.crypto_provider());
+        tls.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    }
+    // A session that is resumed shows no certificate that could be verified.
+    tls.resumption = Resumption::disabled();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls
 }
 
 /// Follows what keeps message and origin (a `/mcp` that moved to `/mcp/`), and
@@ -105,10 +124,6 @@ fn roots(extra_ca: Option<&[u8]>) -> Result<RootCertStore, ProbeSetupError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
     Ok(roots)
-}
-
-fn is_root(certificate: &CertificateDer<'static>) -> bool {
-    RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
 /// The proxies of the environment, spelled as `curl` and the Go libraries read
@@ -203,7 +218,7 @@ mod tests {
             found.map(|(_, value)| value.clone())
         };
         let settings = ClientSettings::new(&ProberOptions::default(), lookup).expect("settings");
-        settings.client().expect("a client")
+        settings.client(None).expect("a client")
     }
 
     #[tokio::test]

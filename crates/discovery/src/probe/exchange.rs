@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::http::{Answer, Endpoint, Fault, Http};
-use super::lifecycle::{DeleteMemory, Lifecycle, Way};
+use super::lifecycle::{DeleteMemory, Lifecycle, Transport, Way};
 use super::messages;
 use super::reason::Reason;
 use super::revision::Revision;
@@ -56,10 +56,11 @@ impl Conversation {
 
     /// Talks the way of one revision and no other.
     pub(super) async fn hold_in(&self, revision: Revision) -> Result<ProbeSuccess, Fault> {
-        if revision >= Revision::DISCOVERY {
-            self.discover(revision).await
-        } else if revision == Revision::EVENT_STREAM {
+        let event_stream = self.endpoint.transport == Some(Transport::EventStream);
+        if event_stream || revision == Revision::EVENT_STREAM {
             self.ask_on_event_stream().await
+        } else if revision >= Revision::DISCOVERY {
+            self.discover(revision).await
         } else {
             self.initialize(revision).await
         }
@@ -68,6 +69,7 @@ impl Conversation {
     /// Talks the way that worked last time, or finds out which one does.
     pub(super) async fn hold(&self, memory: &Lifecycle) -> Result<ProbeSuccess, Fault> {
         match memory.way {
+            _ if self.endpoint.transport == Some(Transport::EventStream) => self.ask_on_event_stream().await,
             Way::Unknown => self.learn(memory.refuses_discovery).await,
             Way::Discovery(revision) => match self.discover(revision).await {
                 Err(Fault::Refused(_)) => self.learn(true).await,
@@ -99,9 +101,13 @@ impl Conversation {
 
     /// Asks a server another way that would not shake hands. One that refuses
     /// in JSON-RPC may know discovery alone; of one that knows no such address
-    /// or method of HTTP, the rules of MCP say to try the event stream.
+    /// or method of HTTP, the rules of MCP say to try the event stream; but a gateway
+    /// that is configured for streamable HTTP does not, and so could not use it.
     async fn ask_otherwise(&self, refused: Reason) -> Result<ProbeSuccess, Fault> {
         let otherwise = match refused {
+            Reason::NotFound | Reason::NotMcp if self.endpoint.transport.is_some() => {
+                return Err(Fault::Refused(refused));
+            }
             Reason::NotFound | Reason::NotMcp => self.ask_on_event_stream().await,
             _ => self.discover(Revision::DISCOVERY).await,
         };

@@ -16,6 +16,7 @@ use url::Url;
 use vmcp_status::error_causes;
 
 use super::Target;
+use super::lifecycle::Transport;
 use super::reason::Reason;
 use super::sse::{Event, EventSplitter};
 
@@ -35,7 +36,10 @@ pub(super) struct Http {
 pub(super) struct Endpoint {
     url: Url,
     authorization: Option<HeaderValue>,
+    forwarded: HeaderMap,
     has_credentials: bool,
+    /// The only transport to ask in.
+    pub(super) transport: Option<Transport>,
     /// Time for the whole check.
     pub(super) timeout: Duration,
 }
@@ -84,7 +88,13 @@ impl Endpoint {
                 Some(header.map_err(|_| Reason::UnusableCredentials)?)
             }
         };
-        Ok(Self { has_credentials: authorization.is_some() || has_user, url, authorization, timeout: target.timeout })
+        let mut forwarded = target.headers.to_map();
+        if authorization.is_some() {
+            forwarded.remove(AUTHORIZATION);
+        }
+        let has_credentials = authorization.is_some() || has_user || target.headers.authorize();
+        let (transport, timeout) = (target.transport, target.timeout);
+        Ok(Self { url, authorization, forwarded, has_credentials, transport, timeout })
     }
 
     /// The same credentials for another address of the same origin.
@@ -162,7 +172,9 @@ impl Http {
     }
 
     fn request(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> reqwest::RequestBuilder {
-        let request = self.client.request(method, endpoint.url.clone()).headers(headers);
+        // The later ones replace the earlier: no forwarded header hides one of MCP's own.
+        let request = self.client.request(method, endpoint.url.clone());
+        let request = request.headers(endpoint.forwarded.clone()).headers(headers);
         match &endpoint.authorization {
             Some(authorization) => request.header(AUTHORIZATION, authorization),
             None => request,

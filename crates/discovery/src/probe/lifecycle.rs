@@ -37,6 +37,16 @@ pub enum Way {
     EventStream,
 }
 
+/// How the messages of a backend travel, where its configuration says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Streamable HTTP, since revision 2025-03-26.
+    StreamableHttp,
+    /// HTTP+SSE, the transport of revision 2024-11-05.
+    EventStream,
+}
+
 impl Lifecycle {
     /// The way that worked last.
     pub fn way(&self) -> Way {

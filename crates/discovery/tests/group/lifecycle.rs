@@ -31,11 +31,13 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let at = cluster.set_status("MCPServerEntry", "mail", json!({"phase": "Valid"})).await;
     cluster.promptly(at, "validated and checked", |s| s.is("mail", "ready", "")).await;
 
-    let old = json!({"transport": "sse", "remoteUrl": "https://old.example"});
-    let ready = json!({"phase": "Ready", "url": "http://old.default.svc:8080/sse#old"});
-    let at = cluster.create("MCPRemoteProxy", "old", old, ready).await;
-    let said = "Not probed: it speaks HTTP+SSE";
-    cluster.promptly(at, "MCPRemoteProxy of HTTP+SSE", |s| s.is("old", "ready", said)).await;
+    let old = McpServer::start(Behaviour::EventStream("/messages".into())).await;
+    let spec = json!({"transport": "sse", "remoteUrl": "https://old.example"});
+    let ready = json!({"phase": "Ready", "url": format!("{}#old", old.url())});
+    let at = cluster.create("MCPRemoteProxy", "old", spec, ready).await;
+    let spoken = |s: &Stored| s.backend("old").is_some_and(|b| b["mcpRevision"] == "2024-11-05");
+    let status = cluster.promptly(at, "MCPRemoteProxy of HTTP+SSE", spoken).await;
+    assert!(status.is("old", "ready", "") && old.log()[0] == "GET", "{:?}", old.log());
 
     // Two kinds share a name.
     let at = cluster.create("MCPRemoteProxy", "files", json!({}), json!({"phase": "Ready", "url": mail.url()})).await;
@@ -48,9 +50,10 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let reference = json!({"externalAuthConfigRef": {"name": "sso"}});
     let at = cluster.set_spec("MCPServer", "files", reference).await;
     let said = "MCPExternalAuthConfig \"sso\" does not exist";
-    cluster.promptly(at, "reference to nothing", |s| s.is("files", "ready", said)).await;
+    cluster.promptly(at, "reference to nothing", |s| s.is("files", "unavailable", said)).await;
     let at = cluster.create("MCPExternalAuthConfig", "sso", json!({"type": "tokenExchange"}), Value::Null).await;
-    let typed = |s: &Stored| s.backend("files").is_some_and(|b| b["authType"] == "tokenExchange");
+    let typed =
+        |s: &Stored| s.backend("files").is_some_and(|b| b["authType"] == "token_exchange" && b["status"] == "ready");
     let status = cluster.promptly(at, "reference resolved", typed).await;
     assert!(status.is("files", "ready", "") && status.backend("files").expect("listed")["authConfigRef"] == "sso");
 
@@ -67,6 +70,13 @@ async fn workloads_that_come_change_and_go_are_in_the_status_promptly() {
     let at = cluster.set_status("MCPServer", "files", json!({"phase": "Ready"})).await;
     cluster.promptly(at, "ready again, checked", |s| s.is("files", "ready", "")).await;
     assert!(files.requests() > before, "what failed is checked when it is back");
+
+    // What is off on purpose is no failure.
+    let at = cluster.set_status("MCPRemoteProxy", "old", json!({"phase": "Stopped"})).await;
+    let status = cluster.promptly(at, "stopped", |s| s.names() == ["files", "mail", "mcpremoteproxy/files"]).await;
+    assert_eq!((status.phase(), status.message()), ("Ready", "3 of 3 backends routable"));
+    let at = cluster.set_status("MCPRemoteProxy", "old", json!({"phase": "Ready"})).await;
+    cluster.promptly(at, "started", |s| s.is("old", "ready", "") && s.names() == both).await;
 
     // The name passes on with its backend.
     let at = cluster.delete("MCPServer", "files").await;

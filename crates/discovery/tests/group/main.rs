@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vmcp_status::{Reporter, StatusHandle};
-use vmcp_status_discovery::group::{GroupDiscovery, GroupOptions};
+use vmcp_status_discovery::group::{CheckOptions, GroupDiscovery, GroupOptions};
 use vmcp_status_discovery::probe::{Prober, ProberOptions};
 use vmcp_status_testkit::client::client;
 use vmcp_status_testkit::group::{GroupCluster, LIMIT, NAMESPACE, Stored, crds};
@@ -25,7 +25,10 @@ fn prober() -> Prober {
 
 /// Checks so seldom that what is seen in a test comes of a change.
 fn seldom() -> GroupOptions {
-    GroupOptions { interval: Duration::from_secs(600), ..GroupOptions::default() }
+    GroupOptions {
+        checks: CheckOptions { interval: Some(Duration::from_secs(600)), ..CheckOptions::default() },
+        ..GroupOptions::default()
+    }
 }
 
 fn discover(client: Client, group: &str, handle: &StatusHandle, options: GroupOptions) -> GroupDiscovery {

@@ -106,3 +106,33 @@ fn debug_output_shows_no_secret() {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn forwarded_headers_are_in_each_request_beside_those_of_mcp() {
+    let server = McpServer::start(Behaviour::Legacy).await;
+    let mut headers = ForwardedHeaders::default();
+    headers.insert("X-Tenant", "blue").expect("it can be sent");
+    headers.insert("User-Agent", "gateway/1").expect("it can be sent");
+    let target = Target { headers, ..target(&server.url()) };
+    assert_ready(&first_check(&target).await, LEGACY);
+    assert!(server.log().ends_with(&["DELETE".to_owned()]), "{:?}", server.log());
+    for (name, value) in [("x-tenant", "blue"), ("user-agent", "gateway/1")] {
+        assert!(server.headers(name).iter().all(|sent| sent.as_deref() == Some(value)), "{name}");
+    }
+    assert!(server.headers("content-type").iter().flatten().all(|sent| sent == "application/json"));
+}
+
+#[tokio::test]
+async fn forwarded_authorization_is_a_credential_and_a_bearer_wins_over_it() {
+    let server = McpServer::start(Behaviour::WantsBearer("t0ken".to_owned())).await;
+    let forwarding = |authorization: &str| {
+        let mut headers = ForwardedHeaders::default();
+        headers.insert("authorization", authorization).expect("it can be sent");
+        Target { headers, ..target(&server.url()) }
+    };
+    assert_ready(&first_check(&forwarding("Bearer t0ken")).await, MODERN);
+    assert_unavailable(&first_check(&forwarding("Bearer other")).await, "Authentication failed");
+    let target = Target { bearer: Some(Secret::new("t0ken")), ..forwarding("Bearer other") };
+    assert_ready(&first_check(&target).await, MODERN);
+    assert!(!format!("{target:?}").contains("other"), "{target:?}");
+}

@@ -27,6 +27,24 @@ async fn fixed_revision_of_the_event_stream_begins_with_the_stream() {
 }
 
 #[tokio::test]
+async fn known_transport_is_asked_in_alone() {
+    let server = McpServer::start(Behaviour::EventStream("/messages".to_owned())).await;
+    let in_transport = |transport| Target { transport: Some(transport), ..target(&server.url()) };
+    assert_ready(&first_check(&in_transport(Transport::EventStream)).await, "2024-11-05");
+    assert_eq!(server.log(), ["GET", "POST initialize", "POST notifications/initialized", "POST ping"]);
+    server.clear_log();
+    assert_unavailable(&first_check(&in_transport(Transport::StreamableHttp)).await, "Not an MCP server");
+    assert_eq!(server.log(), ["POST initialize"], "its gateway does not look for a stream either");
+
+    server.clear_log();
+    server.set(Behaviour::Legacy);
+    let finding = first_check(&in_transport(Transport::EventStream)).await;
+    assert_eq!(finding.health, Health::Unavailable);
+    assert_eq!(server.log(), ["GET"]);
+    assert_ready(&first_check(&in_transport(Transport::StreamableHttp)).await, LEGACY);
+}
+
+#[tokio::test]
 async fn event_stream_that_names_another_origin_gets_no_credentials_there() {
     let other = McpServer::start(Behaviour::Modern).await;
     let server = McpServer::start(Behaviour::EventStream(other.url())).await;

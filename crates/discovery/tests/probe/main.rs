@@ -19,7 +19,8 @@ use mcp::{Behaviour, McpServer, Refusal};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use vmcp_status_discovery::probe::{
-    Finding, Health, Lifecycle, ProbeSetupError, Prober, ProberOptions, Revision, Secret, Target, Way,
+    CaBundle, Finding, ForwardedHeaders, Health, Lifecycle, ProbeSetupError, Prober, ProberOptions, Revision, Secret,
+    Target, Transport, Way,
 };
 
 const MODERN: &str = "2026-07-28";

@@ -25,6 +25,25 @@ async fn certificate_of_an_extra_ca_is_accepted_for_its_own_name_only() {
 }
 
 #[tokio::test]
+async fn certificate_of_one_target_is_trusted_in_its_checks_alone() {
+    let (server, other) =
+        (McpServer::start_tls(Behaviour::Modern).await, McpServer::start_tls(Behaviour::Modern).await);
+    let trust = |server: &McpServer| CaBundle::from_pem(server.certificate().expect("a TLS server")).ok();
+    let prober = prober();
+    for (trusted_ca, is_trusted) in
+        [(None, false), (trust(&server), true), (trust(&other), false), (trust(&server), true), (None, false)]
+    {
+        let target = Target { trusted_ca, ..target(&server.url()) };
+        let finding = guarded(prober.check(&target, &mut Lifecycle::default())).await;
+        if is_trusted {
+            assert_ready(&finding, MODERN);
+        } else {
+            assert_unavailable(&finding, "TLS verification failed");
+        }
+    }
+}
+
+#[tokio::test]
 async fn any_certificate_is_accepted_where_the_options_say_so() {
     let server = McpServer::start_tls(Behaviour::Legacy).await;
     let prober = prober_with(ProberOptions { accept_invalid_certs: true, ..ProberOptions::default() });

@@ -25,6 +25,7 @@ fn users() -> [(&'static str, Value); 7] {
     let events = json!({"verbs": ["create", "patch"], "apiGroups": ["events.k8s.io"], "resources": ["events"]});
     let leases =
         json!({"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]});
+    let bundles = json!({"verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"]});
     let members = ["mcpgroups", "mcpservers", "mcpremoteproxies", "mcpserverentries", "mcpexternalauthconfigs"];
     [
         ("seed", json!([rule(&["get", "update", "patch"], &["virtualmcpservers/status"])])),
@@ -35,14 +36,22 @@ fn users() -> [(&'static str, Value); 7] {
         ("least", json!([least])),
         ("events", json!([least, events])),
         ("electing", json!([least, leases])),
-        ("dynamic", json!([least, rule(&["get"], &["virtualmcpservers"]), rule(&["get", "list", "watch"], &members)])),
+        (
+            "dynamic",
+            json!([
+                least,
+                rule(&["get", "list", "watch"], &["virtualmcpservers"]),
+                rule(&["get", "list", "watch"], &members),
+                bundles
+            ]),
+        ),
         ("nobody", json!([])),
     ]
 }
 
 /// A right that RBAC can be asked about: verb, group, resource with its
-/// subresource.
-type Right = (String, String, String);
+/// subresource, and the name of the object where it holds for that alone.
+type Right = (String, String, String, String);
 
 fn rights_of(rules: &Value) -> BTreeSet<Right> {
     let list = |rule: &Value, member: &str| -> Vec<String> {
@@ -53,7 +62,14 @@ fn rights_of(rules: &Value) -> BTreeSet<Right> {
     for rule in rules.as_array().into_iter().flatten() {
         for verb in list(rule, "verbs") {
             for group in list(rule, "apiGroups") {
-                rights.extend(list(rule, "resources").into_iter().map(|it| (verb.clone(), group.clone(), it)));
+                for resource in list(rule, "resources") {
+                    let right = |name| (verb.clone(), group.clone(), resource.clone(), name);
+                    let names = list(rule, "resourceNames");
+                    if names.is_empty() {
+                        rights.insert(right(String::new()));
+                    }
+                    rights.extend(names.into_iter().map(right));
+                }
             }
         }
     }
@@ -134,7 +150,7 @@ impl RealCluster {
         }
     }
 
-    async fn may(&self, user: &str, (verb, group, resource): &Right) -> bool {
+    async fn may(&self, user: &str, (verb, group, resource, name): &Right) -> bool {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -142,7 +158,7 @@ impl RealCluster {
                 "user": Self::user_name(user), "groups": ["system:authenticated"],
                 "resourceAttributes": {
                     "verb": verb, "group": group, "resource": resource, "subresource": subresource,
-                    "namespace": NAMESPACE,
+                    "namespace": NAMESPACE, "name": name,
                 },
             },
         });
