@@ -24,6 +24,10 @@ cluster NAME="":
     export $assets
     cargo test --tests -- --ignored {{NAME}}
 
+# Checks real MCP servers, some or those named: `just servers --all`. Installs them first.
+servers *NAMES: build
+    crates/discovery/tests/real_servers/run.py target/debug/vmcp-status {{NAMES}}
+
 # Checks the formatting and runs clippy as CI does.
 lint:
     cargo fmt --check

@@ -40,6 +40,7 @@ pub(super) mod fixtures;
 mod followed;
 mod object_path;
 mod refusal;
+mod refusal_streak;
 mod request;
 mod response;
 
@@ -48,6 +49,7 @@ use tracing::Span;
 pub use followed::{RECONCILE, is_followed};
 pub use object_path::ObjectPath;
 pub use refusal::{Refusal, RefusalKind};
+pub(super) use refusal_streak::RefusalStreak;
 pub use request::{ApiRequest, RequestError};
 pub use response::ApiResponse;
 

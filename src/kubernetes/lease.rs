@@ -76,8 +76,10 @@ impl Default for ElectionOptions {
 /// out.
 ///
 /// Without the rights on Leases, or on a server that does not serve them, there is no
-/// election and every replica writes. The log says so once, and the election notices
-/// rights that come later within about a minute.
+/// election and every replica writes. That is concluded only from a refusal that lasts
+/// for 30 s over three answers, because an API server that has just started refuses
+/// everything; until then nothing is written. The log says so once, and the election
+/// notices rights that come later within about a minute.
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -29,8 +29,9 @@
 //!   when it keeps scheme, host, port and message (307 and 308), and is a
 //!   finding otherwise.
 //! - A session opened for a check is ended, also when the check is cut off; but
-//!   a backend that has answered that with a server error (5xx) is spared it from
-//!   then on, and the session left to its time-out.
+//!   a backend that has answered that with a server error (5xx), or has broken down
+//!   after the first time, is spared it from then on, and the session left to its
+//!   time-out.
 //! - A finding's message is one of a few fixed phrases. It holds no text of the
 //!   server (save the date of a revision), no address and no secret, and it is equal for equal findings.
 //!
@@ -306,6 +307,7 @@ impl Prober {
                     memory.way = proof.way;
                     memory.refuses_discovery |= proof.refuses_discovery;
                 }
+                memory.deletes.found_well();
                 if let Some(session) = proof.session {
                     let left = target.timeout.saturating_sub(started.elapsed());
                     session.end(left).await;
@@ -318,6 +320,9 @@ impl Prober {
                 finding(reason, proof.revision.map(|revision| revision.to_string()), proof.slowest)
             }
             Err(reason) => {
+                if reason == Reason::ServerError {
+                    memory.deletes.found_broken();
+                }
                 if !reason.keeps_lifecycle() {
                     memory.forget_way();
                 }

@@ -19,9 +19,12 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::record::{LONGEST, Lease, SHORTEST};
+use crate::kubernetes::api::RefusalStreak;
 
-/// How often to check for the rights while they are missing.
-const WITHOUT_RIGHTS: Duration = Duration::from_secs(60);
+/// How soon to check for the rights again once they are found missing.
+const RIGHTS_SOON: Duration = Duration::from_secs(5);
+/// The gaps between these checks double up to this.
+const RIGHTS_LATER: Duration = Duration::from_secs(60);
 /// Attempts to release the lease in one `retry_period`, because the shutdown grace is
 /// short.
 const RELEASE_ATTEMPTS: u32 = 10;
@@ -146,7 +149,11 @@ pub(super) struct LeaderElector {
     conflicts: u32,
     /// Verbs that have worked once, so the role has them.
     granted: Vec<Verb>,
-    alone: bool,
+    /// Refusals of each verb in a row, in the order of [`Verb`].
+    refusals: [RefusalStreak; 3],
+    /// How often this replica has been refused since it is alone; none while there is
+    /// an election.
+    alone: Option<u32>,
     leaving: bool,
 }
 
@@ -172,14 +179,15 @@ impl LeaderElector {
             in_doubt: false,
             conflicts: 0,
             granted: Vec::new(),
-            alone: false,
+            refusals: Default::default(),
+            alone: None,
             leaving: false,
         }
     }
 
     /// Returns which replica writes at `now`.
     pub(super) fn leadership(&self, now: Instant) -> LeadershipChange<'_> {
-        if self.alone {
+        if self.alone.is_some() {
             return LeadershipChange::Alone;
         }
         if let Some(until) = self.leads_until.filter(|until| now < *until) {
@@ -247,6 +255,10 @@ impl LeaderElector {
         if allowed && !self.granted.contains(&asked.verb) {
             self.granted.push(asked.verb);
         }
+        // A conflict comes after the rights were checked.
+        if allowed || matches!(answer, LeaseAnswer::Conflict) {
+            self.refusals[asked.verb as usize].allowed();
+        }
         match answer {
             LeaseAnswer::Lease(lease) => self.saw(now, asked, lease),
             // The namespace does not exist, or the server does not serve Leases.
@@ -276,14 +288,14 @@ impl LeaderElector {
             self.known = LeaseKnowledge::Nothing;
             self.leads_until = None;
             self.conflicts = 0;
-            self.alone = false;
+            self.alone = None;
             self.next_at = (now + (self.jitter)(self.timing.retry_period)).min(until);
         } else if asked.verb == Verb::Get {
             self.known = LeaseKnowledge::Observed;
             self.next_at = now;
         } else if self.holds() {
             self.known = LeaseKnowledge::Observed;
-            self.alone = false;
+            self.alone = None;
             self.conflicts = 0;
             self.leads_until = Some(asked.at + self.timing.renew_deadline).filter(|_| !self.leaving);
             self.next_at = asked.at + (self.jitter)(self.timing.renew_interval);
@@ -310,14 +322,18 @@ impl LeaderElector {
     }
 
     fn refused(&mut self, now: Instant, asked: Asked) {
+        let lasts = self.refusals[asked.verb as usize].refused(now);
         if self.granted.contains(&asked.verb) {
             // The verb worked before, so this is a fault and not a missing right.
             return self.failed(now, asked);
         }
         self.known = LeaseKnowledge::Nothing;
-        self.alone = true;
-        self.leads_until = None;
-        self.next_at = now + (self.jitter)(WITHOUT_RIGHTS);
+        if lasts || self.alone.is_some() {
+            let refusals = self.alone.map_or(0, |before| before + 1);
+            self.alone = Some(refusals);
+            self.leads_until = None;
+        }
+        self.next_at = self.look_again(now, asked);
         if self.leaving {
             self.seen = None;
             self.in_doubt = false;
@@ -327,7 +343,13 @@ impl LeaderElector {
     fn failed(&mut self, now: Instant, asked: Asked) {
         self.known = LeaseKnowledge::Nothing;
         self.in_doubt |= asked.verb != Verb::Get;
-        self.next_at = if self.alone { now + (self.jitter)(WITHOUT_RIGHTS) } else { self.soon(now, asked) };
+        self.next_at = self.look_again(now, asked);
+    }
+
+    fn look_again(&self, now: Instant, asked: Asked) -> Instant {
+        let Some(refusals) = self.alone else { return self.soon(now, asked) };
+        let gap = RIGHTS_SOON * 2_u32.saturating_pow(refusals.min(8));
+        now + (self.jitter)(gap.min(RIGHTS_LATER))
     }
 
     fn soon(&self, now: Instant, asked: Asked) -> Instant {

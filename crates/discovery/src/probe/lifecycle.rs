@@ -1,7 +1,8 @@
 //! What is remembered of a backend from one check to the next.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reqwest::StatusCode;
 
 use super::revision::Revision;
 
@@ -43,9 +44,9 @@ impl Lifecycle {
     }
 
     /// Whether sessions are left to their time-out, because the backend has
-    /// answered the end of one with a server error.
+    /// answered a `DELETE` with a server error, or broken down after its first.
     pub fn leaves_sessions(&self) -> bool {
-        self.deletes.have_failed()
+        self.deletes.do_harm()
     }
 
     /// Makes the next check find out how to ask.
@@ -65,17 +66,57 @@ impl From<Way> for Lifecycle {
     }
 }
 
-/// Whether a backend has failed to end a session. Shared with sessions that
-/// end in the background, after their check.
+/// What ending a session does to a backend. Shared with sessions that end in
+/// the background, after their check.
 #[derive(Debug, Clone, Default)]
-pub(super) struct DeleteMemory(Arc<AtomicBool>);
+pub(super) struct DeleteMemory(Arc<Mutex<Deletes>>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Deletes {
+    /// No `DELETE` has been answered yet.
+    #[default]
+    Untried,
+    /// The first has been, and the next check shows how the backend has taken it:
+    /// some old servers agree to end a session, and answer nothing any more.
+    Accepted,
+    /// A check after it has succeeded, so that no later failure is its doing.
+    Harmless,
+    Harmful,
+}
 
 impl DeleteMemory {
-    pub(super) fn have_failed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn do_harm(&self) -> bool {
+        *self.lock() == Deletes::Harmful
     }
 
-    pub(super) fn note_failure(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// A `DELETE` was answered with this.
+    pub(super) fn answered(&self, status: StatusCode) {
+        let mut deletes = self.lock();
+        *deletes = match *deletes {
+            _ if status.is_server_error() => Deletes::Harmful,
+            Deletes::Untried => Deletes::Accepted,
+            known => known,
+        };
+    }
+
+    /// A check has found the backend well, before it ends its own session.
+    pub(super) fn found_well(&self) {
+        self.settle(Deletes::Harmless);
+    }
+
+    /// A check has found that the backend answers with server errors.
+    pub(super) fn found_broken(&self) {
+        self.settle(Deletes::Harmful);
+    }
+
+    fn settle(&self, verdict: Deletes) {
+        let mut deletes = self.lock();
+        if *deletes == Deletes::Accepted {
+            *deletes = verdict;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Deletes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,7 +69,7 @@ impl Session {
     fn end_in_background(&mut self) -> Option<JoinHandle<()>> {
         let headers = self.headers();
         self.id.take()?;
-        if self.exchange.deletes.have_failed() {
+        if self.exchange.deletes.do_harm() {
             // Some servers die of a DELETE, and a session ends by itself too.
             return None;
         }
@@ -77,10 +77,8 @@ impl Session {
         let ending = async move {
             let Conversation { http, endpoint, deletes, .. } = exchange;
             let answered = timeout(END_LIMIT, http.delete(&endpoint, headers)).await;
-            if let Ok(Some(status)) = answered
-                && status.is_server_error()
-            {
-                deletes.note_failure();
+            if let Ok(Some(status)) = answered {
+                deletes.answered(status);
             }
         };
         Some(Handle::try_current().ok()?.spawn(ending))

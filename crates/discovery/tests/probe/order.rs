@@ -75,6 +75,37 @@ async fn server_that_answered_a_delete_with_a_server_error_is_not_sent_another()
 }
 
 #[tokio::test]
+async fn server_that_breaks_after_its_first_delete_is_not_sent_another() {
+    let well = || Behaviour::LegacyStrict(Refusal::MethodNotFound);
+    let server = McpServer::start(well()).await;
+    let target = target(&server.url());
+    let mut memory = Lifecycle::default();
+    assert_ready(&check(&target, &mut memory).await, LEGACY);
+    // It is dead until it is started anew.
+    for behaviour in [Behaviour::ServerError, well()] {
+        server.set(behaviour);
+        check(&target, &mut memory).await;
+    }
+    assert!(memory.leaves_sessions());
+    assert_ready(&check(&target, &mut memory).await, LEGACY);
+    assert_eq!(times(&server, "DELETE"), 1);
+}
+
+#[tokio::test]
+async fn server_that_breaks_after_a_later_delete_has_its_sessions_ended() {
+    let well = || Behaviour::LegacyStrict(Refusal::MethodNotFound);
+    let server = McpServer::start(well()).await;
+    let target = target(&server.url());
+    let mut memory = Lifecycle::default();
+    for behaviour in [well(), well(), Behaviour::ServerError, well()] {
+        server.set(behaviour);
+        check(&target, &mut memory).await;
+    }
+    assert!(!memory.leaves_sessions());
+    assert_eq!(times(&server, "DELETE"), 3);
+}
+
+#[tokio::test]
 async fn server_of_newer_revisions_alone_is_unavailable_and_its_revision_named() {
     for behaviour in [Behaviour::FutureOnly, Behaviour::LegacyStateless("2099-01-01".to_owned())] {
         let server = McpServer::start(behaviour).await;

@@ -309,28 +309,55 @@ fn written_lease_that_comes_back_without_a_holder_starts_neither_a_term_nor_a_ra
     assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("undecided", secs(2)));
 }
 
+/// Refuses this verb once; the other requests are answered.
+fn refuse(stage: &mut Stage, verb: Verb) {
+    match verb {
+        Verb::Get => stage.get(LeaseAnswer::Forbidden),
+        Verb::Create => {
+            stage.get(LeaseAnswer::Missing);
+            assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
+            stage.answer(LeaseAnswer::Forbidden);
+        }
+        Verb::Update => {
+            stage.get(LeaseAnswer::Lease(of("", 1, "a")));
+            stage.updating(1);
+            stage.answer(LeaseAnswer::Forbidden);
+        }
+    }
+}
+
+/// Refuses this verb for half a minute.
+fn refuse_for_long(stage: &mut Stage, verb: Verb) {
+    for _ in 0..15 {
+        refuse(stage, verb);
+        assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("undecided", secs(2)), "{verb:?}");
+        stage.after(secs(2));
+    }
+    refuse(stage, verb);
+}
+
 #[test]
-fn without_rights_every_replica_writes_and_looks_again_each_minute() {
+fn server_that_refuses_everyone_for_a_moment_ends_no_election() {
+    let mut stage = Stage::new();
+    refuse(&mut stage, Verb::Get);
+    assert_eq!(stage.leadership_state(), "undecided", "nothing is written");
+    let pause = stage.waits();
+    stage.after(pause).get(LeaseAnswer::Missing);
+    stage.create();
+    assert_eq!(stage.leadership_state(), "leading");
+}
+
+#[test]
+fn every_replica_writes_once_the_refusal_of_a_right_lasts_and_looks_again_at_growing_gaps() {
     for verb in [Verb::Get, Verb::Create, Verb::Update] {
         let mut stage = Stage::new();
-        for _ in 0..3 {
-            match verb {
-                Verb::Get => stage.get(LeaseAnswer::Forbidden),
-                Verb::Create => {
-                    stage.get(LeaseAnswer::Missing);
-                    assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
-                    stage.answer(LeaseAnswer::Forbidden);
-                }
-                Verb::Update => {
-                    stage.get(LeaseAnswer::Lease(of("", 1, "a")));
-                    stage.updating(1);
-                    stage.answer(LeaseAnswer::Forbidden);
-                }
-            }
-            assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("alone", secs(60)), "{verb:?}");
-            stage.after(secs(60));
+        refuse_for_long(&mut stage, verb);
+        for pause in [5, 10, 20, 40, 60, 60] {
+            assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("alone", secs(pause)), "{verb:?}");
+            stage.after(secs(pause));
+            refuse(&mut stage, verb);
         }
-        stage.get(LeaseAnswer::Failed);
+        stage.after(secs(60)).get(LeaseAnswer::Failed);
         assert_eq!((stage.leadership_state().as_str(), stage.waits()), ("alone", secs(60)));
         stage.after(secs(60)).get(LeaseAnswer::Lease(of("", 5, "b")));
         stage.update(5);
@@ -341,6 +368,13 @@ fn without_rights_every_replica_writes_and_looks_again_each_minute() {
 #[test]
 fn server_without_leases_counts_as_missing_rights() {
     let mut stage = Stage::new();
+    for _ in 0..15 {
+        stage.get(LeaseAnswer::Missing);
+        assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
+        stage.answer(LeaseAnswer::Missing);
+        assert_eq!(stage.leadership_state(), "undecided");
+        stage.after(secs(2));
+    }
     stage.get(LeaseAnswer::Missing);
     assert!(matches!(stage.next(), ElectionStep::Ask(Ask::Create(_))));
     stage.answer(LeaseAnswer::Missing);
@@ -350,7 +384,8 @@ fn server_without_leases_counts_as_missing_rights() {
 #[test]
 fn replica_alone_stands_by_as_soon_as_it_sees_a_leader() {
     let mut stage = Stage::new();
-    stage.get(LeaseAnswer::Forbidden);
+    refuse_for_long(&mut stage, Verb::Get);
+    assert_eq!(stage.leadership_state(), "alone");
     stage.after(secs(60)).get(LeaseAnswer::Lease(of("other", 1, "a")));
     assert_eq!(stage.leadership_state(), "standby of other");
 }
