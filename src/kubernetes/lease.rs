@@ -213,7 +213,7 @@ async fn run(
                 LeadershipChange::Standby(_) => sender.stand_by(),
             }
             // A refusal that may pass is not worth a line yet.
-            let error = error.as_deref().filter(|_| !elector.is_refused_for_now(now));
+            let error = error.as_deref().filter(|_| !elector.is_refused_for_now());
             log.record(now, leadership, error);
         }
         match elector.next(Instant::now(), Utc::now()) {

@@ -23,6 +23,7 @@ pub(in crate::kubernetes) struct RefusalStreak {
     /// The first refusal and the last one.
     span: Option<(Instant, Instant)>,
     refusals: u32,
+    lasts: bool,
 }
 
 impl RefusalStreak {
@@ -34,12 +35,13 @@ impl RefusalStreak {
         let (since, _) = self.span.unwrap_or((now, now));
         self.span = Some((since, now));
         self.refusals = self.refusals.saturating_add(1);
-        !self.may_pass(now)
+        self.lasts = self.refusals >= REFUSALS && now >= since + LASTING;
+        self.lasts
     }
 
     /// Whether there is a refusal that may pass by itself.
-    pub(in crate::kubernetes) fn may_pass(&self, now: Instant) -> bool {
-        self.span.is_some_and(|(since, _)| self.refusals < REFUSALS || now < since + LASTING)
+    pub(in crate::kubernetes) fn may_pass(&self) -> bool {
+        self.refusals > 0 && !self.lasts
     }
 
     /// The server allowed the request, so that later refusals begin a streak of their
@@ -59,9 +61,9 @@ mod tests {
     fn refusal_lasts_after_thirty_seconds_and_three_answers() {
         let start = Instant::now();
         let mut often = RefusalStreak::default();
-        assert!(!often.may_pass(start), "there is none");
-        assert!((0..30).all(|second| !often.refused(start + SECOND * second) && often.may_pass(start)));
-        assert!(often.refused(start + LASTING) && !often.may_pass(start + LASTING));
+        assert!(!often.may_pass(), "there is none");
+        assert!((0..30).all(|second| !often.refused(start + SECOND * second) && often.may_pass()));
+        assert!(often.refused(start + LASTING) && !often.may_pass());
 
         let mut seldom = RefusalStreak::default();
         assert!(!seldom.refused(start) && !seldom.refused(start + 60 * SECOND));

@@ -203,8 +203,8 @@ impl LeaderElector {
 
     /// Whether the server refuses a right, and may do so only because it has just
     /// started.
-    pub(super) fn is_refused_for_now(&self, now: Instant) -> bool {
-        self.refusals.iter().any(|streak| streak.may_pass(now))
+    pub(super) fn is_refused_for_now(&self) -> bool {
+        self.refusals.iter().any(RefusalStreak::may_pass)
     }
 
     /// Whether this replica holds the lease, as far as is known.
