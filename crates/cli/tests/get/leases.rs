@@ -200,7 +200,7 @@ async fn lease_of_a_real_server_tells_who_leads_and_who_has_gone_as_far_as_right
     println!("$ vmcp-status get -n default tools\n{alive}");
     let wide = get("reader", &["-o", "wide"]);
     println!("$ vmcp-status get -n default -o wide\n{wide}");
-    assert!(wide.contains("alive ("), "{wide}");
+    assert!(wide.contains(" alive ") && wide.contains("(holder pod-1)"), "{wide}");
     let limited = get("limited", &["tools"]);
     assert!(limited.contains("Reporter:    backends checked "), "{limited}");
     let wide = get("limited", &["-o", "wide"]);
