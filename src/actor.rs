@@ -51,6 +51,7 @@ pub(crate) type WallClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 pub(crate) struct Settings {
     pub(crate) write_interval: Duration,
     pub(crate) periodic_interval: Option<Duration>,
+    pub(crate) unelected_interval: Option<Duration>,
     pub(crate) write_timeout: Duration,
     pub(crate) shutdown_grace: Duration,
     pub(crate) backoff: BackoffPolicy,
@@ -117,6 +118,9 @@ impl Actor {
         let mut schedule = Schedule::new(settings.write_interval);
         if let Some(interval) = settings.periodic_interval {
             schedule.refresh_every(interval, jittered);
+        }
+        if let Some(interval) = settings.unelected_interval {
+            schedule.refresh_without_election_every(interval);
         }
         if !settings.start_jitter.is_zero() {
             schedule.delay(Instant::now() + up_to(settings.start_jitter));

@@ -112,6 +112,7 @@ impl Reporter {
             settings: Settings {
                 write_interval: Duration::from_secs(1),
                 periodic_interval: None,
+                unelected_interval: None,
                 write_timeout: Duration::from_secs(10),
                 shutdown_grace: Duration::from_secs(5),
                 backoff: BackoffPolicy::default(),
@@ -214,6 +215,18 @@ impl ReporterBuilder {
     /// suit a state file and 5 minutes suit a cluster.
     pub fn periodic_interval(mut self, interval: Option<Duration>) -> Self {
         self.settings.periodic_interval = interval.map(|interval| interval.clamp(Duration::from_millis(1), LONGEST));
+        self
+    }
+
+    /// Shortens the [periodic interval](Self::periodic_interval) to this one while no
+    /// election is held ([`LeadershipState::Alone`](crate::LeadershipState::Alone)).
+    ///
+    /// For a reporter that takes part in an election: the renewals of the leader show
+    /// that it is alive, so its refresh may be rare. Where the election is given up,
+    /// such as for a missing right, the times in the status are the sign of life again.
+    /// Without a periodic interval this has no effect.
+    pub fn unelected_interval(mut self, interval: Option<Duration>) -> Self {
+        self.settings.unelected_interval = interval.map(|interval| interval.clamp(Duration::from_millis(1), LONGEST));
         self
     }
 

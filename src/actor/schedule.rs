@@ -5,6 +5,7 @@
 
 mod deadline;
 mod flushes;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use self::deadline::Deadline;
 use self::flushes::Flushes;
 pub(super) use self::flushes::{FlushAnswer, FlushId};
+use self::refresh::Refresh;
 use crate::error::Retry;
 use crate::leadership::LeadershipState;
 use crate::sink::WriteOutcome;
@@ -87,13 +89,6 @@ pub(super) struct Schedule {
     leadership_state: LeadershipState,
 }
 
-/// The periodic refresh.
-#[derive(Clone, Copy, Debug)]
-struct Refresh {
-    interval: Duration,
-    jitter: fn(Duration) -> Duration,
-}
-
 /// Why the store is compared though nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verify {
@@ -164,7 +159,12 @@ impl Schedule {
     /// Compares with the store at this interval, once something was reported;
     /// each time with this jitter.
     pub(super) fn refresh_every(&mut self, interval: Duration, jitter: fn(Duration) -> Duration) {
-        self.refresh = Some(Refresh { interval, jitter });
+        self.refresh = Some(Refresh::new(interval, jitter));
+    }
+
+    /// Compares at this interval, if it is shorter, while no election is held.
+    pub(super) fn refresh_without_election_every(&mut self, interval: Duration) {
+        self.refresh = self.refresh.map(|refresh| refresh.without_election(interval));
     }
 
     /// Starts nothing before this time, unless a flush or the shutdown asks for it.
@@ -392,12 +392,9 @@ impl Schedule {
     }
 
     fn plan_refresh(&mut self, now: Instant) {
-        if let Some(Refresh { interval, jitter }) = self.refresh
-            && self.has_begun()
-            && self.refresh_at.is_none()
-            && !self.is_refreshing()
-        {
-            self.refresh_at = Some(now + jitter(interval));
+        let is_wanted = self.has_begun() && !self.is_refreshing();
+        if let Some(refresh) = self.refresh.as_mut().filter(|_| is_wanted) {
+            self.refresh_at = Some(refresh.plan(self.refresh_at, now, self.leadership_state));
         }
     }
 

@@ -8,8 +8,10 @@ use crate::custom_resource::{GROUP, KIND, PLURAL, VERSION};
 use crate::status::Status;
 
 /// Returns a `CustomResourceDefinition` of `VirtualMCPServer` for development clusters
-/// without ToolHive: the spec is open, the status has the fields of the model and those
-/// that the operator writes. Installing ToolHive replaces it.
+/// without ToolHive: the spec is open, and the top level of the status accepts what
+/// ToolHive's own definition accepts, in the same fields. It has no `status.runtime`,
+/// because only ToolHive's operator copies from there what users see. Installing
+/// ToolHive replaces it.
 ///
 /// ```
 /// let crd = vmcp_status::crd();
@@ -72,9 +74,14 @@ fn status_schema() -> Value {
     let generator = settings.with_transform(StructuralSchemaRewriter).with_transform(OptionalEnum).into_generator();
     let mut schema = generator.into_root_schema_for::<Status>().to_value();
     tidy(&mut schema);
-    for name in ["url", "oidcConfigHash"] {
+    for name in ["url", "authzConfigHash", "oidcConfigHash", "telemetryConfigHash"] {
         schema["properties"][name] = json!({"type": "string"});
     }
+    // The model knows more about these than ToolHive's definition asks for.
+    let status = schema.pointer_mut("/properties/discoveredBackends/items/properties/status");
+    status.and_then(Value::as_object_mut).and_then(|status| status.remove("enum"));
+    schema["properties"]["backendCount"]["format"] = "int32".into();
+    schema["properties"]["conditions"]["items"]["properties"]["observedGeneration"]["minimum"] = 0.into();
     // Our reader forgives what is missing; the API server does not.
     for (list, required) in [
         ("conditions", json!(["lastTransitionTime", "message", "reason", "status", "type"])),
@@ -90,7 +97,7 @@ fn status_schema() -> Value {
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            for word in ["$schema", "title", "format", "default", "description"] {
+            for word in ["$schema", "title", "format", "default", "description", "nullable", "minimum"] {
                 let Some(value) = members.get_mut(word) else { continue };
                 let known = ["date-time", "int32", "int64"];
                 match (word, value) {
@@ -99,7 +106,9 @@ fn tidy(schema: &mut Value) {
                         *text = first.replace('\n', " ").replace(['[', ']'], "");
                     }
                     ("format", Value::String(format)) if known.contains(&format.as_str()) => {}
-                    ("default", _) | (_, Value::String(_)) => drop(members.remove(word)),
+                    ("default", _) | (_, Value::String(_) | Value::Bool(_) | Value::Number(_)) => {
+                        drop(members.remove(word));
+                    }
                     _ => {}
                 }
             }
@@ -115,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_maps_by_key_and_enumerations_are_those_of_the_model() {
+    fn lists_are_maps_by_key_and_enumerations_are_those_of_toolhive() {
         let status = &status_schema()["properties"];
         for (list, key) in [("conditions", "type"), ("discoveredBackends", "name")] {
             assert_eq!(status[list]["x-kubernetes-list-type"], "map");
@@ -125,14 +134,12 @@ mod tests {
         }
         assert_eq!(status["phase"]["enum"], json!(["Pending", "Ready", "Degraded", "Failed"]));
         let backend = &status["discoveredBackends"]["items"]["properties"];
-        assert_eq!(
-            backend["status"]["enum"],
-            json!(["ready", "degraded", "unavailable", "unauthenticated", "unknown"])
-        );
+        assert_eq!(backend["circuitBreakerState"]["enum"], json!(["closed", "open", "half-open"]));
+        assert!(backend["status"].get("enum").is_none(), "ToolHive takes any word");
         assert_eq!(backend["lastHealthCheck"]["format"], "date-time");
         assert!(status.get("timestamp").is_none(), "the time of a report is ours alone");
         let text = crd().to_string();
-        for word in ["\"default\"", "uint32", "$schema", "oneOf", "anyOf"] {
+        for word in ["\"default\"", "uint32", "nullable", "$schema", "oneOf", "anyOf"] {
             assert!(!text.contains(word), "{word}");
         }
     }

@@ -5,6 +5,7 @@ use vmcp_status_testkit::api;
 use vmcp_status_testkit::client as cluster;
 
 mod contract;
+mod definition;
 mod faults;
 mod outages;
 mod status_location;

@@ -82,3 +82,23 @@ async fn reporter_without_any_update_does_not_refresh() {
     sleep(PERIOD * 5).await;
     assert_eq!(store.calls(), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn refresh_is_as_frequent_as_without_an_election_once_an_election_is_given_up() {
+    let store = Store::default();
+    let (election, leadership) = Leadership::new();
+    let (handle, _reporter) = start_with(&store, |b| {
+        b.periodic_interval(Some(PERIOD * 100)).unelected_interval(Some(PERIOD)).leadership(leadership)
+    });
+    election.lead_until(Instant::now() + PERIOD * 10);
+    let checked = |second| DiscoveredBackend { last_health_check: DateTime::from_timestamp(second, 0), ..ready("a") };
+    let stored = || store.stored().backend("a").and_then(|b| b.last_health_check).map(|at| at.timestamp());
+    assert!(handle.upsert_backend(checked(1)));
+    handle.flush().await.expect("stored");
+    assert!(handle.upsert_backend(checked(2)));
+    sleep(PERIOD * 5).await;
+    assert_eq!(stored(), Some(1), "the Lease is the sign of life");
+    election.stand_alone();
+    sleep(PERIOD * 2).await;
+    assert_eq!(stored(), Some(2));
+}

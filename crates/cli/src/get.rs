@@ -15,6 +15,7 @@ use clap::{ArgGroup, Args};
 use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::{LeaseElection, Status, connect};
 
+use self::liveness::{Liveness, Reporter, ReporterState, StaleAfter};
 use self::render::{OutputFormat, View};
 use self::source::{Cluster, Columns, Directory, LeaseQuery, Object, Source};
 use super::target::{self, ClusterArgs, group_version};
@@ -31,15 +32,29 @@ Columns:
   AGE        time since the state was last written; a live writer writes now
              and then though nothing changed
   UPDATED    time since what it says was found (-o wide)
-  LAST CHECK time since the backend was last checked
+  REPORTER   whether the reporter is alive, time since its last sign of life, and
+             its process, in a cluster the holder of its Lease (-o wide)
+  LAST CHECK time since the backend, in a list any backend, was last checked
 In a cluster, columns are those of kubectl: AGE is the age of the object, READY
-the status of its condition Ready; with -o wide also
-  REPORTER   alive, or gone, and time since the leader last renewed its Lease
-  LAST CHECK time since a backend was last checked
+the status of its condition Ready.
 
-A phase marked (stale) is the last word of a writer that is gone, or that has
-been silent for three times as long as it promised. JSON and YAML show the state
-as it is stored, without that mark. No phase is marked so in a cluster.
+A phase marked (stale) is the last word of a reporter that is gone: its process has
+ended, or its Lease was not renewed for as long as the Lease says, by the clock of
+this machine. So is that of a process that has been silent for three times as long as
+it promised. Where there is no Lease, and no promise in the state file, a status is
+stale ten minutes (--stale-after) after the newest check of a backend, a state file
+after its own time if that is later.
+
+JSON and YAML have each object as it is stored, and beside its other members one of
+this program:
+  vmcpStatus:
+    stale: true                       # the mark (stale)
+    staleReason: the reporter is …    # only of what is stale
+    reporter:                         # only where something tells of it
+      state: gone                     # alive, silent, gone
+      lastSeen: 2026-11-24T21:35:10Z  # the last renewal, or write of the file
+      identity: holder my-pod
+    lastCheck: 2026-11-24T21:35:06Z   # of any backend
 
 In a cluster, what is shown is what users see: the top level of the status. Where
 the vMCP reports to status.runtime, ToolHive's operator copies it from there. A
@@ -47,12 +62,10 @@ phase marked (behind) belongs to a report that the operator has not copied withi
 5 seconds; with a NAME, the line Reported says when it was made and what it
 says. JSON and YAML have both, without that mark.
 
-In a cluster, with a NAME, the line Reporter says when the leader among its
-reporters last renewed its Lease, and when a backend was last checked. A reporter
-is gone when nobody has renewed for as long as the Lease says, by the clock of
-this machine. Without --leader-elect there is no Lease, and the newest check alone
-tells. Reading it takes the verb get (for the list with -o wide: list) on leases of
-coordination.k8s.io; without it, the Lease is left out.
+Reporters that run with --leader-elect have a Lease. Reading it takes the verb get
+(of a list: list) on leases of coordination.k8s.io. Without that verb the newest
+check alone tells, and a note on standard error says so. A Lease that ended before
+the newest check is a leftover and does not count.
 
 With -w, tables are printed again when more than times changed, or redrawn
 every second on a terminal; JSON and YAML print each object that changed.
@@ -64,6 +77,7 @@ Examples:
   vmcp-status get my-vmcp -o json | jq -r .status.phase
   vmcp-status get -A                    what all namespaces of a cluster have
   vmcp-status get -n prod my-vmcp -w    follow one in a cluster
+  vmcp-status get -A -o json | jq -r '.items[] | select(.vmcpStatus.stale) | .metadata.name'
   vmcp-status get -o name | xargs -n1 vmcp-status get
 
 Exit codes: 0 shown, or no longer followed; 1 there is none of this name, or one
@@ -85,6 +99,9 @@ pub(crate) struct GetArgs {
     /// Leave the headers of tables out
     #[arg(long)]
     no_headers: bool,
+    /// Without a sign of life of the reporter, call a status stale when its newest check is older than this; 0 or off: never
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = StaleAfter::parse)]
+    stale_after: StaleAfter,
     /// Read from a cluster: this namespace [default: that of the pod or context]
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -117,17 +134,17 @@ impl GetArgs {
             Some(namespace) => Some(namespace.clone()),
             None => Some(client.default_namespace().to_owned()),
         };
-        Ok(Cluster::new(client, version, namespace, self.name.as_deref(), self.leases())?)
+        Ok(Cluster::new(client, version, namespace, self.name.as_deref(), self.leases(), self.stale_after)?)
     }
 
-    /// The Leases for which the output has a place.
+    /// The Leases that tell of what is shown.
     fn leases(&self) -> LeaseQuery {
-        match (&self.name, self.output) {
-            (Some(vmcp), OutputFormat::Table | OutputFormat::Wide) => {
+        match (self.output, &self.name) {
+            (OutputFormat::Name, _) => LeaseQuery::None,
+            (_, None) => LeaseQuery::All,
+            (_, Some(vmcp)) => {
                 LeaseQuery::Named(self.lease_name.clone().unwrap_or_else(|| LeaseElection::lease_name(vmcp)))
             }
-            (None, OutputFormat::Wide) => LeaseQuery::All,
-            _ => LeaseQuery::None,
         }
     }
 }
@@ -136,7 +153,7 @@ pub(crate) async fn get(args: GetArgs, global: &Global) -> Result<ExitCode, Fail
     let shown = if args.is_of_cluster() {
         show(&args, args.cluster().await?).await
     } else {
-        show(&args, Directory::new(target::state_dir(global)?)).await
+        show(&args, Directory::new(target::state_dir(global)?, args.stale_after)).await
     };
     match shown {
         // The reader has read enough.
@@ -155,11 +172,17 @@ pub(crate) async fn print_text(text: String) -> Result<(), Failure> {
 
 /// Prints what this process has just stored.
 pub(crate) async fn print(name: &str, status: &Status) -> Result<(), Failure> {
+    let reporter = Reporter {
+        state: ReporterState::Alive { vouches: true },
+        seen: status.timestamp,
+        who: format!("pid {}, this process", std::process::id()),
+    };
+    let checked = status.discovered_backends.iter().filter_map(|backend| backend.last_health_check).max();
     let object = Object {
         name: name.to_owned(),
         status: status.clone(),
         written: status.timestamp,
-        writer: format!("pid {}, this process", std::process::id()),
+        liveness: Liveness { reporter: Some(reporter), checked, ..Liveness::default() },
         ..Object::default()
     };
     let view = View { format: OutputFormat::Table, columns: Columns::Files, headers: true, single: true };
@@ -185,6 +208,7 @@ async fn show(args: &GetArgs, mut source: impl Source) -> Result<ExitCode, Failu
         return follow::follow(&mut source, name, view, found).await;
     }
     output::print(view.text(&found.objects, Utc::now())?).await?;
+    found.notes.iter().for_each(|note| output::say(note));
     for fault in &found.faults {
         output::say(&format!("error: {}", fault.why));
     }

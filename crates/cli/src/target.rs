@@ -50,7 +50,7 @@ pub(crate) struct TargetArgs {
     /// Write at most once in this time
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     write_interval: Duration,
-    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file; in a cluster 5m, and 1h with --leader-elect, where renewals of the Lease are the sign of life]
+    /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file; in a cluster 5m, and 1h while --leader-elect has a Lease, whose renewals are the sign of life]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     refresh: Option<Duration>,
     /// How long the last write may take at the end
@@ -121,6 +121,10 @@ pub(crate) struct ClusterContext {
     pub(crate) api_version: String,
 }
 
+/// How often to refresh by default where no Lease is the sign of life. Readers call
+/// times that are twice as old stale.
+const REFRESH_WITHOUT_LEASE: Duration = Duration::from_secs(300);
+
 /// Where a status goes.
 #[derive(Debug)]
 enum Destination {
@@ -134,15 +138,12 @@ impl Destination {
     /// cost, and each makes ToolHive's operator send its whole list again. Where a
     /// Lease is renewed every few seconds, the renewals show that the reporter is
     /// alive.
-    ///
-    /// The flag decides, not whether the role allows Leases: an interval that
-    /// depended on rights would change at run time.
     fn refresh(&self, leader_elect: bool) -> Duration {
-        Duration::from_secs(match self {
-            Destination::File { .. } => 30,
-            Destination::Kubernetes { .. } if leader_elect => 3600,
-            Destination::Kubernetes { .. } => 300,
-        })
+        match self {
+            Destination::File { .. } => Duration::from_secs(30),
+            Destination::Kubernetes { .. } if leader_elect => Duration::from_secs(3600),
+            Destination::Kubernetes { .. } => REFRESH_WITHOUT_LEASE,
+        }
     }
 }
 
@@ -170,6 +171,12 @@ impl TargetArgs {
     fn refresh_interval(&self, destination: &Destination) -> Option<Duration> {
         let interval = self.refresh.unwrap_or_else(|| destination.refresh(self.leader_elect));
         Some(interval).filter(|interval| !interval.is_zero())
+    }
+
+    /// How often to refresh where the role does not allow Leases; `None`: as often as
+    /// with one, for that was asked for.
+    fn unelected_interval(&self) -> Option<Duration> {
+        self.refresh.is_none().then_some(REFRESH_WITHOUT_LEASE)
     }
 
     fn election(&self) -> ElectionOptions {
@@ -234,7 +241,8 @@ impl TargetArgs {
                 self.reporter_to(client, &namespace, &name)?
             }
         };
-        Ok(builder.write_interval(self.write_interval).periodic_interval(refresh).shutdown_grace(self.shutdown_grace))
+        let builder = builder.periodic_interval(refresh).unelected_interval(self.unelected_interval());
+        Ok(builder.write_interval(self.write_interval).shutdown_grace(self.shutdown_grace))
     }
 
     fn reporter_to(&self, client: Client, namespace: &str, name: &str) -> Result<ReporterBuilder, Failure> {
@@ -330,6 +338,21 @@ mod tests {
         assert_eq!(refresh(&["--name", "a"]), Some(30 * SECOND));
         assert_eq!(refresh(&["--kubernetes", "a"]), Some(300 * SECOND));
         assert_eq!(refresh(&["--kubernetes", "a", "--leader-elect"]), Some(3600 * SECOND));
+    }
+
+    #[test]
+    fn refresh_without_a_lease_is_at_least_every_five_minutes_unless_told_otherwise() {
+        let unelected = |args: &[&str]| {
+            let Program { target } = Program::parse_from([&["program", "--kubernetes", "a"], args].concat());
+            target.unelected_interval()
+        };
+        assert_eq!(unelected(&["--leader-elect"]), Some(300 * SECOND));
+        for time in ["0s", "1h"] {
+            assert_eq!(unelected(&["--leader-elect", "--refresh", time]), None, "as asked for");
+        }
+        for args in [&["--name", "a"][..], &["--kubernetes", "a"]] {
+            assert!(refresh(args).is_some_and(|interval| interval <= 300 * SECOND), "{args:?}");
+        }
     }
 
     #[test]

@@ -432,6 +432,28 @@ fn progress_is_shown_at_once_and_then_once_in_an_interval_whatever_the_store_doe
 }
 
 #[test]
+fn refresh_comes_at_the_shorter_interval_while_no_election_is_held() {
+    let (mut schedule, t0) = settled();
+    schedule.refresh_every(INTERVAL * 3600, |interval| interval);
+    schedule.refresh_without_election_every(INTERVAL * 300);
+    schedule.set_leadership_state(LeadershipState::Leading);
+    let hourly = t0 + INTERVAL * 3600;
+    assert_eq!(schedule.decide(t0), Step::Wait(Some(hourly)));
+    let given_up = t0 + INTERVAL * 10;
+    schedule.set_leadership_state(LeadershipState::Alone);
+    let due = given_up + INTERVAL * 300;
+    assert_eq!(schedule.decide(given_up), Step::Wait(Some(due)), "brought forward");
+    assert_eq!(schedule.decide(given_up + INTERVAL * 60), Step::Wait(Some(due)), "and not put off");
+    schedule.set_leadership_state(LeadershipState::Leading);
+    assert_eq!(schedule.decide(given_up + INTERVAL * 90), Step::Wait(Some(due)), "what is planned stays");
+    assert_eq!(schedule.decide(due), Step::Refresh);
+    schedule.begin(due, Call::Refresh);
+    schedule.refresh_done(None);
+    schedule.verified();
+    assert_eq!(schedule.decide(due), Step::Wait(Some(due + INTERVAL * 3600)), "there is an election again");
+}
+
+#[test]
 fn periodic_refresh_is_planned_once_something_was_reported() {
     let t0 = Instant::now();
     let mut schedule = Schedule::new(INTERVAL);

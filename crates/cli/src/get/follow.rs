@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use vmcp_status::error_chain;
 
 use super::super::target::EndSignals;
+use super::liveness::ReporterState;
 use super::output;
 use super::render::{OutputFormat, View};
 use super::source::{Fault, Found, Object, Source};
@@ -94,14 +95,18 @@ async fn stream(
 /// Whether a change is worth showing. For a person, that something was written
 /// again is none; a program gets to see all.
 fn differs(before: &Object, now: &Object, view: View) -> bool {
+    let state = |object: &Object| object.liveness.state().map(ReporterState::as_str);
+    if before.stale != now.stale || state(before) != state(now) {
+        return true;
+    }
     if matches!(view.format, OutputFormat::Json | OutputFormat::Yaml) {
         return before.stored != now.stored;
     }
+    let who = |object: &Object| object.liveness.reporter.as_ref().map(|reporter| reporter.who.clone());
     let reported = |object: &Object| object.unfollowed.as_ref().map(|unfollowed| unfollowed.summary.clone());
     !before.status.eq_ignoring_times(&now.status)
         || reported(before) != reported(now)
-        || (&before.url, &before.writer, &before.stale) != (&now.url, &now.writer, &now.stale)
-        || before.liveness.is_gone() != now.liveness.is_gone()
+        || (&before.url, who(before)) != (&now.url, who(now))
 }
 
 async fn look_again(source: &mut impl Source, name: Option<&str>, found: &mut Found) {
@@ -165,6 +170,7 @@ impl Notes {
         let faulty = found.faults.iter().filter_map(|fault| fault.name.clone());
         let there: BTreeSet<_> = found.objects.iter().map(Object::id).chain(faulty).collect();
         let mut notes: BTreeSet<_> = found.faults.iter().map(|fault| format!("error: {}", fault.why)).collect();
+        notes.extend(found.notes.iter().cloned());
         notes.extend(self.known.difference(&there).map(|name| format!("{name} was removed")));
         self.known.extend(there);
         if self.known.is_empty() && found.faults.is_empty() {
@@ -188,16 +194,18 @@ mod tests {
         let read_at = DateTime::UNIX_EPOCH + TimeDelta::seconds(100);
         let renewed = DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
         let spec = json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": renewed.to_rfc3339()});
-        let lease = SeenLease::new(&json!({"spec": spec}), read_at);
-        Object { liveness: Liveness { lease, checked: Some(renewed) }, ..Object::default() }
+        let reporter = SeenLease::new(&json!({"spec": spec}), read_at).and_then(|lease| lease.reporter(None));
+        Object { liveness: Liveness { reporter, ..Liveness::default() }, ..Object::default() }
     }
 
     #[test]
     fn reporter_that_goes_is_worth_showing_and_one_that_renews_is_not() {
-        let view = View { format: OutputFormat::Table, columns: Columns::Namespace, headers: true, single: true };
-        assert!(!differs(&renewed_at(95), &renewed_at(99), view));
-        assert!(differs(&renewed_at(99), &renewed_at(80), view));
-        let for_programs = View { format: OutputFormat::Json, ..view };
-        assert!(!differs(&renewed_at(99), &renewed_at(80), for_programs), "the object is the same");
+        for format in [OutputFormat::Table, OutputFormat::Json] {
+            let view = View { format, columns: Columns::Namespace, headers: true, single: true };
+            assert!(!differs(&renewed_at(95), &renewed_at(99), view), "{format:?}");
+            assert!(differs(&renewed_at(99), &renewed_at(80), view), "{format:?}");
+            let stale = Object { stale: Some("old".into()), ..renewed_at(99) };
+            assert!(differs(&renewed_at(99), &stale, view), "{format:?}");
+        }
     }
 }

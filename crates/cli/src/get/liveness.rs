@@ -1,84 +1,149 @@
-//! Whether the reporter of an object in a cluster is alive. Pure: the time is
-//! passed in.
+//! Whether what an object says is still so: signs of life of its reporter, and the
+//! newest check of a backend. Pure: the time is passed in.
 //!
-//! A leader renews its Lease every few seconds, whatever changes, so the Lease is
-//! the better sign of life. Without one there is the newest check of a backend,
-//! which is as old as the last write.
+//! A leader renews its Lease every few seconds, whatever changes, and the writer of a
+//! state file says how often it writes: such a sign of life decides. Where there is
+//! none, a status is as old as its newest check.
+
+mod lease;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::super::format::age;
 
-/// What a Lease that does not say so grants its holder, in seconds: what an
-/// election grants unless told otherwise.
-const USUAL_DURATION: i64 = 15;
+pub(super) use self::lease::SeenLease;
 
-/// The signs of life that an object's reporter gives.
-#[derive(Clone, Debug, Default)]
+/// The signs of life that an object gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Liveness {
-    /// `None` where there is no election, or where it may not be read.
-    pub(super) lease: Option<SeenLease>,
+    /// `None` where nothing tells of the reporter itself.
+    pub(super) reporter: Option<Reporter>,
     /// When the newest check of a backend was made.
     pub(super) checked: Option<DateTime<Utc>>,
+    /// When the status was reported, where it says so.
+    pub(super) reported: Option<DateTime<Utc>>,
 }
 
-/// A Lease, as it was when it was read.
+/// A reporter, as it was when its sign of life was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeenLease {
-    /// Empty after a leader that ended well.
-    holder: String,
-    renewed: DateTime<Utc>,
-    is_expired: bool,
+pub(super) struct Reporter {
+    pub(super) state: ReporterState,
+    /// When it last gave a sign of life.
+    pub(super) seen: Option<DateTime<Utc>>,
+    /// What identifies it, for a person.
+    pub(super) who: String,
 }
 
-impl SeenLease {
-    /// What a Lease said at that time; `None` where it was never held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReporterState {
+    /// It runs.
+    Alive {
+        /// Whether it has promised to give signs of life, and does. Then what it wrote
+        /// last is still so, however long ago that was.
+        vouches: bool,
+    },
+    /// It runs, and has not written for much longer than it promised.
+    Silent {
+        /// How often it promised to write, in seconds.
+        every: u64,
+    },
+    /// It has ended.
+    Gone,
+}
+
+/// How old the newest check may be where no reporter vouches for it; `None`: any age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StaleAfter(Option<TimeDelta>);
+
+impl StaleAfter {
+    /// Reads the value of an option.
     ///
-    /// It is judged by the time at which it was read. Judged by a later one, a
-    /// holder that goes on to renew would look gone while the API server does not
-    /// answer.
-    pub(super) fn new(lease: &Value, read_at: DateTime<Utc>) -> Option<Self> {
-        let spec = lease.get("spec")?;
-        let renewed = DateTime::parse_from_rfc3339(spec.get("renewTime")?.as_str()?).ok()?.to_utc();
-        let seconds = spec.get("leaseDurationSeconds").and_then(Value::as_i64).filter(|seconds| *seconds > 0);
-        let duration = TimeDelta::try_seconds(seconds.unwrap_or(USUAL_DURATION)).unwrap_or(TimeDelta::MAX);
-        let holder = spec.get("holderIdentity").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Some(SeenLease { holder, renewed, is_expired: read_at - renewed > duration })
+    /// # Errors
+    ///
+    /// Says what is wrong with the text.
+    pub(super) fn parse(text: &str) -> Result<Self, humantime::DurationError> {
+        if matches!(text, "off" | "0") {
+            return Ok(StaleAfter(None));
+        }
+        let limit = humantime::parse_duration(text)?;
+        // What does not fit is longer than anything can be old.
+        Ok(StaleAfter(TimeDelta::from_std(limit).ok().filter(|limit| !limit.is_zero())))
+    }
+}
+
+impl ReporterState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            ReporterState::Alive { .. } => "alive",
+            ReporterState::Silent { .. } => "silent",
+            ReporterState::Gone => "gone",
+        }
     }
 
-    /// Whether it had no holder when it was read.
-    pub(super) fn is_gone(&self) -> bool {
-        self.is_expired || self.holder.is_empty()
+    pub(super) fn is_alive(self) -> bool {
+        matches!(self, ReporterState::Alive { .. })
     }
+}
 
-    /// The holder without what makes its identity unique: a candidate adds `_` and
-    /// something random to the name of its pod.
-    pub(super) fn holder(&self) -> &str {
-        self.holder.rsplit_once('_').map_or(&self.holder, |(pod, _)| pod)
-    }
-
-    /// A word and how long ago the last renewal was, for a column.
+impl Reporter {
+    /// A word, how long ago the last sign of life was, and who it is, for a column.
     pub(super) fn short(&self, now: DateTime<Utc>) -> String {
-        format!("{} ({})", if self.is_gone() { "gone" } else { "alive" }, since(self.renewed, now))
+        let seen = self.seen.map(|at| format!(" {}", since(at, now))).unwrap_or_default();
+        format!("{}{seen} ({})", self.state.as_str(), self.who)
     }
 
     fn line(&self, now: DateTime<Utc>) -> String {
-        let renewed = since(self.renewed, now);
-        let by = if self.holder.is_empty() { "released".into() } else { format!("holder {}", self.holder()) };
-        if self.is_gone() {
-            let time = self.renewed.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!("gone since {time} ({renewed} ago, {by})")
-        } else {
-            format!("alive {renewed} ago ({by})")
+        let (state, who) = (self.state.as_str(), &self.who);
+        match self.seen {
+            None => format!("{state} ({who})"),
+            Some(at) if self.state.is_alive() => format!("{state} {} ago ({who})", since(at, now)),
+            Some(at) => format!("{state} since {} ({} ago, {who})", time(at), since(at, now)),
         }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut members = Map::new();
+        members.insert("state".into(), json!(self.state.as_str()));
+        members.extend(self.seen.map(|at| ("lastSeen".into(), json!(time(at)))));
+        members.insert("identity".into(), json!(self.who));
+        members.into()
     }
 }
 
 impl Liveness {
-    /// Whether the reporter is known to be gone.
-    pub(super) fn is_gone(&self) -> bool {
-        self.lease.as_ref().is_some_and(SeenLease::is_gone)
+    /// Why the status may be a thing of the past, if so. The words stay the same while
+    /// time passes.
+    pub(super) fn why_stale(&self, limit: StaleAfter, now: DateTime<Utc>) -> Option<String> {
+        match self.state() {
+            Some(ReporterState::Gone) => Some("the reporter is gone; this is its last word".into()),
+            Some(ReporterState::Silent { every }) => {
+                Some(format!("the reporter is silent and should write every {every}s; does it hang?"))
+            }
+            Some(ReporterState::Alive { .. }) | None => {
+                self.stale_from(limit).filter(|from| *from <= now)?;
+                let newest = self.newest()?;
+                let what = if self.checked == Some(newest) { "no backend was checked" } else { "nothing was reported" };
+                Some(format!("{what} since {}: is a reporter running?", time(newest)))
+            }
+        }
+    }
+
+    /// When the status becomes stale unless something newer is seen until then.
+    pub(super) fn stale_from(&self, StaleAfter(limit): StaleAfter) -> Option<DateTime<Utc>> {
+        if self.state() == Some(ReporterState::Alive { vouches: true }) {
+            return None;
+        }
+        self.newest()?.checked_add_signed(limit?)
+    }
+
+    fn newest(&self) -> Option<DateTime<Utc>> {
+        self.checked.max(self.reported)
+    }
+
+    /// What the reporter is doing, where something tells.
+    pub(super) fn state(&self) -> Option<ReporterState> {
+        self.reporter.as_ref().map(|reporter| reporter.state)
     }
 
     /// How long ago the newest check was made, for a column; empty without one.
@@ -89,10 +154,21 @@ impl Liveness {
     /// All that can be told, such as `alive 3s ago (holder pod-1), backends checked
     /// 41m ago`; `None` where that is nothing.
     pub(super) fn line(&self, now: DateTime<Utc>) -> Option<String> {
-        let lease = self.lease.as_ref().map(|lease| lease.line(now));
+        let reporter = self.reporter.as_ref().map(|reporter| reporter.line(now));
         let checked = self.checked.map(|at| format!("backends checked {} ago", since(at, now)));
-        let parts: Vec<_> = lease.into_iter().chain(checked).collect();
+        let parts: Vec<_> = reporter.into_iter().chain(checked).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// The same for programs: times where a person gets ages, and the reason where the
+    /// status is stale.
+    pub(super) fn to_json(&self, stale: Option<&str>) -> Value {
+        let mut members = Map::new();
+        members.insert("stale".into(), json!(stale.is_some()));
+        members.extend(stale.map(|why| ("staleReason".into(), json!(why))));
+        members.extend(self.reporter.as_ref().map(|reporter| ("reporter".into(), reporter.to_json())));
+        members.extend(self.checked.map(|at| ("lastCheck".into(), json!(time(at)))));
+        members.into()
     }
 }
 
@@ -102,10 +178,13 @@ fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     age(Some(at.min(now)), now)
 }
 
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn now() -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
@@ -115,70 +194,101 @@ mod tests {
         now() - TimeDelta::seconds(seconds)
     }
 
-    fn lease(holder: &str, duration: i64, renewed: i64) -> Value {
-        json!({"spec": {
-            "holderIdentity": holder, "leaseDurationSeconds": duration, "renewTime": ago(renewed).to_rfc3339(),
-        }})
+    fn reporter(state: ReporterState, seen: Option<i64>) -> Reporter {
+        Reporter { state, seen: seen.map(ago), who: "pid 7".into() }
     }
 
-    fn line(lease: &Value, checked: Option<i64>) -> Option<String> {
-        Liveness { lease: SeenLease::new(lease, now()), checked: checked.map(ago) }.line(now())
+    fn liveness(reporter: impl Into<Option<Reporter>>, checked: Option<i64>) -> Liveness {
+        Liveness { reporter: reporter.into(), checked: checked.map(ago), reported: None }
     }
 
-    const POD: &str = "pod-1_0123456789abcdef";
+    const ALIVE: ReporterState = ReporterState::Alive { vouches: true };
+    const UNPROMISED: ReporterState = ReporterState::Alive { vouches: false };
+    const TEN_MINUTES: StaleAfter = StaleAfter(Some(TimeDelta::minutes(10)));
 
     #[test]
-    fn holder_that_renews_is_alive_whatever_the_age_of_the_checks() {
-        let line = line(&lease(POD, 15, 3), Some(41 * 60));
-        assert_eq!(line.as_deref(), Some("alive 3s ago (holder pod-1), backends checked 41m ago"));
-    }
-
-    #[test]
-    fn lease_that_was_not_renewed_for_its_duration_says_since_when_the_reporter_is_gone() {
-        assert_eq!(line(&lease(POD, 15, 15), None).as_deref(), Some("alive 15s ago (holder pod-1)"));
-        assert_eq!(
-            line(&lease(POD, 15, 16), Some(3600)).as_deref(),
-            Some("gone since 2024-10-03T23:59:44Z (16s ago, holder pod-1), backends checked 60m ago")
-        );
-    }
-
-    #[test]
-    fn lease_that_was_released_is_gone_before_its_duration_ends() {
-        assert_eq!(
-            line(&lease("", 15, 0), None).as_deref(),
-            Some("gone since 2024-10-04T00:00:00Z (0s ago, released)")
-        );
-    }
-
-    #[test]
-    fn object_without_a_lease_says_when_backends_were_checked_and_nothing_without_checks() {
-        for none in [json!(null), json!({}), json!({"spec": {}}), json!({"spec": {"renewTime": "soon"}})] {
-            assert_eq!(line(&none, Some(41 * 60)).as_deref(), Some("backends checked 41m ago"), "{none}");
-            assert_eq!(line(&none, None), None, "{none}");
+    fn line_has_both_ages_as_far_as_they_are_known() {
+        for (reporter, checked, line) in [
+            (Some(reporter(ALIVE, Some(3))), Some(41 * 60), Some("alive 3s ago (pid 7), backends checked 41m ago")),
+            (
+                Some(reporter(ReporterState::Gone, Some(16))),
+                Some(3600),
+                Some("gone since 2024-10-03T23:59:44Z (16s ago, pid 7), backends checked 60m ago"),
+            ),
+            (
+                Some(reporter(ReporterState::Silent { every: 1 }, Some(16))),
+                None,
+                Some("silent since 2024-10-03T23:59:44Z (16s ago, pid 7)"),
+            ),
+            (Some(reporter(UNPROMISED, None)), None, Some("alive (pid 7)")),
+            (None, Some(41 * 60), Some("backends checked 41m ago")),
+            (None, None, None),
+            // The clock of another machine is ahead.
+            (Some(reporter(ALIVE, Some(-3600))), Some(-90), Some("alive 0s ago (pid 7), backends checked 0s ago")),
+        ] {
+            assert_eq!(liveness(reporter, checked).line(now()).as_deref(), line);
         }
     }
 
     #[test]
-    fn clock_of_another_machine_that_is_ahead_counts_as_now() {
-        let line = line(&lease(POD, 15, -3600), Some(-90));
-        assert_eq!(line.as_deref(), Some("alive 0s ago (holder pod-1), backends checked 0s ago"));
-    }
-
-    #[test]
-    fn duration_that_makes_no_sense_is_the_usual_one_or_endless() {
-        for (duration, gone) in [(0, true), (-1, true), (i64::MAX, false)] {
-            let seen = SeenLease::new(&lease(POD, duration, 16), now()).expect("it was renewed");
-            assert_eq!(seen.is_gone(), gone, "{duration}");
+    fn reporter_that_is_gone_or_silent_makes_any_status_stale() {
+        for state in [ReporterState::Gone, ReporterState::Silent { every: 30 }] {
+            for limit in [TEN_MINUTES, StaleAfter(None)] {
+                assert!(liveness(reporter(state, None), Some(0)).why_stale(limit, now()).is_some(), "{state:?}");
+            }
         }
-        let bare = json!({"spec": {"holderIdentity": "other", "renewTime": ago(3).to_rfc3339()}});
-        assert_eq!(line(&bare, None).as_deref(), Some("alive 3s ago (holder other)"));
     }
 
     #[test]
-    fn lease_is_judged_by_the_time_at_which_it_was_read() {
-        let seen = SeenLease::new(&lease(POD, 15, 100), ago(99)).expect("it was renewed");
-        assert_eq!(seen.short(now()), "alive (100s)", "it has not been read since");
-        let seen = SeenLease::new(&lease(POD, 15, 100), now()).expect("it was renewed");
-        assert_eq!(seen.short(now()), "gone (100s)");
+    fn old_checks_are_stale_unless_a_reporter_vouches_for_them() {
+        let stale = |reporter, checked| liveness(reporter, checked).why_stale(TEN_MINUTES, now());
+        assert_eq!(stale(None, Some(599)), None);
+        assert_eq!(
+            stale(None, Some(600)).as_deref(),
+            Some("no backend was checked since 2024-10-03T23:50:00Z: is a reporter running?")
+        );
+        assert!(stale(Some(reporter(UNPROMISED, Some(0))), Some(600)).is_some());
+        assert_eq!(stale(Some(reporter(ALIVE, Some(0))), Some(600_000)), None);
+        assert_eq!(stale(None, None), None, "nothing tells");
+        assert_eq!(liveness(None, Some(600_000)).why_stale(StaleAfter(None), now()), None);
+    }
+
+    #[test]
+    fn time_of_the_report_counts_where_it_is_newer_than_any_check() {
+        let stale = |checked, reported| {
+            let liveness = Liveness { reported: Some(ago(reported)), ..liveness(None, checked) };
+            liveness.why_stale(TEN_MINUTES, now())
+        };
+        assert_eq!(stale(Some(3600), 60), None);
+        assert!(stale(None, 600).is_some_and(|why| why.starts_with("nothing was reported since ")));
+        assert!(stale(Some(700), 700).is_some_and(|why| why.starts_with("no backend was checked since ")));
+    }
+
+    #[test]
+    fn limit_is_a_time_or_off() {
+        for (text, limit) in [
+            ("10m", TEN_MINUTES),
+            ("0", StaleAfter(None)),
+            ("0s", StaleAfter(None)),
+            ("off", StaleAfter(None)),
+            ("500000000000years", StaleAfter(None)),
+        ] {
+            assert_eq!(StaleAfter::parse(text), Ok(limit), "{text}");
+        }
+        for text in ["", "soon", "-1s"] {
+            assert!(StaleAfter::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn programs_get_times_and_only_what_is_known() {
+        assert_eq!(Liveness::default().to_json(None), json!({"stale": false}));
+        assert_eq!(
+            liveness(reporter(ReporterState::Gone, Some(16)), Some(3600)).to_json(Some("why")),
+            json!({
+                "stale": true, "staleReason": "why", "lastCheck": "2024-10-03T23:00:00Z",
+                "reporter": {"state": "gone", "lastSeen": "2024-10-03T23:59:44Z", "identity": "pid 7"},
+            })
+        );
     }
 }

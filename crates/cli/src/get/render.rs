@@ -11,6 +11,7 @@ use vmcp_status::{
 };
 
 use super::super::format::{age, counts, short_counts};
+use super::liveness::Liveness;
 use super::source::{Columns, Object};
 use super::table::{Cell, Column, Table, block};
 use crate::global::Failure;
@@ -22,7 +23,7 @@ pub(super) enum OutputFormat {
     Table,
     /// With all there is to tell.
     Wide,
-    /// As stored; all in one List.
+    /// As stored, with its age in the member vmcpStatus; all in one List.
     Json,
     /// The same in YAML.
     Yaml,
@@ -50,7 +51,7 @@ impl View {
             OutputFormat::Table | OutputFormat::Wide => Ok(self.list().lines(objects, now)),
             OutputFormat::Name => objects.iter().map(|object| self.one(object, now)).collect(),
             OutputFormat::Json | OutputFormat::Yaml => {
-                let items: Vec<_> = objects.iter().map(|object| &object.stored).collect();
+                let items: Vec<_> = objects.iter().map(Object::document).collect();
                 self.document(&json!({"apiVersion": "v1", "kind": "List", "items": items}))
             }
         }
@@ -61,7 +62,7 @@ impl View {
         match self.format {
             OutputFormat::Table | OutputFormat::Wide => Ok(self.parts(object, now)),
             OutputFormat::Name => Ok(format!("{}\n", object.name)),
-            OutputFormat::Json | OutputFormat::Yaml => self.document(&object.stored),
+            OutputFormat::Json | OutputFormat::Yaml => self.document(&object.document()),
         }
     }
 
@@ -119,7 +120,8 @@ const LIST: &[Column<Object>] = &[
     Column::new("BACKENDS", |object, _| Cell::new(&short_counts(&object.status))),
     Column::new("AGE", |object, now| Cell::new(&age(object.written, now))),
     Column::wide("UPDATED", |object, now| Cell::new(&age(object.status.timestamp, now))),
-    Column::wide("WRITER", |object, _| Cell::new(&object.writer)),
+    Column::wide("REPORTER", reporter),
+    Column::wide("LAST CHECK", |object, now| Cell::new(&object.liveness.checked_for(now))),
     Column::new("MESSAGE", |object, _| Cell::new(&object.status.message)),
 ];
 
@@ -159,7 +161,7 @@ const CONDITIONS: &[Column<Condition>] = &[
 ];
 
 fn summary(object: &Object, now: DateTime<Utc>) -> String {
-    let Object { name, namespace, status, url, written, writer, stale, unfollowed, liveness, stored: _ } = object;
+    let Object { name, namespace, status, url, written, stale, unfollowed, liveness, stored: _ } = object;
     let in_cluster = !namespace.is_empty();
     let mut lines = vec![("Name:", Cell::new(name))];
     if in_cluster {
@@ -179,20 +181,19 @@ fn summary(object: &Object, now: DateTime<Utc>) -> String {
     lines.push(("Backends:", Cell::new(&counts(status))));
     lines.push(("Message:", Cell::new(&status.message)));
     lines.push(("Age:", Cell::new(&age(*written, now))));
-    if !writer.is_empty() {
-        lines.push(("Writer:", Cell::new(writer)));
-    }
     if let Some(line) = liveness.line(now) {
-        lines.push(("Reporter:", Cell::styled(&line, if liveness.is_gone() { WARNING } else { Style::new() })));
+        lines.push(("Reporter:", Cell::styled(&line, reporter_style(liveness))));
     }
     block(lines)
 }
 
 fn reporter(object: &Object, now: DateTime<Utc>) -> Cell {
-    object.liveness.lease.as_ref().map_or_else(
-        || Cell::new(""),
-        |lease| Cell::styled(&lease.short(now), if lease.is_gone() { WARNING } else { Style::new() }),
-    )
+    let text = object.liveness.reporter.as_ref().map(|reporter| reporter.short(now)).unwrap_or_default();
+    Cell::styled(&text, reporter_style(&object.liveness))
+}
+
+fn reporter_style(liveness: &Liveness) -> Style {
+    if liveness.state().is_some_and(|state| !state.is_alive()) { WARNING } else { Style::new() }
 }
 
 fn ready(object: &Object) -> Cell {

@@ -29,15 +29,12 @@ pub(super) struct Object {
     /// What its age counts from: the last write of a file, the creation of an
     /// object in a cluster.
     pub(super) written: Option<DateTime<Utc>>,
-    /// Who wrote it and whether it still does; empty where that is not known.
-    pub(super) writer: String,
     /// Why its phase may be a thing of the past, if so.
     pub(super) stale: Option<String>,
     /// What was reported, where that is not what is shown, and the operator has
     /// had the time to show it.
     pub(super) unfollowed: Option<Unfollowed>,
-    /// Whether its reporter is alive; says nothing of a state file, whose writer is
-    /// known.
+    /// What tells whether its reporter is alive, and how old its findings are.
     pub(super) liveness: Liveness,
     /// The whole, with all that this version does not know.
     pub(super) stored: Value,
@@ -48,7 +45,20 @@ impl Object {
     pub(super) fn id(&self) -> String {
         if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
     }
+
+    /// The object as it is stored, and beside it what is known of its age.
+    pub(super) fn document(&self) -> Value {
+        let mut document = self.stored.clone();
+        if let Value::Object(members) = &mut document {
+            members.insert(OURS.into(), self.liveness.to_json(self.stale.as_deref()));
+        }
+        document
+    }
 }
+
+/// The member that is added to an object for programs. It has the name of this program,
+/// which no other member of an object of Kubernetes has.
+const OURS: &str = "vmcpStatus";
 
 /// One that is there and cannot be shown.
 #[derive(Clone, Debug)]
@@ -63,6 +73,8 @@ pub(super) struct Fault {
 pub(super) struct Found {
     pub(super) objects: Vec<Object>,
     pub(super) faults: Vec<Fault>,
+    /// What limits what can be told of them.
+    pub(super) notes: Vec<String>,
 }
 
 /// What a list of objects tells.

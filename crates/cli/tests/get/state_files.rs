@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use chrono::{SecondsFormat, Utc};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,7 +86,7 @@ pub fn state(name: &str, pid: u32, message: &str) -> Value {
             "conditions": [{"type": "Ready", "status": "True", "reason": "ServerDegraded", "message": ""}],
             "future": {"field": 1},
         },
-        "writer": {"pid": pid, "time": "2020-01-01T00:00:00Z"},
+        "writer": {"pid": pid, "time": Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)},
     })
 }
 

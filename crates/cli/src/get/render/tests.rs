@@ -3,7 +3,7 @@ use chrono::TimeDelta;
 use vmcp_status::Status;
 
 use super::*;
-use crate::get::liveness::{Liveness, SeenLease};
+use crate::get::liveness::{Liveness, Reporter, ReporterState, SeenLease};
 use crate::homes::Unfollowed;
 
 fn now() -> DateTime<Utc> {
@@ -31,16 +31,21 @@ fn object(name: &str, status: Status) -> Object {
         stored: json!({"metadata": {"name": name}, "status": status, "extra": {"unknown": [1, null]}}),
         status,
         written: ago(192),
-        writer: "pid 1234, alive".into(),
         stale: None,
         unfollowed: None,
-        liveness: Liveness::default(),
+        liveness: written_by(ReporterState::Alive { vouches: true }),
     }
 }
 
+/// What a state file tells.
+fn written_by(state: ReporterState) -> Liveness {
+    let reporter = Reporter { state, seen: ago(192), who: "pid 1234".into() };
+    Liveness { reporter: Some(reporter), ..Liveness::default() }
+}
+
 fn gone(object: Object) -> Object {
-    let stale = Some("the writer (pid 1234) is gone; this is its last word".into());
-    Object { writer: "pid 1234, gone".into(), stale, ..object }
+    let stale = Some("the reporter is gone; this is its last word".into());
+    Object { liveness: written_by(ReporterState::Gone), stale, ..object }
 }
 
 fn weather() -> Object {
@@ -70,12 +75,13 @@ fn weather() -> Object {
     for condition in &mut status.conditions {
         condition.last_transition_time = ago(4 * 3600);
     }
-    object("tools", status)
+    let liveness = Liveness { checked: ago(5), ..written_by(ReporterState::Alive { vouches: true }) };
+    Object { liveness, ..object("tools", status) }
 }
 
 #[test]
 fn a_list_has_a_row_for_each() {
-    let idle = Object { written: None, writer: String::new(), ..object("idle", Status::default()) };
+    let idle = Object { written: None, liveness: Liveness::default(), ..object("idle", Status::default()) };
     let objects = [gone(object("notes", Status::derived_from::<DiscoveredBackend>([]))), weather(), idle];
     assert_eq!(
         shown(view(OutputFormat::Table, false), &objects),
@@ -89,10 +95,10 @@ idle    Pending         0/0        <none>   <none>
     assert_eq!(
         shown(view(OutputFormat::Wide, false), &objects),
         "\
-NAME    PHASE           BACKENDS   AGE      UPDATED   WRITER            MESSAGE
-notes   Ready (stale)   0/0        3m12s    <none>    pid 1234, gone    Ready, no backends configured
-tools   Degraded        1/2        3m12s    10s       pid 1234, alive   1 of 2 backends routable, 1 unavailable
-idle    Pending         0/0        <none>   <none>    <none>            <none>
+NAME    PHASE           BACKENDS   AGE      UPDATED   REPORTER                 LAST CHECK   MESSAGE
+notes   Ready (stale)   0/0        3m12s    <none>    gone 3m12s (pid 1234)    <none>       Ready, no backends configured
+tools   Degraded        1/2        3m12s    10s       alive 3m12s (pid 1234)   5s           1 of 2 backends routable, 1 unavailable
+idle    Pending         0/0        <none>   <none>    <none>                   <none>       <none>
 "
     );
 }
@@ -107,7 +113,7 @@ Phase:      Degraded
 Backends:   1 routable, 2 listed
 Message:    1 of 2 backends routable, 1 unavailable
 Age:        3m12s
-Writer:     pid 1234, alive
+Reporter:   alive 3m12s ago (pid 1234), backends checked 5s ago
 
 BACKEND   STATUS        AUTH     LAST CHECK   MESSAGE
 weather   ready         oauth2   5s           <none>
@@ -121,7 +127,7 @@ BackendsDiscovered   True     BackendsDiscovered      4h      Discovered 2 backe
 }
 
 fn in_cluster(object: Object, namespace: &str, url: &str) -> Object {
-    Object { namespace: namespace.into(), url: url.into(), writer: String::new(), ..object }
+    Object { namespace: namespace.into(), url: url.into(), liveness: Liveness::default(), ..object }
 }
 
 #[test]
@@ -144,7 +150,7 @@ prod        tools   Degraded   http://tools.prod:4483/mcp   1/2        3m12s   F
 }
 
 #[test]
-fn one_of_a_cluster_has_namespace_and_url_and_no_writer() {
+fn one_of_a_cluster_has_namespace_and_url() {
     let text = shown(view(OutputFormat::Table, true), &[in_cluster(weather(), "prod", "http://tools/mcp")]);
     assert_eq!(
         text.split("\n\n").next(),
@@ -161,12 +167,16 @@ Age:         3m12s"
     );
 }
 
+fn checked(seconds: i64) -> Liveness {
+    Liveness { checked: ago(seconds), ..Liveness::default() }
+}
+
 /// The same object; its leader renewed the Lease this long ago.
 fn elected(object: Object, seconds: i64) -> Object {
     let renewed = ago(seconds).map(|at| at.to_rfc3339());
     let spec = json!({"holderIdentity": "pod-1_0123456789abcdef", "leaseDurationSeconds": 15, "renewTime": renewed});
-    let lease = SeenLease::new(&json!({"spec": spec}), now());
-    Object { liveness: Liveness { lease, checked: ago(41 * 60) }, ..object }
+    let reporter = SeenLease::new(&json!({"spec": spec}), now()).and_then(|lease| lease.reporter(None));
+    Object { liveness: Liveness { reporter, ..checked(41 * 60) }, ..object }
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn one_whose_reporters_elect_a_leader_says_whether_it_is_alive_and_when_backends
     assert_eq!(of(elected(object(), 3)), format!("{without}{alive}"));
     let gone = "Reporter:    gone since 2024-10-03T23:58:00Z (2m ago, holder pod-1), backends checked 41m ago\n";
     assert_eq!(of(elected(object(), 120)), format!("{without}{gone}"));
-    let unelected = Object { liveness: Liveness { lease: None, checked: ago(41 * 60) }, ..object() };
+    let unelected = Object { liveness: checked(41 * 60), ..object() };
     assert_eq!(of(unelected), format!("{without}Reporter:    backends checked 41m ago\n"));
 }
 
@@ -191,10 +201,10 @@ fn wide_list_of_a_cluster_has_columns_for_reporter_and_last_check() {
     assert_eq!(
         shown(wide, &objects),
         "\
-NAME   PHASE     URL      BACKENDS   AGE     READY    REPORTER     LAST CHECK   MESSAGE
-bare   Pending   <none>   0/0        3m12s   <none>   <none>       <none>       <none>
-dead   Pending   <none>   0/0        3m12s   <none>   gone (60m)   41m          <none>
-live   Pending   <none>   0/0        3m12s   <none>   alive (3s)   41m          <none>
+NAME   PHASE     URL      BACKENDS   AGE     READY    REPORTER                  LAST CHECK   MESSAGE
+bare   Pending   <none>   0/0        3m12s   <none>   <none>                    <none>       <none>
+dead   Pending   <none>   0/0        3m12s   <none>   gone 60m (holder pod-1)   41m          <none>
+live   Pending   <none>   0/0        3m12s   <none>   alive 3s (holder pod-1)   41m          <none>
 "
     );
     let narrow = shown(View { format: OutputFormat::Table, ..wide }, &objects);
@@ -243,11 +253,11 @@ fn one_that_is_stale_says_why() {
         "\
 Name:       a
 Phase:      Pending (stale)
-Stale:      the writer (pid 1234) is gone; this is its last word
+Stale:      the reporter is gone; this is its last word
 Backends:   0 routable, 0 listed
 Message:    <none>
 Age:        3m12s
-Writer:     pid 1234, gone
+Reporter:   gone since 2024-10-03T23:56:48Z (3m12s ago, pid 1234)
 "
     );
 }
@@ -280,13 +290,20 @@ fn headers_can_be_left_out() {
 }
 
 #[test]
-fn programs_get_what_is_stored() {
-    let objects = [weather(), object("b", Status::default())];
+fn programs_get_what_is_stored_and_beside_it_how_old_it_is() {
+    let objects = [weather(), gone(object("b", Status::default()))];
+    let [a, b] = objects.each_ref().map(|object| {
+        let mut document = object.stored.clone();
+        document["vmcpStatus"] = object.liveness.to_json(object.stale.as_deref());
+        document
+    });
+    assert_eq!(a["vmcpStatus"]["lastCheck"], "2024-10-03T23:59:55Z");
+    assert_eq!(b["vmcpStatus"]["stale"], true);
     let json = |single, objects: &[Object]| -> Value {
         serde_json::from_str(&shown(view(OutputFormat::Json, single), objects)).expect("it is JSON")
     };
-    assert_eq!(json(true, &objects[..1]), objects[0].stored);
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": [objects[0].stored, objects[1].stored]});
+    assert_eq!(json(true, &objects[..1]), a);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [a, b]});
     assert_eq!(json(false, &objects), list);
     assert_eq!(json(false, &[])["items"], json!([]));
 
@@ -324,7 +341,7 @@ fn no_format_lets_a_control_character_out() {
                 _ => continue,
             };
             let stored = stored.expect("it is still whole");
-            assert_eq!(if single { &stored } else { &stored["items"][0] }, &evil.stored);
+            assert_eq!(if single { &stored } else { &stored["items"][0] }, &evil.document());
         }
     }
 }

@@ -20,7 +20,7 @@ use vmcp_status::api_server::{Refusal, RefusalKind};
 use vmcp_status::custom_resource::{KIND, PLURAL};
 use vmcp_status::{NameError, Status, check_name, error_chain};
 
-use super::super::liveness::Liveness;
+use super::super::liveness::{Liveness, StaleAfter};
 use super::leases::{LeaseQuery, Leases};
 use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
@@ -41,6 +41,7 @@ pub(in crate::get) struct Cluster {
     only: Option<String>,
     objects: Objects,
     leases: Leases,
+    stale_after: StaleAfter,
     /// The watch, once there is one; it keeps the objects up to date.
     events: Option<BoxStream<'static, watcher::Result<Event<DynamicObject>>>>,
     /// What the watch is listing anew.
@@ -61,6 +62,7 @@ impl Cluster {
         namespace: Option<String>,
         name: Option<&str>,
         leases: LeaseQuery,
+        stale_after: StaleAfter,
     ) -> Result<Self, NameError> {
         let lease_name = if let LeaseQuery::Named(name) = &leases { Some(&**name) } else { None };
         let names = [
@@ -86,6 +88,7 @@ impl Cluster {
             only: None,
             objects: Objects::new(),
             leases,
+            stale_after,
             events: None,
             listed: Objects::new(),
             broken: None,
@@ -175,13 +178,22 @@ impl Cluster {
         true
     }
 
-    /// How long until the operator has had its time for one of the reports that
-    /// it has not copied yet.
-    fn next_is_late(&self, now: DateTime<Utc>) -> Option<Duration> {
-        let late_from = |object: &Object| object.unfollowed.as_ref().and_then(Unfollowed::lasting_from);
-        let times = self.objects.values().flatten().filter_map(late_from).filter(|from| *from > now);
+    /// How long until an object looks different though nothing was heard: the operator
+    /// has had its time for a report that it has not copied yet, or checks are old.
+    fn next_is_due(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let due = |object: &Object| {
+            let late = object.unfollowed.as_ref().and_then(Unfollowed::lasting_from);
+            late.into_iter().chain(self.liveness(object).stale_from(self.stale_after)).filter(|from| *from > now).min()
+        };
+        let next = self.objects.values().flatten().filter_map(due).min();
         // Half a millisecond early would be for nothing.
-        times.min().and_then(|from| (from - now).to_std().ok()).map(|wait| wait + Duration::from_millis(1))
+        next.and_then(|from| (from - now).to_std().ok()).map(|wait| wait + Duration::from_millis(1))
+    }
+
+    /// With what the Lease of its reporters tells.
+    fn liveness(&self, object: &Object) -> Liveness {
+        let liveness = object.liveness.clone();
+        Liveness { reporter: self.leases.of(object).and_then(|lease| lease.reporter(liveness.checked)), ..liveness }
     }
 
     fn found(&self, now: DateTime<Utc>) -> Found {
@@ -190,13 +202,15 @@ impl Cluster {
             match object {
                 Ok(mut object) => {
                     object.unfollowed.take_if(|unfollowed| !unfollowed.is_lasting(now));
-                    object.liveness.lease = self.leases.of(&object).cloned();
+                    object.liveness = self.liveness(&object);
+                    object.stale = object.liveness.why_stale(self.stale_after, now);
                     found.objects.push(object);
                 }
                 Err(fault) => found.faults.push(fault),
             }
         }
         found.faults.extend(self.broken.clone().map(|why| Fault { name: None, why }));
+        found.notes.extend(self.leases.note());
         found
     }
 }
@@ -240,9 +254,9 @@ impl Source for Cluster {
 
     async fn changed(&mut self) {
         loop {
-            let late = self.next_is_late(Utc::now());
-            let late = async move {
-                match late {
+            let due = self.next_is_due(Utc::now());
+            let due = async move {
+                match due {
                     Some(wait) => sleep(wait).await,
                     None => pending().await,
                 }
@@ -257,7 +271,7 @@ impl Source for Cluster {
             });
             let event = tokio::select! {
                 event = events.next() => event,
-                () = late => return,
+                () = due => return,
                 () = self.leases.changed() => return,
             };
             let Some(event) = event else {
@@ -283,7 +297,7 @@ fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
     };
     let shown = serde_json::to_value(&object).and_then(|mut stored| {
         let unfollowed = unfollowed(&stored);
-        let liveness = Liveness { lease: None, checked: newest_check(&stored) };
+        let liveness = Liveness { checked: newest_check(&stored), ..Liveness::default() };
         // Bookkeeping of the server, longer than all the rest.
         stored["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
         let status = stored.get("status").filter(|status| !status.is_null());
@@ -294,7 +308,6 @@ fn entry(object: DynamicObject) -> (String, Result<Object, Fault>) {
             status: status.map_or_else(|| Ok(Status::default()), Status::deserialize)?,
             url: text("/status/url").into(),
             written: time(text("/metadata/creationTimestamp")),
-            writer: String::new(),
             stale: None,
             unfollowed,
             liveness,

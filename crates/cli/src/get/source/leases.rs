@@ -1,8 +1,8 @@
 //! The Leases by which reporters elect one writer: their renewals tell who is
 //! alive.
 //!
-//! They are an extra. Whatever goes wrong with them, a missing right above all,
-//! shows in the log at level debug and nowhere else.
+//! They are an extra: without them the newest checks tell how old a status is, and
+//! a note says that it is so.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How often they are read again while they are followed: about as often as a
 /// leader renews.
 const POLL: Duration = Duration::from_secs(5);
+/// The same where there is none, or none may be read: a reporter that starts later, and
+/// refreshes its status as seldom as its Lease permits, must not look dead.
+const SEARCH: Duration = Duration::from_secs(60);
 
 /// Which Leases are of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +46,14 @@ pub(in crate::get) enum LeaseQuery {
 /// What was read, by namespace and name of the Lease.
 type Seen = BTreeMap<(String, String), SeenLease>;
 
+/// What was read, or why nothing could be.
+type Answer = Result<Seen, String>;
+
 pub(super) struct Leases {
     reader: Reader,
     seen: Seen,
+    /// Why they are not known.
+    unread: Option<String>,
     /// What is read from time to time, once there is something to follow.
     renewals: Option<BoxStream<'static, Seen>>,
 }
@@ -58,16 +66,25 @@ impl Leases {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        Leases { reader: Reader { api, query }, seen: Seen::new(), renewals: None }
+        Leases { reader: Reader { api, query }, seen: Seen::new(), unread: None, renewals: None }
     }
 
     /// Asks once, for [`set`](Leases::set).
-    pub(super) async fn fetch(&self) -> Seen {
-        self.reader.read().await.unwrap_or_default()
+    pub(super) async fn fetch(&self) -> Answer {
+        self.reader.read().await
     }
 
-    pub(super) fn set(&mut self, seen: Seen) {
-        self.seen = seen;
+    pub(super) fn set(&mut self, answer: Answer) {
+        match answer {
+            Ok(seen) => (self.seen, self.unread) = (seen, None),
+            Err(why) => (self.seen, self.unread) = (Seen::new(), Some(why)),
+        }
+    }
+
+    /// What to say where they cannot be read.
+    pub(super) fn note(&self) -> Option<String> {
+        let why = self.unread.as_ref()?;
+        Some(format!("note: no Leases are read, so the newest check alone tells whether a status is old: {why}"))
     }
 
     /// The Lease of this object's reporters.
@@ -80,16 +97,15 @@ impl Leases {
         self.seen.get(&(object.namespace.clone(), name))
     }
 
-    /// Waits until they have been read again; for ever where none was found. May be
-    /// dropped and called again.
+    /// Waits until they have been read again. May be dropped and called again.
     pub(super) async fn changed(&mut self) {
-        if self.renewals.is_none() && self.seen.is_empty() {
+        if self.reader.query == LeaseQuery::None {
             return pending().await;
         }
-        let reader = &self.reader;
-        let renewals = self.renewals.get_or_insert_with(|| reader.clone().renewals());
+        let (reader, pause) = (&self.reader, pause(&self.seen));
+        let renewals = self.renewals.get_or_insert_with(|| reader.clone().renewals(pause));
         match renewals.next().await {
-            Some(seen) => self.seen = seen,
+            Some(seen) => self.set(Ok(seen)),
             None => pending().await,
         }
     }
@@ -102,8 +118,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// `None`: nothing is known.
-    async fn read(&self) -> Option<Seen> {
+    async fn read(&self) -> Answer {
         let request = async {
             match &self.query {
                 LeaseQuery::None => Ok(Vec::new()),
@@ -117,27 +132,45 @@ impl Reader {
             }
         };
         let why = match timeout(PATIENCE, request).await {
-            Ok(Ok(leases)) => return Some(leases.into_iter().filter_map(entry).collect()),
-            Ok(Err(kube::Error::Api(status))) => Refusal::from(&*status).summary(),
+            Ok(Ok(leases)) => return Ok(leases.into_iter().filter_map(entry).collect()),
+            Ok(Err(kube::Error::Api(status))) => {
+                let refusal = Refusal::from(&*status);
+                match refusal.kind() {
+                    // The server has none.
+                    kind if kind.is_not_found() => return Ok(Seen::new()),
+                    kind if kind.is_forbidden() => format!(
+                        "grant the user the verb {} on leases of coordination.k8s.io, see RBAC.md",
+                        if self.query == LeaseQuery::All { "list" } else { "get" }
+                    ),
+                    _ => refusal.summary(),
+                }
+            }
             Ok(Err(error)) => error.source().map_or_else(|| error.to_string(), error_chain),
             Err(_) => format!("no answer from the API server in {PATIENCE:?}"),
         };
-        tracing::debug!(why, "Leases are not shown");
-        None
+        tracing::debug!(why, "Leases are not read");
+        Err(why)
     }
 
-    /// What is read each [`POLL`] from now on. What cannot be read stays as it was.
-    fn renewals(self) -> BoxStream<'static, Seen> {
-        let read = |reader: Reader| async move {
+    /// What is read from now on, first after this pause. What cannot be read stays as it
+    /// was.
+    fn renewals(self, first: Duration) -> BoxStream<'static, Seen> {
+        let read = |(reader, wait): (Reader, Duration)| async move {
             loop {
-                sleep(POLL).await;
-                if let Some(seen) = reader.read().await {
-                    return Some((seen, reader));
+                sleep(wait).await;
+                if let Ok(seen) = reader.read().await {
+                    let next = pause(&seen);
+                    return Some((seen, (reader, next)));
                 }
             }
         };
-        stream::unfold(self, read).boxed()
+        stream::unfold((self, first), read).boxed()
     }
+}
+
+/// How long to wait after this was read.
+fn pause(seen: &Seen) -> Duration {
+    if seen.is_empty() { SEARCH } else { POLL }
 }
 
 fn entry(lease: DynamicObject) -> Option<((String, String), SeenLease)> {
@@ -234,11 +267,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lease_that_was_not_found_is_not_asked_for_again() {
+    async fn lease_that_was_not_found_is_looked_for_once_a_minute() {
         let cluster = ElectionCluster::of(Double::new());
         let mut leases = Leases::new(cluster.client("reader"), Some("default"), LeaseQuery::Named(LEASE.into()));
         leases.set(leases.fetch().await);
         assert!(timeout(POLL * 10, leases.changed()).await.is_err());
         assert_eq!(cluster.sent().len(), 1);
+        cluster.put_lease(LEASE, spec("pod-1_ab"));
+        leases.changed().await;
+        assert_eq!(leases.of(&tools()).map(SeenLease::holder), Some("pod-1"));
+        assert_eq!(cluster.sent().len(), 2);
     }
 }

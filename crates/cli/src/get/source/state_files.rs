@@ -13,9 +13,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use vmcp_status::{StateFile, StateFileError, Writer, error_chain};
 
-use super::super::liveness::Liveness;
+use super::super::liveness::{Liveness, Reporter, ReporterState, StaleAfter};
 use super::{Columns, Fault, Found, Object, Source};
 use crate::global::Failure;
+use crate::homes::newest_check;
 
 /// How often the directory is looked at.
 const POLL: Duration = Duration::from_millis(250);
@@ -25,12 +26,13 @@ const MISSED: u64 = 3;
 #[derive(Debug)]
 pub(in crate::get) struct Directory {
     dir: PathBuf,
+    stale_after: StaleAfter,
     last: Look,
 }
 
 impl Directory {
-    pub(in crate::get) fn new(dir: PathBuf) -> Self {
-        Directory { dir, last: Look::default() }
+    pub(in crate::get) fn new(dir: PathBuf, stale_after: StaleAfter) -> Self {
+        Directory { dir, stale_after, last: Look::default() }
     }
 }
 
@@ -53,12 +55,12 @@ impl Source for Directory {
     }
 
     async fn read(&mut self, name: Option<&str>) -> Result<Found, Failure> {
-        let (dir, only) = (self.dir.clone(), name.map(ToOwned::to_owned));
+        let (dir, only, stale_after) = (self.dir.clone(), name.map(ToOwned::to_owned), self.stale_after);
         let (look, found) = spawn_blocking(move || {
             // Before the files are read: what is written meanwhile is seen as a
             // change.
             let mut look = Look::at(&dir, only);
-            let found = read(&dir, &mut look);
+            let found = read(&dir, &mut look, stale_after);
             (look, found)
         })
         .await?;
@@ -69,9 +71,9 @@ impl Source for Directory {
     async fn changed(&mut self) {
         loop {
             sleep(POLL).await;
-            let (dir, last) = (self.dir.clone(), self.last.clone());
+            let (dir, last, stale_after) = (self.dir.clone(), self.last.clone(), self.stale_after);
             // A look that is lost is made up for by the next one.
-            if spawn_blocking(move || last.again(&dir)).await.is_ok_and(|look| look != self.last) {
+            if spawn_blocking(move || last.again(&dir, stale_after)).await.is_ok_and(|look| look != self.last) {
                 return;
             }
         }
@@ -83,7 +85,36 @@ impl Source for Directory {
 struct Look {
     only: Option<String>,
     files: Vec<(String, Option<Stamp>)>,
-    writers: Vec<(Writer, Health)>,
+    states: Vec<(Evidence, Judgement)>,
+}
+
+/// What a file says of its age.
+#[derive(Clone, Debug, PartialEq)]
+struct Evidence {
+    writer: Writer,
+    checked: Option<DateTime<Utc>>,
+    timestamp: Option<DateTime<Utc>>,
+}
+
+/// What that means at some time.
+#[derive(Clone, Debug, PartialEq)]
+struct Judgement {
+    liveness: Liveness,
+    stale: Option<String>,
+}
+
+impl Evidence {
+    fn judge(&self, stale_after: StaleAfter, now: DateTime<Utc>) -> Judgement {
+        let Writer { pid, time, .. } = self.writer;
+        let writer = Reporter { state: state_of(&self.writer, now), seen: time, who: format!("pid {pid}") };
+        // A report has a time of its own; the file of a writer that is not ours may lack
+        // it.
+        let written = time.filter(|_| self.checked.is_none());
+        let reported = self.timestamp.or(written);
+        let liveness = Liveness { reporter: Some(writer), checked: self.checked, reported };
+        let stale = liveness.why_stale(stale_after, now);
+        Judgement { liveness, stale }
+    }
 }
 
 /// A file that was replaced, or written in place, has another one.
@@ -103,14 +134,14 @@ impl Look {
             let stamp = StateFile::path(dir, &name).ok().and_then(|path| Stamp::of(&path));
             (name, stamp)
         };
-        Look { only, files: names.into_iter().map(stamped).collect(), writers: Vec::new() }
+        Look { only, files: names.into_iter().map(stamped).collect(), states: Vec::new() }
     }
 
     /// The same at a later time.
-    fn again(&self, dir: &Path) -> Self {
+    fn again(&self, dir: &Path, stale_after: StaleAfter) -> Self {
         let now = Utc::now();
-        let writers = self.writers.iter().map(|(writer, _)| (writer.clone(), Health::of(writer, now)));
-        Look { writers: writers.collect(), ..Look::at(dir, self.only.clone()) }
+        let states = self.states.iter().map(|(evidence, _)| (evidence.clone(), evidence.judge(stale_after, now)));
+        Look { states: states.collect(), ..Look::at(dir, self.only.clone()) }
     }
 }
 
@@ -122,8 +153,8 @@ impl Stamp {
     }
 }
 
-/// Reads the files; adds to the look who wrote them.
-fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
+/// Reads the files; adds to the look what they say of their age.
+fn read(dir: &Path, look: &mut Look, stale_after: StaleAfter) -> Result<Found, StateFileError> {
     let names = match &look.only {
         Some(name) => vec![name.clone()],
         None => StateFile::names(dir)?,
@@ -135,20 +166,22 @@ fn read(dir: &Path, look: &mut Look) -> Result<Found, StateFileError> {
         match load(&path) {
             Ok((state, stored)) => {
                 let StateFile { status, writer, .. } = state;
-                let health = Health::of(&writer, now);
+                let written = writer.time;
+                let evidence = Evidence { writer, checked: newest_check(&stored), timestamp: status.timestamp };
+                let judgement = evidence.judge(stale_after, now);
+                let Judgement { liveness, stale } = judgement.clone();
                 found.objects.push(Object {
                     name,
                     namespace: String::new(),
                     status,
                     url: String::new(),
-                    written: writer.time,
-                    writer: format!("pid {}, {}", writer.pid, health.as_str()),
-                    stale: health.why_stale(&writer),
+                    written,
+                    stale,
                     unfollowed: None,
-                    liveness: Liveness::default(),
+                    liveness,
                     stored,
                 });
-                look.writers.push((writer, health));
+                look.states.push((evidence, judgement));
             }
             // Removed since the names were read, or never there.
             Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -166,44 +199,16 @@ fn load(path: &Path) -> Result<(StateFile, serde_json::Value), StateFileError> {
     Ok((state, serde_json::from_slice(&text).map_err(malformed)?))
 }
 
-/// Whether a writer can be expected to keep its file true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Alive,
-    Gone,
-    /// It lives and does not write, or its process id belongs to another now.
-    Silent,
-}
-
-impl Health {
-    fn of(writer: &Writer, now: DateTime<Utc>) -> Self {
-        if !is_alive(writer.pid) {
-            Health::Gone
-        } else if is_silent(writer, now) {
-            Health::Silent
-        } else {
-            Health::Alive
-        }
+/// Whether a writer can be expected to keep its file true. One that lives and does not
+/// write hangs, or its process id belongs to another process now.
+fn state_of(writer: &Writer, now: DateTime<Utc>) -> ReporterState {
+    if !is_alive(writer.pid) {
+        return ReporterState::Gone;
     }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Health::Alive => "alive",
-            Health::Gone => "gone",
-            Health::Silent => "silent",
-        }
-    }
-
-    fn why_stale(self, writer: &Writer) -> Option<String> {
-        let pid = writer.pid;
-        match self {
-            Health::Alive => None,
-            Health::Gone => Some(format!("the writer (pid {pid}) is gone; this is its last word")),
-            Health::Silent => {
-                let every = writer.refresh_seconds.unwrap_or_default().max(1);
-                Some(format!("the writer (pid {pid}) is silent and should write every {every}s; does it hang?"))
-            }
-        }
+    let every = writer.refresh_seconds;
+    match every {
+        Some(every) if is_silent(writer, now) => ReporterState::Silent { every: every.max(1) },
+        _ => ReporterState::Alive { vouches: every.is_some() },
     }
 }
 
@@ -249,9 +254,13 @@ mod tests {
         FileSink::in_dir(dir.path(), name).expect("a name").write(&status).await.expect("written");
     }
 
+    fn limit() -> StaleAfter {
+        StaleAfter::parse("10m").expect("a time")
+    }
+
     fn temporary() -> (TempDir, Directory) {
         let dir = tempfile::tempdir().expect("a directory");
-        let source = Directory::new(dir.path().into());
+        let source = Directory::new(dir.path().into(), limit());
         (dir, source)
     }
 
@@ -263,22 +272,24 @@ mod tests {
     #[test]
     fn a_writer_is_alive_gone_or_silent() {
         let me = std::process::id();
-        for (writer, health) in [
-            (writer(me, 0, None), Health::Alive),
-            (writer(me, 100_000, None), Health::Alive),
-            (writer(me, 80, Some(30)), Health::Alive),
-            (writer(me, 95, Some(30)), Health::Silent),
-            (writer(me, 1, Some(0)), Health::Alive),
-            (writer(me, 10, Some(0)), Health::Silent),
-            (writer(me, -50, Some(1)), Health::Alive),
-            (writer(me, 100_000, Some(u64::MAX)), Health::Alive),
+        let alive = |vouches| ReporterState::Alive { vouches };
+        let silent = |every| ReporterState::Silent { every };
+        for (writer, state) in [
+            (writer(me, 0, None), alive(false)),
+            (writer(me, 100_000, None), alive(false)),
+            (writer(me, 80, Some(30)), alive(true)),
+            (writer(me, 95, Some(30)), silent(30)),
+            (writer(me, 1, Some(0)), alive(true)),
+            (writer(me, 10, Some(0)), silent(1)),
+            (writer(me, -50, Some(1)), alive(true)),
+            (writer(me, 100_000, Some(u64::MAX)), alive(true)),
             // That of somebody else, most times.
-            (writer(1, 0, Some(30)), Health::Alive),
-            (writer(ended(), 0, Some(30)), Health::Gone),
-            (writer(0, 0, None), Health::Gone),
-            (writer(u32::MAX, 0, None), Health::Gone),
+            (writer(1, 0, Some(30)), alive(true)),
+            (writer(ended(), 0, Some(30)), ReporterState::Gone),
+            (writer(0, 0, None), ReporterState::Gone),
+            (writer(u32::MAX, 0, None), ReporterState::Gone),
         ] {
-            assert_eq!(Health::of(&writer, Utc::now()), health, "{writer:?}");
+            assert_eq!(state_of(&writer, Utc::now()), state, "{writer:?}");
         }
     }
 
@@ -291,7 +302,8 @@ mod tests {
         fs::write(dir.path().join(".a.json.x.tmp"), "").expect("written");
         let found = source.read(None).await.expect("readable");
         assert_eq!(found.objects.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(found.objects[0].writer, format!("pid {}, alive", std::process::id()));
+        let reporter = found.objects[0].liveness.reporter.clone().expect("a file has a writer");
+        assert_eq!((reporter.state.as_str(), reporter.who), ("alive", format!("pid {}", std::process::id())));
         assert_eq!(found.objects[0].stale, None);
         let [Fault { name, why }] = &found.faults[..] else { panic!("one is broken") };
         assert_eq!(name.as_deref(), Some("broken"));
@@ -310,7 +322,7 @@ mod tests {
         fs::write(dir.path().join("a.json"), stored.to_string()).expect("written");
         let found = source.read(Some("a")).await.expect("readable");
         assert_eq!(found.objects[0].stored, stored);
-        assert_eq!(found.objects[0].writer, format!("pid {pid}, gone"));
+        assert_eq!(found.objects[0].liveness.state(), Some(ReporterState::Gone));
         assert!(found.objects[0].stale.as_ref().is_some_and(|why| why.contains("gone")));
     }
 
@@ -320,7 +332,7 @@ mod tests {
         let found = source.read(Some("a")).await.expect("readable");
         assert!(found.objects.is_empty() && found.faults.is_empty());
         assert!(source.read(Some("../a")).await.is_err());
-        let mut nowhere = Directory::new("/nonexistent/vmcp".into());
+        let mut nowhere = Directory::new("/nonexistent/vmcp".into(), limit());
         assert!(nowhere.read(None).await.expect("empty").objects.is_empty());
     }
 
