@@ -55,6 +55,8 @@ pub enum Behaviour {
     ModernEvents,
     /// Revision 2026-07-28 and none before.
     ModernOnly,
+    /// As `Modern`, and an error where its tools are listed.
+    NoTools,
     /// Revision 2025-11-25 at most, with sessions.
     Legacy,
     /// Revision 2025-11-25, with sessions, and this at an unknown method.
@@ -467,11 +469,11 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
     if let Some(answer) = odd::answer(&behaviour) {
         return answer;
     }
-    if let Some(answer) = odd::answer(&behaviour) {
-        return answer;
-    }
     match behaviour {
-        Behaviour::Modern => state.modern.handle(request).await,
+        Behaviour::NoTools if message["method"] == "tools/list" => {
+            json_answer(StatusCode::OK, &json_error(&message["id"], -32603, Value::Null))
+        }
+        Behaviour::Modern | Behaviour::NoTools => state.modern.handle(request).await,
         Behaviour::ModernEvents => state.modern_events.handle(request).await,
         Behaviour::ModernOnly => state.modern_only.handle(request).await,
         Behaviour::Legacy => state.legacy.handle(request).await,

@@ -1,8 +1,9 @@
 //! Processes that a cluster runs, and the ports that they listen on.
 
 use std::collections::hash_map::RandomState;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -77,6 +78,30 @@ impl Process {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    }
+}
+
+/// Reads a log as it grows, over the restarts of its process.
+pub struct LogLines {
+    log: PathBuf,
+    read: u64,
+}
+
+impl LogLines {
+    /// The log of the process with this name, in this folder.
+    pub fn of(name: &str, dir: &Path) -> Self {
+        LogLines { log: dir.join(format!("{name}.log")), read: 0 }
+    }
+
+    /// The whole lines that have come since this was called last.
+    pub fn new_lines(&mut self) -> Vec<String> {
+        let Ok(mut file) = File::open(&self.log) else { return Vec::new() };
+        let _ = file.seek(SeekFrom::Start(self.read)).expect("it is a file");
+        let mut new = Vec::new();
+        let _ = file.read_to_end(&mut new).expect("it can be read");
+        new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        self.read += new.len() as u64;
+        String::from_utf8_lossy(&new).lines().map(str::to_owned).collect()
     }
 }
 
