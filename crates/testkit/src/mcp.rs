@@ -39,6 +39,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 
+use crate::cluster::free_port;
 use answers::{McpResponse, json_answer, json_error, json_result, redirect, text, with_header};
 pub use echo::Echo;
 use event_stream::EventStreamServer;
@@ -164,7 +165,13 @@ impl McpServer {
     }
 
     async fn start_as(behaviour: Behaviour, tls: Option<Tls>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        // A port that no outgoing connection takes while the server is stopped. Another
+        // listener may be quicker.
+        let listener = loop {
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", free_port())).await {
+                break listener;
+            }
+        };
         let address = listener.local_addr().expect("local address");
         let state = Arc::new(McpState::new(behaviour));
         let mut server = Self { address, state, tls, accepting: None };

@@ -31,8 +31,7 @@ impl Gateway for ToolHive {
     async fn look(&mut self) -> Look {
         let whole = self.process.new_log_lines().iter().flat_map(|line| reported(line)).collect();
         let Some(health) = self.process.health().await else { return Look { whole, ..Look::default() } };
-        let states = &health["Backends"];
-        let states = if states.is_null() { &health["backends"] } else { states };
+        let states = &health["backends"];
         for (name, state) in states.as_object().into_iter().flatten() {
             let at = text(&state["LastCheckTime"]);
             let (last, count) = self.checks.entry(name.clone()).or_default();
@@ -118,10 +117,10 @@ fn backend(name: &str, state: &Value) -> BackendLook {
 
 /// The whole, where this line of the log is about a report of it.
 fn reported(line: &str) -> Vec<Sight> {
-    let entry: Value = serde_json::from_str(line).unwrap_or_default();
-    if entry["msg"] != "reporting status" {
+    if !line.contains(r#""msg":"reporting status""#) {
         return Vec::new();
     }
+    let entry: Value = serde_json::from_str(line).unwrap_or_default();
     vec![(Aspect::Phase, text(&entry["phase"])), (Aspect::Routable, entry["backend_count"].to_string())]
 }
 

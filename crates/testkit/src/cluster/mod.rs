@@ -34,6 +34,7 @@ mod vmcp;
 pub use audit::{AuditEntry, AuditMark};
 pub use operator::OperatorProcess;
 pub use peer::{Peer, PeerAnswer};
+pub(crate) use process::free_port;
 pub use process::{LogLines, Process};
 pub use proxy::{Hold, Proxy, Traffic};
 pub use refusal::{Denial, Rejection};
