@@ -6,6 +6,8 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -13,18 +15,22 @@ use tokio::process::{Child, Command};
 /// Lines of a log that a failed test shows.
 const SHOWN: usize = 40;
 
-/// A port on which nothing listens.
-///
-/// It lies below the range from which Linux gives ports to outgoing connections:
-/// otherwise a client that dials a server while it is down may be given the
-/// server's own port, and then the server cannot come back.
+/// The ports that are given out. They lie below the range from which Linux gives
+/// ports to outgoing connections: otherwise a client that dials a server while it is
+/// down may be given the server's own port, and then the server cannot come back.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port on which nothing listens and that this process has not given out before: its
+/// owner may not listen yet, or may be stopped for a while.
 pub fn free_port() -> u16 {
-    let tries = std::iter::repeat_with(|| {
+    static GIVEN: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        // Other processes begin elsewhere.
         let random = RandomState::new().build_hasher().finish();
-        u16::try_from(20_000 + random % 12_000).expect("it is below 32,000")
+        AtomicUsize::new(usize::try_from(random % (1 << 16)).expect("it is small"))
     });
+    let next = || PORTS.clone().nth(GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS.len()).expect("it is in the range");
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    tries.take(1_000).find(is_free).expect("one of a thousand ports is free")
+    std::iter::repeat_with(next).take(1_000).find(is_free).expect("one of a thousand ports is free")
 }
 
 /// A process whose output goes to a file, which is printed if the test fails.
