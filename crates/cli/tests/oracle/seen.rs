@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Where a gateway says nothing.
+const NOTHING: &str = "–";
+
 /// Something that a user looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
@@ -42,6 +45,7 @@ impl Aspect {
         match self {
             Aspect::Status => Some("unknown"),
             Aspect::Phase => Some("Pending"),
+            Aspect::Circuit => Some(NOTHING),
             _ => None,
         }
     }
@@ -81,7 +85,7 @@ impl Seen {
     /// Adds a look; returns whether it shows anything new.
     pub fn add(&mut self, aspect: Aspect, word: String) -> bool {
         // An empty cell of a table could as well be a forgotten one.
-        let word = if word.is_empty() { "–".to_owned() } else { word };
+        let word = if word.is_empty() { NOTHING.to_owned() } else { word };
         let words = self.0.entry(aspect).or_default();
         let is_new = words.last() != Some(&word);
         if is_new {
@@ -124,6 +128,7 @@ mod tests {
         let words = ["unknown", "ready", "ready", "unknown", "ready"];
         assert_eq!(sequence(Aspect::Status, &words), "ready → unknown → ready");
         assert_eq!(sequence(Aspect::Status, &["unknown", "unknown"]), "unknown");
+        assert_eq!(sequence(Aspect::Circuit, &["", "closed", "open"]), "closed → open");
     }
 
     #[test]
