@@ -39,6 +39,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 
+use crate::cluster::free_port;
 use answers::{McpResponse, json_answer, json_error, json_result, redirect, text, with_header};
 pub use echo::Echo;
 use event_stream::EventStreamServer;
@@ -55,6 +56,8 @@ pub enum Behaviour {
     ModernEvents,
     /// Revision 2026-07-28 and none before.
     ModernOnly,
+    /// As `Modern`, and an error where its tools are listed.
+    NoTools,
     /// Revision 2025-11-25 at most, with sessions.
     Legacy,
     /// Revision 2025-11-25, with sessions, and this at an unknown method.
@@ -162,7 +165,13 @@ impl McpServer {
     }
 
     async fn start_as(behaviour: Behaviour, tls: Option<Tls>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind");
+        // A port that no outgoing connection takes while the server is stopped. Another
+        // listener may be quicker.
+        let listener = loop {
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", free_port())).await {
+                break listener;
+            }
+        };
         let address = listener.local_addr().expect("local address");
         let state = Arc::new(McpState::new(behaviour));
         let mut server = Self { address, state, tls, accepting: None };
@@ -467,11 +476,11 @@ async fn answer(state: &McpState, request: Request<Incoming>) -> McpResponse {
     if let Some(answer) = odd::answer(&behaviour) {
         return answer;
     }
-    if let Some(answer) = odd::answer(&behaviour) {
-        return answer;
-    }
     match behaviour {
-        Behaviour::Modern => state.modern.handle(request).await,
+        Behaviour::NoTools if message["method"] == "tools/list" => {
+            json_answer(StatusCode::OK, &json_error(&message["id"], -32603, Value::Null))
+        }
+        Behaviour::Modern | Behaviour::NoTools => state.modern.handle(request).await,
         Behaviour::ModernEvents => state.modern_events.handle(request).await,
         Behaviour::ModernOnly => state.modern_only.handle(request).await,
         Behaviour::Legacy => state.legacy.handle(request).await,

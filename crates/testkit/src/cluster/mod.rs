@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `KUBEBUILDER_ASSETS` | a folder with `kube-apiserver` and `etcd` |
 //! | `KUBECONFIG` | a cluster, taken where there are no such assets |
-//! | `TOOLHIVE_ASSETS` | a folder with ToolHive's `crds/`, `thv-operator` and `toolhive-reporter` |
+//! | `TOOLHIVE_ASSETS` | a folder with ToolHive's `crds/`, `thv-operator`, `vmcp` and `toolhive-reporter` |
 //!
 //! Nothing in it is a stand-in: roles are RBAC objects, users are service
 //! accounts whose tokens come from a `TokenRequest`, requests are counted by the
@@ -17,6 +17,7 @@
 //! Whatever goes wrong here ends the test with a panic that says what to do.
 
 mod audit;
+mod groupless;
 mod kubeconfig;
 mod objects;
 mod operator;
@@ -28,12 +29,16 @@ mod server;
 mod source;
 mod toolhive;
 mod users;
+mod vmcp;
 
 pub use audit::{AuditEntry, AuditMark};
 pub use operator::OperatorProcess;
 pub use peer::{Peer, PeerAnswer};
+pub(crate) use process::free_port;
+pub use process::{LogLines, Process};
 pub use proxy::{Hold, Proxy, Traffic};
 pub use refusal::{Denial, Rejection};
+pub use vmcp::VmcpProcess;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,10 +1,13 @@
 //! Processes that a cluster runs, and the ports that they listen on.
 
 use std::collections::hash_map::RandomState;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -12,18 +15,22 @@ use tokio::process::{Child, Command};
 /// Lines of a log that a failed test shows.
 const SHOWN: usize = 40;
 
-/// A port on which nothing listens.
-///
-/// It lies below the range from which Linux gives ports to outgoing connections:
-/// otherwise a client that dials a server while it is down may be given the
-/// server's own port, and then the server cannot come back.
+/// The ports that are given out. They lie below the range from which Linux gives
+/// ports to outgoing connections: otherwise a client that dials a server while it is
+/// down may be given the server's own port, and then the server cannot come back.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port on which nothing listens and that this process has not given out before: its
+/// owner may not listen yet, or may be stopped for a while.
 pub fn free_port() -> u16 {
-    let tries = std::iter::repeat_with(|| {
+    static GIVEN: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        // Other processes begin elsewhere.
         let random = RandomState::new().build_hasher().finish();
-        u16::try_from(20_000 + random % 12_000).expect("it is below 32,000")
+        AtomicUsize::new(usize::try_from(random % (1 << 16)).expect("it is small"))
     });
+    let next = || PORTS.clone().nth(GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS.len()).expect("it is in the range");
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    tries.take(1_000).find(is_free).expect("one of a thousand ports is free")
+    std::iter::repeat_with(next).take(1_000).find(is_free).expect("one of a thousand ports is free")
 }
 
 /// A process whose output goes to a file, which is printed if the test fails.
@@ -77,6 +84,30 @@ impl Process {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    }
+}
+
+/// Reads a log as it grows, over the restarts of its process.
+pub struct LogLines {
+    log: PathBuf,
+    read: u64,
+}
+
+impl LogLines {
+    /// The log of the process with this name, in this folder.
+    pub fn of(name: &str, dir: &Path) -> Self {
+        LogLines { log: dir.join(format!("{name}.log")), read: 0 }
+    }
+
+    /// The whole lines that have come since this was called last.
+    pub fn new_lines(&mut self) -> Vec<String> {
+        let Ok(mut file) = File::open(&self.log) else { return Vec::new() };
+        let _ = file.seek(SeekFrom::Start(self.read)).expect("it is a file");
+        let mut new = Vec::new();
+        let _ = file.read_to_end(&mut new).expect("it can be read");
+        new.truncate(new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        self.read += new.len() as u64;
+        String::from_utf8_lossy(&new).lines().map(str::to_owned).collect()
     }
 }
 
