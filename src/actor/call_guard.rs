@@ -26,11 +26,12 @@ impl CallGuard {
     pub(super) async fn guard<T>(self, call: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
         let CallGuard { time, give_up, leadership } = self;
         // Nothing that a replica sends arrives after its term.
-        let time = time.min(leadership.as_ref().map_or(Duration::MAX, Leadership::time_left));
-        let call = timeout(time, while_leading(leadership, call));
+        let term = leadership.as_ref().map_or(Duration::MAX, Leadership::time_left);
+        let call = timeout(time.min(term), while_leading(leadership, call));
         let call = give_up.run_until_cancelled(AssertUnwindSafe(call).catch_unwind());
         match call.await {
             Some(Ok(Ok(result))) => result,
+            Some(Ok(Err(_elapsed))) if term < time => Err(not_leading()),
             Some(Ok(Err(_elapsed))) => {
                 let message = format!("the store did not answer within {time:?}: is it reachable?");
                 Err(SinkError::new(Retry::Transient, message))
@@ -41,6 +42,10 @@ impl CallGuard {
             None => Err(SinkError::new(Retry::Transient, "the reporter has ended")),
         }
     }
+}
+
+fn not_leading() -> SinkError {
+    SinkError::new(Retry::Conflict, "the write was given up: this replica does not lead any more")
 }
 
 /// Looks each time before the call could go on: the machine may have slept, or
@@ -54,7 +59,7 @@ async fn while_leading<T>(
         if leadership.as_ref().is_none_or(|leadership| leadership.leadership_state().may_write()) {
             return call.as_mut().poll(cx);
         }
-        Poll::Ready(Err(SinkError::new(Retry::Conflict, "the write was given up: this replica does not lead any more")))
+        Poll::Ready(Err(not_leading()))
     })
     .await
 }

@@ -94,6 +94,7 @@ async fn server_that_refuses_everyone_for_a_moment_turns_nothing_off() {
         cluster.events.set(Mood::Verbs(&[]));
         flap(&handle, "a").await;
         cluster.events.set(Mood::Fine);
+        flap(&handle, "a").await;
         sleep(MINUTE * 4).await;
     }
     cluster.events.forget_sent();

@@ -11,7 +11,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::changes::{EventContent, Subject, shown};
+use super::changes::{EventContent, Reason, Subject, shown};
 use super::limit::Limit;
 use crate::backoff::at;
 use crate::kubernetes::api::{Refusal, RefusalKind, RefusalStreak};
@@ -39,6 +39,9 @@ pub(super) struct Publisher {
     limit: Limit,
     /// Refusals of new Events, and of repeats, which take another verb.
     refusals: [RefusalStreak; 2],
+    /// The repeat that was refused last. Which verb another Event takes is not known,
+    /// but this one is a repeat the next time too.
+    refused_repeat: Option<(Subject, Reason)>,
     /// Whether the last refusal has lasted.
     is_refused: bool,
     off_until: Option<Instant>,
@@ -69,6 +72,7 @@ impl Publisher {
             leads,
             limit: Limit::new(),
             refusals: Default::default(),
+            refused_repeat: None,
             is_refused: false,
             off_until: None,
             said: false,
@@ -130,8 +134,11 @@ impl Publisher {
         let reason = event.reason;
         match answer {
             Ok(Ok(())) => {
-                let [new, _repeats] = &mut self.refusals;
+                let [new, repeats] = &mut self.refusals;
                 new.allowed();
+                if self.refused_repeat.take_if(|refused| *refused == (change.subject, change.reason)).is_some() {
+                    repeats.allowed();
+                }
                 self.is_refused = false;
                 tracing::debug!(reason, "Kubernetes Event sent");
             }
@@ -139,6 +146,9 @@ impl Publisher {
             Ok(Err(error)) => match reaction(&error) {
                 RefusalAction::Off { why, is_repeat } => {
                     let lasts = self.refusals[usize::from(is_repeat)].refused(Instant::now());
+                    if is_repeat {
+                        self.refused_repeat = Some((change.subject, change.reason));
+                    }
                     if lasts || self.is_refused {
                         self.turn_off(why);
                     } else {
@@ -214,7 +224,6 @@ mod tests {
     use kube::client::Body;
     use tokio::time::sleep;
 
-    use super::super::changes::Reason;
     use super::*;
 
     /// A server that accepts each request, and the count of them.
