@@ -266,7 +266,7 @@ pub struct Finding {
     /// with, so that old and new servers are measured alike. When it failed:
     /// the time until that was clear.
     pub elapsed: Duration,
-    /// How long the server wants not to be asked, if it said so in seconds.
+    /// How long the server wants not to be asked, if it said so.
     pub retry_after: Option<Duration>,
 }
 

@@ -52,3 +52,44 @@ async fn event_stream_that_names_another_origin_gets_no_credentials_there() {
     assert_unavailable(&first_check(&target).await, "Redirected elsewhere");
     assert_eq!(other.requests(), 0);
 }
+
+#[tokio::test]
+async fn server_whose_messages_cannot_be_sent_is_never_shown_as_ready() {
+    use vmcp_status::{BackendStatus, NoOpSink, Reporter};
+    use vmcp_status_discovery::{CheckedBackend, HealthChecker};
+
+    let other = McpServer::start(Behaviour::Modern).await;
+    for (behaviour, expected) in [
+        (Behaviour::SilentEvents, "Health check timed out"),
+        (Behaviour::EventStream(other.url()), "Redirected elsewhere"),
+        (Behaviour::EventStream("http://".to_owned()), "Redirected elsewhere"),
+        (Behaviour::EventStream("/elsewhere".to_owned()), "Not an MCP server"),
+    ] {
+        let server = McpServer::start(behaviour).await;
+        let (handle, _reporter) = Reporter::builder(NoOpSink::silent()).write_interval(Duration::ZERO).start();
+        let mut progress = handle.watch();
+        let mut health_checker = HealthChecker::new(prober(), handle.source("config"), 1);
+        let backend = CheckedBackend {
+            interval: SHORT,
+            timeout: SHORT,
+            revision: Some(revision("2024-11-05")),
+            ..CheckedBackend::new("a", server.url().parse().expect("a URL"))
+        };
+        health_checker.set([backend]).await;
+        let mut shown = Vec::new();
+        let judged = async {
+            while shown.last() != Some(&(BackendStatus::Unavailable, expected.to_owned())) {
+                progress.changed().await.expect("the reporter lives");
+                let current = progress.borrow_and_update().current.clone();
+                let found = current.as_ref().and_then(|status| status.backend("a"));
+                shown.extend(found.map(|found| (found.status, found.message.clone())));
+                shown.dedup();
+            }
+        };
+        guarded(judged).await;
+        let (first, last) =
+            ((BackendStatus::Unknown, String::new()), (BackendStatus::Unavailable, expected.to_owned()));
+        assert_eq!(shown, [first, last]);
+    }
+    assert_eq!(other.requests(), 0);
+}
