@@ -68,6 +68,7 @@ mod http;
 mod lifecycle;
 mod messages;
 mod reason;
+mod retry_after;
 mod revision;
 mod session;
 mod sse;

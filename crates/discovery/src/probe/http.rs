@@ -5,10 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, InvalidHeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use rmcp::model::{ClientJsonRpcMessage, ErrorData, RequestId, ServerJsonRpcMessage, ServerResult};
@@ -20,6 +18,7 @@ use vmcp_status::error_causes;
 use super::Target;
 use super::lifecycle::Transport;
 use super::reason::Reason;
+use super::retry_after::retry_after;
 use super::sse::{Event, EventSplitter};
 
 /// How long to wait for the end of an event stream whose answer is known
@@ -125,19 +124,6 @@ impl Endpoint {
             _ => Fault::Refused(Reason::NotMcp),
         }
     }
-}
-
-/// The pause that a `Retry-After` asks for, in seconds or until a date. The date is by
-/// the server's clock, which the answer's own `Date` shows.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name| response.headers().get(name)?.to_str().ok().map(str::trim);
-    let date = |text| DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc());
-    let asked = header(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let now = header(DATE).and_then(date).unwrap_or_else(Utc::now);
-    (date(asked)? - now).to_std().ok()
 }
 
 impl Http {
@@ -381,34 +367,6 @@ mod tests {
             Ok(_) => Ok(()),
             Err(error) => Err(error.code.0),
         })
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_by_the_clock_of_the_server() {
-        let asked = |date: Option<&str>, retry_after: &str| {
-            let answer = http::Response::builder().status(429).header(RETRY_AFTER, retry_after);
-            let answer = date.into_iter().fold(answer, |answer, date| answer.header(DATE, date));
-            super::retry_after(&Response::from(answer.body("").expect("an answer")))
-        };
-        // A server whose clock is years behind.
-        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
-        for (retry_after, expected) in [
-            ("90", Some(90)),
-            (" 0 ", Some(0)),
-            ("Sun, 06 Nov 1994 08:51:07 GMT", Some(90)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
-            ("Sun, 06 Nov 1994 08:49:36 GMT", None),
-            ("-1", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            assert_eq!(asked(date, retry_after), expected.map(Duration::from_secs), "{retry_after:?}");
-        }
-        let in_an_hour = (Utc::now() + chrono::TimeDelta::hours(1)).to_rfc2822();
-        for date in [None, Some("now")] {
-            let pause = asked(date, &in_an_hour).expect("a pause").as_secs();
-            assert!((3500..=3600).contains(&pause), "by our own clock: {pause}");
-        }
     }
 
     #[test]
