@@ -16,9 +16,9 @@ pub(crate) struct Global {
     /// Directory of the state files [default: $XDG_STATE_HOME/toolhive/vmcp]
     #[arg(long, global = true, value_name = "DIR", env = "VMCP_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, trace, or a filter as in RUST_LOG [default: info]
+    /// What to log: off, error, warn, info, debug, trace, or a filter such as info,vmcp_status=debug [default: info]
     #[arg(long, global = true, value_name = "LEVEL", env = "RUST_LOG")]
-    pub(crate) log_level: Option<String>,
+    pub(crate) log_level: Option<logging::LogFilter>,
     /// How to log on standard error [default: text on a terminal, else json]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) log_format: Option<logging::LogFormat>,

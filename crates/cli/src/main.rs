@@ -18,6 +18,7 @@ mod parse_error;
 mod rbac;
 mod report;
 mod run;
+mod signals;
 mod target;
 
 use std::process::ExitCode;
@@ -80,7 +81,7 @@ impl Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.global.log_level.as_deref(), cli.global.log_format);
+    logging::init(cli.global.log_level.as_ref(), cli.global.log_format);
     match cli.run() {
         Ok(code) => code,
         Err(error) => {

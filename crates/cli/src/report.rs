@@ -1,14 +1,18 @@
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
 use vmcp_status::{Status, StatusHandle, Update};
 
 use super::health::HealthArgs;
-use super::target::{EndSignals, TargetArgs, exit_code};
+use super::target::{TargetArgs, exit_code};
 use crate::global::{Failure, Global, say};
 use crate::parse_error;
+use crate::signals::{EndSignals, HangUp};
 
 const EXAMPLES: &str = r#"Updates, one a line:
   {"snapshot":{"phase":"Ready","message":"…","discoveredBackends":[{"name":"b1","status":"ready"}]}}
@@ -28,6 +32,9 @@ Examples:
   vmcp-status report --name my-vmcp -f status.json
 
 A line has at most 8 MiB; a longer one is skipped and counts as bad.
+
+After SIGTERM, ctrl-C or SIGHUP it reads on to the end of its input, for
+--shutdown-grace at most, and stores what it has read.
 
 Exit codes: 0 all is stored; 1 a line was bad or something is not stored; 2 wrong usage."#;
 
@@ -59,26 +66,24 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
         Some(file) => Some(read_status(file).await?),
         None => None,
     };
-    let mut signals = EndSignals::new()?;
+    let mut signals = EndSignals::new(HangUp::Ends)?;
+    let grace = args.target.shutdown_grace();
     let bound = args.health.bind().await?;
     let (handle, reporter) = args.target.reporter(global, None).await?.derive_phase(args.derive).start();
     let endpoints = bound.serve(&handle, args.target.readiness(None)?);
-    let bad_lines = match status {
+    let mut bad_lines = 0;
+    let read = match status {
         Some(status) => {
             let _ = handle.report(status);
-            0
+            Ok(())
         }
-        None => tokio::select! {
-            bad = pass_on(BufReader::new(stdin()), &handle) => bad?,
-            signal = signals.wait() => {
-                tracing::info!(signal, "ending");
-                0
-            }
-        },
+        None => read_input(&handle, &mut bad_lines, &mut signals, grace).await,
     };
+    // What has been read is stored however the reading ended.
     let outcome = reporter.shutdown().await;
     endpoints.end().await;
     let code = exit_code(&outcome);
+    read.map_err(|error| format!("cannot read standard input: {error}"))?;
     if bad_lines > 0 {
         say(&format!("error: {bad_lines} of the lines were no updates, the others were reported"));
         return Ok(ExitCode::FAILURE);
@@ -86,9 +91,34 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
     Ok(code)
 }
 
-/// Passes on the updates of a stream; returns how many lines were none.
-async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) -> std::io::Result<u64> {
-    let mut bad = 0;
+/// Passes on the updates of standard input until its end. A signal gives the
+/// sender, who may have got it too, the grace to say its last words.
+async fn read_input(
+    handle: &StatusHandle,
+    bad_lines: &mut u64,
+    signals: &mut EndSignals,
+    grace: Duration,
+) -> std::io::Result<()> {
+    let mut reading = pin!(pass_on(BufReader::new(stdin()), handle, bad_lines));
+    let signal = tokio::select! {
+        biased;
+        read = &mut reading => return read,
+        signal = signals.wait() => signal,
+    };
+    if std::io::stdin().is_terminal() {
+        tracing::info!(signal, "ending");
+        return Ok(());
+    }
+    tracing::info!(signal, "ending once the input ends");
+    // Reads before it looks at the time, so that a grace of zero reads what waits.
+    tokio::time::timeout(grace, reading).await.unwrap_or_else(|_| {
+        tracing::warn!("the input did not end within --shutdown-grace, what comes now is not read");
+        Ok(())
+    })
+}
+
+/// Passes on the updates of a stream, and counts the lines that are none.
+async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle, bad: &mut u64) -> std::io::Result<()> {
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
@@ -105,7 +135,7 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
                 let _ = handle.send(update);
             }
             Err(reason) => {
-                bad += 1;
+                *bad += 1;
                 say(&format!("line {number}: not an update: {reason}"));
             }
         }
@@ -113,7 +143,7 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
         // with one core.
         tokio::task::yield_now().await;
     }
-    Ok(bad)
+    Ok(())
 }
 
 /// Every line is one for the parser, so its own line number would only confuse.

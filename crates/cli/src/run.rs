@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use tokio::signal::unix::{SignalKind, signal};
 use vmcp_status::StatusHandle;
 use vmcp_status_discovery::group::CheckOptions;
 use vmcp_status_discovery::probe::Prober;
@@ -15,9 +14,10 @@ use self::checker::Checker;
 use self::group::Group;
 use super::config::Config;
 use super::health::HealthArgs;
-use super::target::{EndSignals, TargetArgs, exit_code};
+use super::target::{TargetArgs, exit_code};
 use crate::get;
 use crate::global::{Failure, Global};
+use crate::signals::{EndSignals, HangUp, ReloadSignal};
 
 const EXAMPLES: &str = "The configuration:
   name: my-vmcp                 # of the vMCP; --name and VMCP_NAME come first
@@ -47,7 +47,7 @@ const EXAMPLES: &str = "The configuration:
 Examples:
   vmcp-status run -c vmcp.yaml
   vmcp-status run -c vmcp.yaml --once
-  kill -HUP PID                 # after the configuration was changed
+  kill -HUP PID                 # after the configuration was changed: see --reload-on-hup
   vmcp-status run --kubernetes my-vmcp -n my-namespace           # the group that its spec names
   vmcp-status run --group my-group -n my-namespace               # to a state file
   vmcp-status run --group my-group -n my-namespace --once
@@ -69,7 +69,7 @@ const START_JITTER: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("in_cluster").multiple(true))]
 pub(crate) struct RunArgs {
-    /// The backends, in YAML; read again on SIGHUP
+    /// The backends, in YAML; read again on SIGHUP (started in a terminal: with --reload-on-hup)
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Find the backends in this MCPGroup [default without --config: the one that the VirtualMCPServer names]
@@ -78,6 +78,9 @@ pub(crate) struct RunArgs {
     /// Check every backend once, store and print what was found, and end
     #[arg(long)]
     once: bool,
+    /// Read the configuration again on SIGHUP even if the process was started in a terminal; otherwise SIGHUP ends it there, for a terminal that closes sends it
+    #[arg(long, conflicts_with = "once")]
+    reload_on_hup: bool,
     /// Wait up to this long before the cluster is asked first, so that many that start in one moment do not all ask in that moment [default: 5s in a cluster]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "once")]
     start_jitter: Option<Duration>,
@@ -100,7 +103,8 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
         (named, _) => Some(Group::find(&args.target, named.as_deref(), config.name.as_deref()).await?),
     };
     let prober = Prober::new(config.prober_options())?;
-    let mut signals = EndSignals::new()?;
+    let hang_up = if args.once { HangUp::Ends } else { HangUp::for_daemon(args.reload_on_hup) };
+    let (mut signals, mut reloads) = (EndSignals::new(hang_up)?, ReloadSignal::new(hang_up)?);
     let bound = args.health.bind().await?;
     let window = if args.once { Duration::MAX } else { start_window(&config, group.as_ref()) };
     let builder = args.target.reporter(global, config.name.as_deref()).await?;
@@ -116,7 +120,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<ExitCode, Fail
             signal = signals.wait() => tracing::info!(signal, "ending early"),
         }
     } else {
-        keep_checking(&args, &name, &mut checker, &handle, &mut signals).await?;
+        keep_checking(&args, &name, &mut checker, &handle, &mut signals, &mut reloads).await;
     }
     checker.shutdown().await;
     let outcome = reporter.shutdown().await;
@@ -146,21 +150,21 @@ async fn keep_checking(
     checker: &mut Checker,
     handle: &StatusHandle,
     signals: &mut EndSignals,
-) -> std::io::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
+    reloads: &mut ReloadSignal,
+) {
     let mut starting = true;
     let mut first_round = Box::pin(checker.first_round());
     loop {
         tokio::select! {
             signal = signals.wait() => {
                 tracing::info!(signal, "ending");
-                return Ok(());
+                return;
             }
             () = &mut first_round, if starting => {
                 starting = false;
                 handle.first_round_done();
             }
-            _ = hang_up.recv() => match &args.config {
+            () = reloads.wait() => match &args.config {
                 None => tracing::info!("there is no configuration to be read again"),
                 Some(file) => match reload(file, args, name, checker).await {
                     Ok(()) => first_round = Box::pin(checker.first_round()),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use kube::Client;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use vmcp_status::custom_resource::API_VERSION;
 use vmcp_status::http::Readiness;
 use vmcp_status::{
@@ -53,7 +52,7 @@ pub(crate) struct TargetArgs {
     /// Compare with the store and bring times up to date this often; 0s: never [default: 30s with a state file; in a cluster 5m, and 1h while --leader-elect has a Lease, whose renewals are the sign of life]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     refresh: Option<Duration>,
-    /// How long the last write may take at the end
+    /// How long the last write may take at the end; before it, report reads what is left of its input for as long
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
     /// Make Kubernetes Events about what changes; the role must allow them: see vmcp-status rbac --events
@@ -184,6 +183,11 @@ impl TargetArgs {
         ElectionOptions { lease_duration, lease_name, ..ElectionOptions::default() }
     }
 
+    /// How long each step of an orderly end may take.
+    pub(crate) fn shutdown_grace(&self) -> Duration {
+        self.shutdown_grace
+    }
+
     /// Whether the status goes to a cluster.
     pub(crate) fn is_in_cluster(&self, configured: Option<&str>) -> Result<bool, Failure> {
         Ok(matches!(self.destination(configured)?, Destination::Kubernetes { .. }))
@@ -289,26 +293,6 @@ pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
         Some(unstored) => {
             say(&format!("error: the last status is not stored: {}", unstored.why));
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// The signals that ask a process to end.
-pub(crate) struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl EndSignals {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(EndSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// Waits for SIGTERM or ctrl-C; returns which.
-    pub(crate) async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "ctrl-C",
         }
     }
 }

@@ -196,31 +196,27 @@ mod report {
     }
 
     #[test]
+    fn log_level_that_is_none_is_wrong_usage_and_the_error_says_what_is_accepted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (argument, variable) in [(Some("inof"), None), (None, Some("wran"))] {
+            let mut command = program(dir.path());
+            command.arg("report").args(argument.map(|level| format!("--log-level={level}")));
+            command.envs(variable.map(|level| ("RUST_LOG", level)));
+            let output = command.output().expect("it runs");
+            let errors = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{errors}");
+            for word in ["RUST_LOG", "error, warn, info, debug, trace"] {
+                assert!(errors.contains(word), "{word}: {errors}");
+            }
+        }
+    }
+
+    #[test]
     fn name_that_leaves_the_directory_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let output = report(&dir, &["--name", "../evil"], "");
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("cannot name a state"), "{}", text(&output.stderr));
-    }
-
-    #[tokio::test]
-    async fn sigterm_stores_what_came_and_exits_0() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut child = program(dir.path())
-            .args(["report", "--write-interval", "1h"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut input = child.stdin.take().expect("piped");
-        for i in 0..500 {
-            writeln!(input, "{{\"setPhase\":{{\"phase\":\"Ready\",\"message\":\"{i}\"}}}}").expect("it reads");
-        }
-        wait_for(dir.path(), "vmcp", |status| !status.message.is_empty()).await;
-        signal(&child, Signal::TERM);
-        assert!(child.wait().expect("it ends").success());
-        // How far it had read when the signal came is its own affair.
-        assert!(stored(dir.path(), "vmcp").message.parse::<u32>().is_ok());
-        drop(input);
     }
 
     /// Each of these writes consists of one number only, so that a mixture of
@@ -282,7 +278,7 @@ mod run {
 
     fn start(dir: &TempDir, config: &Path) -> Child {
         program(dir.path())
-            .args(["run", "--write-interval", "10ms", "-c"])
+            .args(["run", "--write-interval", "10ms", "--reload-on-hup", "-c"])
             .arg(config)
             .env("TOKEN", "s3cret-t0ken")
             .stderr(Stdio::piped())

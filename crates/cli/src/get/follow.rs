@@ -10,13 +10,13 @@ use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval};
 use vmcp_status::error_chain;
 
-use super::super::target::EndSignals;
 use super::liveness::ReporterState;
 use super::output;
 use super::render::{OutputFormat, View};
 use super::source::{Fault, Found, Object, Source};
 use super::table::Table;
 use crate::global::Failure;
+use crate::signals::{EndSignals, HangUp};
 
 /// Ages move this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub(super) async fn follow(
     view: View,
     found: Found,
 ) -> Result<ExitCode, Failure> {
-    let mut signals = EndSignals::new()?;
+    let mut signals = EndSignals::new(HangUp::Ends)?;
     let shown = async {
         if view.is_table() && output::is_screen() {
             screen(source, name, view, found).await
