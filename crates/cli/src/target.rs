@@ -239,13 +239,10 @@ impl TargetArgs {
             Destination::File { name } => {
                 let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
                 let sink = if self.force { sink.without_lock() } else { sink };
-                match sink.lock() {
-                    Err(error @ StateFileError::InUse { .. }) => {
-                        return Err(format!("{error}, or go on beside it with --force").into());
-                    }
-                    // What keeps the lock from being written, keeps the state from it too,
-                    // and the reporter retries that.
-                    Ok(()) | Err(_) => {}
+                // What else keeps the lock from being written keeps the state from it too,
+                // and the reporter retries that.
+                if let Err(error @ StateFileError::InUse { .. }) = sink.lock() {
+                    return Err(format!("{error}, or go on beside it with --force").into());
                 }
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
                 let span = sink.span();
