@@ -77,6 +77,9 @@ impl Observer {
             // Until now it was for the other replica to store.
             self.accounting.forgive(now);
         }
+        if !after.may_write() {
+            self.status_log.quiet();
+        }
         self.stored_changes.leadership_changed(after);
         let since = self.accounting.pending_since();
         self.show(|progress| {
@@ -103,6 +106,7 @@ impl Observer {
     }
 
     pub(super) fn read_done(&mut self, stored: Option<&Arc<Status>>, advice: &Advice) {
+        self.status_log.begins_to_write(stored.filter(|status| status.is_reported()).map(|status| status.phase));
         self.stored_changes.read(stored, !advice.must_write);
         let location = advice.location.clone();
         self.show(|progress| {

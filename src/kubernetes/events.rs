@@ -133,7 +133,7 @@ impl KubernetesEvents {
         queue.get_or_insert_with(|| {
             let (queue, batches) = mpsc::channel(QUEUE);
             let publisher = Publisher::new(client.clone(), reporter.clone(), Arc::clone(leads));
-            tasks.spawn(publisher.run(batches).instrument(regarding.span()));
+            tasks.spawn(publisher.run(batches).instrument(regarding.span(None)));
             queue
         })
     }
