@@ -171,6 +171,7 @@ impl Observer {
     ) {
         self.last_error = None;
         self.status_log.stored(now);
+        self.stored_changes.succeeded(&stored);
         let pending_since = self.accounting.pending_since();
         self.show(|progress| {
             progress.location = location;
