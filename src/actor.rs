@@ -26,6 +26,7 @@ use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use self::applied::Applied;
 use self::observer::Observer;
@@ -47,6 +48,9 @@ const LEAST_TO_CLOSE: Duration = Duration::from_secs(1);
 
 /// Where the time of day comes from; tokio's clock has none.
 pub(crate) type WallClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// The span of the log lines, for each state of the leadership.
+pub(crate) type Spans = Box<dyn Fn(LeadershipState) -> Span + Send>;
 
 /// What the reporter's builder sets.
 pub(crate) struct Settings {
@@ -145,19 +149,34 @@ impl Actor {
         }
     }
 
-    pub(crate) async fn run(mut self: Box<Self>) -> ActorExit {
+    /// Runs until the end; each line of its log is in the span for the present state
+    /// of the leadership.
+    pub(crate) async fn run(mut self: Box<Self>, spans: Spans) -> ActorExit {
+        let mut state = self.schedule.leadership_state();
+        let mut span = spans(state);
         loop {
-            self.refresh_leadership();
-            match self.schedule.decide(Instant::now()) {
-                Step::Answer(flush, answer) => self.answer(flush, answer),
-                Step::EndStart => self.end_start(),
-                Step::Publish => self.publish(),
-                Step::Read => self.begin_read(),
-                Step::Write => self.begin_write(),
-                Step::Refresh => self.begin_refresh(),
-                Step::Wait(until) => self.wait(until).await,
-                Step::Stop => return self.end().await,
+            span.in_scope(|| self.refresh_leadership());
+            if self.schedule.leadership_state() != state {
+                state = self.schedule.leadership_state();
+                span = spans(state);
             }
+            match self.schedule.decide(Instant::now()) {
+                Step::Wait(until) => self.wait(until).instrument(span.clone()).await,
+                Step::Stop => return self.end().instrument(span).await,
+                step => span.in_scope(|| self.carry_out(step)),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Answer(flush, answer) => self.answer(flush, answer),
+            Step::EndStart => self.end_start(),
+            Step::Publish => self.publish(),
+            Step::Read => self.begin_read(),
+            Step::Write => self.begin_write(),
+            Step::Refresh => self.begin_refresh(),
+            Step::Wait(_) | Step::Stop => {}
         }
     }
 

@@ -18,6 +18,7 @@ mod name;
 mod object_client;
 mod observed;
 mod operation;
+mod overwrites;
 #[cfg(test)]
 mod properties;
 mod sink;

@@ -28,6 +28,17 @@ impl LeadershipState {
     pub fn may_write(self) -> bool {
         matches!(self, LeadershipState::Alone | LeadershipState::Leading)
     }
+
+    /// Returns what this process is among its replicas, for a field of a log line:
+    /// `leader`, `standby` or `undecided`; `None` without an election.
+    pub fn role(self) -> Option<&'static str> {
+        match self {
+            LeadershipState::Alone => None,
+            LeadershipState::Undecided => Some("undecided"),
+            LeadershipState::Leading => Some("leader"),
+            LeadershipState::Standby => Some("standby"),
+        }
+    }
 }
 
 /// An election in which this process takes part, as a reporter uses it: see

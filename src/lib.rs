@@ -115,7 +115,7 @@ pub use prometheus::{MetricsOptions, StatusMetrics};
 pub use reporter::{Outcome, Reporter, ReporterBuilder, Unstored};
 pub use sink::file::{FileSink, StateFile, StateFileError, StateMetadata, Writer};
 pub use sink::noop::NoOpSink;
-pub use sink::{Advice, AnySink, Location, Refreshed, Sink, WriteOutcome};
+pub use sink::{Advice, AnySink, Location, Overwriter, Refreshed, Sink, WriteOutcome};
 pub use status::{
     BackendStatus, CircuitBreakerState, Condition, ConditionStatus, Derived, DiscoveredBackend, Fault, Faults, Phase,
     SizeLimit, Status, condition_type, derive, reason,

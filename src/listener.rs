@@ -58,6 +58,11 @@ pub trait StoredListener: Send + 'static {
     /// default does nothing.
     fn leadership_changed(&mut self, _state: LeadershipState) {}
 
+    /// The reporter calls this once after it has begun to lead among replicas, as soon
+    /// as the store holds what it reports, whether it had to write that or not. The
+    /// default does nothing.
+    fn took_over(&mut self, _stored: &Status) {}
+
     /// The reporter calls this when it ends, after the last write: send what is left.
     /// It drops the future after what is left of the shutdown grace, at least a
     /// second. The default does nothing.

@@ -64,6 +64,8 @@ impl MetricsOptions {
 /// | `vmcp_status_is_leader` | gauge | 1 if this process may write: it leads, or there is no election |
 /// | `vmcp_status_location{location,reason}` | gauge | 1 for the place in the store where the status lives, and why there; absent for a store with only one place |
 /// | `vmcp_status_unfollowed_seconds` | gauge | for how long the readers of the status have seen something other than what is stored there; 0 while they see it; absent for a store with only one place |
+/// | `vmcp_status_overwrites_total` | counter | how many times another writer has overwritten what this process had stored; absent for a store with only one place |
+/// | `vmcp_status_overwriter{manager,fields}` | gauge | 1 for the writer that keeps overwriting it (three times within ten minutes, or at three looks in a row), and the kinds of fields; absent while there is none |
 /// | `vmcp_status_phase{phase}` | gauge | 1 for the phase of the status, 0 for the others; all 0 until something is reported |
 /// | `vmcp_status_backends{status}` | gauge | backends in each status, those left out for size included |
 /// | `vmcp_status_backend_up{backend}` | gauge | 1 if requests are routed to the backend, else 0 |
@@ -194,8 +196,17 @@ fn encode_state(families: &mut Families<'_, '_>) -> fmt::Result {
         let located = look.location.iter();
         located.map(|at| (vec![("location", at.place), ("reason", at.reason.as_str())], 1)).collect()
     })?;
-    families.seconds("unfollowed", "For how long what is stored has not reached its readers; 0 while it has.", |look| {
-        look.location.iter().map(|location| (Vec::new(), unfollowed_for(location, Utc::now()))).collect()
+    families.seconds(
+        "unfollowed",
+        "For how long what is stored has not reached its readers; 0 while it has.",
+        |look| look.location.iter().map(|location| (Vec::new(), unfollowed_for(location, Utc::now()))).collect(),
+    )?;
+    families.counter("overwrites", "How often another writer has overwritten what was stored.", |look| {
+        look.location.iter().map(|location| (Vec::new(), location.overwrites)).collect()
+    })?;
+    families.gauge("overwriter", "1 for the writer that keeps overwriting what was stored, and where.", |look| {
+        let overwriter = look.overwriter.iter();
+        overwriter.map(|(manager, fields)| (vec![("manager", manager.as_str()), ("fields", fields)], 1)).collect()
     })
 }
 
@@ -231,6 +242,8 @@ struct Look<'a> {
     status: Option<Arc<Status>>,
     omitted: Option<Omitted>,
     location: Option<Location>,
+    /// The name of the writer that keeps overwriting us, and the kinds of fields.
+    overwriter: Option<(String, String)>,
     metrics: &'a Metrics,
 }
 
@@ -256,6 +269,9 @@ impl Observed {
             stored_at: metrics.stored_at.get(),
             status,
             omitted,
+            overwriter: location.as_ref().and_then(|location| location.overwriter.as_ref()).map(|overwriter| {
+                (overwriter.manager.clone().unwrap_or_else(|| "unknown".into()), overwriter.kinds_of_fields())
+            }),
             location,
             metrics,
         }

@@ -8,9 +8,9 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
-use crate::actor::{Actor, ActorExit, Candidacy, Channels, Observers, Settings, WallClock};
+use crate::actor::{Actor, ActorExit, Candidacy, Channels, Observers, Settings, Spans, WallClock};
 use crate::backoff::{BackoffPolicy, LONGEST};
 use crate::handle::{Progress, StatusHandle};
 use crate::leadership::{Election, LeadershipState};
@@ -123,7 +123,7 @@ impl Reporter {
             },
             mailbox_size: 256,
             shutdown: CancellationToken::new(),
-            span: None,
+            spans: None,
             candidacy: None,
             listeners: Vec::new(),
         }
@@ -191,7 +191,7 @@ pub struct ReporterBuilder {
     settings: Settings,
     mailbox_size: usize,
     shutdown: CancellationToken,
-    span: Option<Span>,
+    spans: Option<Spans>,
     candidacy: Option<Candidacy>,
     listeners: Vec<Box<dyn StoredListener>>,
 }
@@ -358,8 +358,24 @@ impl ReporterBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn span(mut self, span: Span) -> Self {
-        self.span = Some(span);
+    pub fn span(self, span: Span) -> Self {
+        self.spans(move |_| span.clone())
+    }
+
+    /// Sets the spans of the reporter's log lines, one for each state of an
+    /// [election](Self::leadership), so that each line can say whether this replica
+    /// leads. The reporter asks for a span whenever the state changes.
+    ///
+    /// ```no_run
+    /// use vmcp_status::{Leadership, NoOpSink, Reporter};
+    ///
+    /// # fn example(leadership: Leadership) {
+    /// let span = |state: vmcp_status::LeadershipState| tracing::info_span!("gateway", role = state.role());
+    /// let (handle, reporter) = Reporter::builder(NoOpSink::silent()).leadership(leadership).spans(span).start();
+    /// # }
+    /// ```
+    pub fn spans(mut self, spans: impl Fn(LeadershipState) -> Span + Send + 'static) -> Self {
+        self.spans = Some(Box::new(spans));
         self
     }
 
@@ -378,7 +394,7 @@ impl ReporterBuilder {
     ///
     /// Panics outside a tokio runtime.
     pub fn start(self) -> (StatusHandle, Reporter) {
-        let ReporterBuilder { sink, settings, mailbox_size, shutdown, span, candidacy, listeners } = self;
+        let ReporterBuilder { sink, settings, mailbox_size, shutdown, spans, candidacy, listeners } = self;
         let (updates, mailbox) = mailbox(mailbox_size);
         let (control, controls) = mpsc::unbounded_channel();
         let (progress, watched) = watch::channel(Progress::default());
@@ -389,7 +405,11 @@ impl ReporterBuilder {
         let channels = Channels { mailbox, control: controls, shutdown: shutdown.clone() };
         let observers = Observers { progress, metrics: Arc::clone(&metrics), listeners };
         let actor = Box::new(Actor::new(settings, channels, sink, candidacy, observers));
-        let task = tokio::spawn(actor.run().instrument(span.unwrap_or_else(Span::current)));
+        let spans = spans.unwrap_or_else(|| {
+            let current = Span::current();
+            Box::new(move |_| current.clone())
+        });
+        let task = tokio::spawn(actor.run(spans));
         let ended = async move {
             Arc::new(match task.await {
                 Ok(exit) => Outcome::from(exit),

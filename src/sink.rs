@@ -139,12 +139,42 @@ pub struct Location {
     /// Since when the readers of the status have seen something other than what is
     /// stored there; `None` while they see it, or while that is not known.
     pub unfollowed_since: Option<DateTime<Utc>>,
+    /// How many times another writer has overwritten what this process had stored.
+    pub overwrites: u64,
+    /// Who keeps overwriting it: three times within ten minutes, or at three looks in
+    /// a row; `None` otherwise.
+    pub overwriter: Option<Overwriter>,
+}
+
+/// Another writer of what this process stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overwriter {
+    /// How the store names it; `None` if the store does not know.
+    pub manager: Option<String>,
+    /// The fields that it has overwritten, such as `phase` or `conditions[Ready]`.
+    pub fields: Vec<String>,
+}
+
+impl Overwriter {
+    /// Makes a writer of this name that has overwritten these fields.
+    pub fn new(manager: impl Into<String>, fields: Vec<String>) -> Self {
+        Overwriter { manager: Some(manager.into()), fields }
+    }
+
+    /// The fields without the names of their items, each once: a small set.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn kinds_of_fields(&self) -> String {
+        let mut kinds: Vec<_> = self.fields.iter().filter_map(|field| field.split('[').next()).collect();
+        kinds.dedup();
+        kinds.join(",")
+    }
 }
 
 impl Location {
     /// Makes a location that its readers follow.
     pub fn new(place: &'static str, reason: impl Into<String>) -> Self {
-        Location { place, reason: reason.into(), unfollowed_since: None }
+        Location { place, reason: reason.into(), unfollowed_since: None, overwrites: 0, overwriter: None }
     }
 }
 

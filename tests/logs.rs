@@ -9,7 +9,7 @@ use logged::Logged;
 use store::{Fate, Store};
 use tokio::time::{Instant, sleep};
 use tracing::Level;
-use vmcp_status::{BackendStatus, DiscoveredBackend, Phase, Reporter, Retry, Status};
+use vmcp_status::{BackendStatus, DiscoveredBackend, Leadership, Phase, Reporter, Retry, Status};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -171,4 +171,45 @@ async fn lines_name_their_vmcp() {
     assert!(handle.report(said(Phase::Ready, "x")));
     reporter.shutdown().await;
     assert_eq!(lines.with_message("phase changed")[0]["span"]["vmcp"], "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn standby_logs_no_change_of_phase_and_each_line_of_a_leader_says_that_it_leads() {
+    let lines = Logged::start();
+    let (election, leadership) = Leadership::new();
+    let store = Store::default();
+    store.state().stored = Some(Status { backend_count: 1, ..said(Phase::Ready, "by the other replica") });
+    store.state().stored.as_mut().expect("just set").discovered_backends = vec![std::sync::Arc::default()];
+    let spans = |state: vmcp_status::LeadershipState| tracing::error_span!("mine", role = state.role());
+    let (handle, _reporter) = Reporter::builder(store.clone()).leadership(leadership).spans(spans).start();
+    let phases = || {
+        let of = |line: &serde_json::Value, member: &str| line[member].as_str().unwrap_or("none").to_owned();
+        let changes = lines.with_message("phase changed");
+        changes
+            .iter()
+            .map(|line| [of(line, "before"), of(line, "phase"), of(&line["span"], "role")])
+            .collect::<Vec<_>>()
+    };
+    for (phase, stand_by) in [(Phase::Ready, false), (Phase::Failed, true), (Phase::Degraded, true)] {
+        if stand_by {
+            election.stand_by();
+        }
+        assert!(handle.report(said(phase, "")));
+        sleep(MINUTE).await;
+    }
+    assert!(phases().is_empty(), "users saw none of it: {:?}", phases());
+    let lead = || election.lead_until(Instant::now() + 60 * MINUTE);
+    lead();
+    sleep(MINUTE).await;
+    assert_eq!(phases(), [["Ready", "Degraded", "leader"]], "from what users saw");
+
+    election.stand_by();
+    sleep(MINUTE).await;
+    lead();
+    sleep(MINUTE).await;
+    assert_eq!(phases().len(), 1, "nothing has changed");
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    assert!(handle.report(said(Phase::Ready, "")));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(lines.with_message("status not stored")[0]["span"]["role"], "leader");
 }

@@ -80,6 +80,9 @@ impl Observer {
             // Until now it was for the other replica to store.
             self.accounting.forgive(now);
         }
+        if !after.may_write() {
+            self.status_log.quiet();
+        }
         self.stored_changes.leadership_changed(after);
         let since = self.accounting.pending_since();
         self.show(|progress| {
@@ -107,6 +110,7 @@ impl Observer {
     }
 
     pub(super) fn read_done(&mut self, stored: Option<&Arc<Status>>, advice: &Advice) {
+        self.status_log.begins_to_write(stored.filter(|status| status.is_reported()).map(|status| status.phase));
         self.stored_changes.read(stored, !advice.must_write);
         let location = advice.location.clone();
         self.show(|progress| {
@@ -171,6 +175,7 @@ impl Observer {
     ) {
         self.last_error = None;
         self.status_log.stored(now);
+        self.stored_changes.succeeded(&stored);
         let pending_since = self.accounting.pending_since();
         self.show(|progress| {
             progress.location = location;

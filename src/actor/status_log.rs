@@ -22,6 +22,9 @@ pub(super) struct StatusLog {
     trouble: Option<Trouble>,
     said: HashSet<Fault>,
     phase: Option<Phase>,
+    /// Whether it is for another replica to tell of phases, or not yet known what
+    /// users saw before this one began to lead.
+    is_quiet: bool,
     omitted: Option<Omitted>,
 }
 
@@ -101,8 +104,24 @@ impl StatusLog {
         }
     }
 
+    /// Another replica writes, or it is not known which: no change of phase happens
+    /// here.
+    pub(super) fn quiet(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// This process writes, and this phase is stored: what it changes is logged.
+    pub(super) fn begins_to_write(&mut self, stored: Option<Phase>) {
+        if std::mem::take(&mut self.is_quiet) {
+            self.phase = stored;
+        }
+    }
+
     /// Logs each change of the phase once.
     pub(super) fn shown(&mut self, status: &Status) {
+        if self.is_quiet {
+            return;
+        }
         let before = self.phase.replace(status.phase);
         if before != Some(status.phase) {
             info!(

@@ -25,11 +25,13 @@ pub(super) struct StoredChanges {
     stored: Option<Content>,
     /// What a write carries whose outcome is not known yet.
     attempt: Option<Content>,
+    /// This process leads, and has not stored or verified anything since it does.
+    takes_over: bool,
 }
 
 impl StoredChanges {
     pub(super) fn new(listeners: Vec<Box<dyn StoredListener>>) -> Self {
-        StoredChanges { listeners, stored: None, attempt: None }
+        StoredChanges { listeners, stored: None, attempt: None, takes_over: false }
     }
 
     /// What is stored now. If it is what was written without an answer, then
@@ -69,7 +71,15 @@ impl StoredChanges {
         }
     }
 
+    /// The store holds what this process reports.
+    pub(super) fn succeeded(&mut self, stored: &Status) {
+        if std::mem::take(&mut self.takes_over) {
+            self.listeners.iter_mut().for_each(|listener| listener.took_over(stored));
+        }
+    }
+
     pub(super) fn leadership_changed(&mut self, state: LeadershipState) {
+        self.takes_over = state == LeadershipState::Leading;
         self.listeners.iter_mut().for_each(|listener| listener.leadership_changed(state));
     }
 

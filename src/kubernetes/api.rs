@@ -8,6 +8,7 @@
 //! | [`ApiResponse`] | one whole response |
 //! | [`Refusal`], [`RefusalKind`] | what a refusal means |
 //! | [`is_followed`] | whether readers see what was reported |
+//! | [`FieldManager`] | who writes what is reported |
 //!
 //! [`KubernetesSink`](crate::KubernetesSink) and
 //! [`LeaseElection`](crate::LeaseElection) send their requests through this module,
@@ -35,6 +36,7 @@
 //! # }
 //! ```
 
+mod field_managers;
 #[cfg(test)]
 pub(super) mod fixtures;
 mod followed;
@@ -46,6 +48,8 @@ mod response;
 
 use tracing::Span;
 
+pub(super) use field_managers::item_field;
+pub use field_managers::{FieldManager, listed_fields};
 pub use followed::{RECONCILE, is_followed};
 pub use object_path::ObjectPath;
 pub use refusal::{Refusal, RefusalKind};
@@ -69,7 +73,7 @@ pub(super) const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1, ap
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
 /// The span for log lines about a vMCP: at the highest level, so that a filter for
-/// warnings keeps its fields.
-pub(super) fn vmcp_span(namespace: &str, name: &str) -> Span {
-    tracing::error_span!("vmcp", vmcp = name, namespace)
+/// warnings keeps its fields. `role` is that of this process among its replicas.
+pub(super) fn vmcp_span(namespace: &str, name: &str, role: Option<&str>) -> Span {
+    tracing::error_span!("vmcp", vmcp = name, namespace, role)
 }

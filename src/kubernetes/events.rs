@@ -14,21 +14,19 @@ mod publisher;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kube::Client;
 use kube::runtime::events::Reporter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
 
-use self::changes::LastKnown;
+use self::changes::{EventContent, LastKnown, Subject, phase};
 use self::publisher::{Batch, Publisher};
 use super::identity::ObjectIdentity;
 use crate::custom_resource::APP_NAME;
 use crate::leadership::LeadershipState;
 use crate::listener::{StoredChange, StoredListener};
+use crate::status::Status;
 
 /// How many writes may wait for their Events to be sent.
 const QUEUE: usize = 64;
@@ -80,7 +78,7 @@ impl Default for EventOptions {
 /// effort, and no write waits for one. Repeats are merged into one Event. A backend that
 /// flaps gets ten Events and then one in five minutes. The listener drops an Event that
 /// the API server does not take. If the role does not allow Events, the log says so
-/// once.
+/// once. With an election, the note of each Event says whether its sender leads.
 ///
 /// ```no_run
 /// use vmcp_status::{EventOptions, KubernetesEvents, KubernetesSink, Reporter, connect};
@@ -96,13 +94,17 @@ impl Default for EventOptions {
 ///
 /// # Required rights
 ///
-/// `create` and `patch` on `events` of the group `events.k8s.io`.
+/// `create` and `patch` on `events` of the group `events.k8s.io`. With an election, `list`
+/// too is of use: a new leader sends an Event about the phase only where the last one
+/// told another phase. Without `list` it always sends one.
 pub struct KubernetesEvents {
     client: Client,
     reporter: Reporter,
     regarding: ObjectIdentity,
     known: LastKnown,
-    leads: Arc<AtomicBool>,
+    state: watch::Sender<LeadershipState>,
+    /// Whether this process leads and has sent no Event about the phase since it does.
+    owes_phase: bool,
     queue: Option<mpsc::Sender<Batch>>,
     /// The publisher, which the first Event starts. Dropping the set ends it.
     tasks: JoinSet<()>,
@@ -121,7 +123,8 @@ impl KubernetesEvents {
             reporter,
             regarding,
             known: LastKnown::default(),
-            leads: Arc::new(AtomicBool::new(true)),
+            state: watch::Sender::new(LeadershipState::Alone),
+            owes_phase: false,
             queue: None,
             tasks: JoinSet::new(),
             dropped: 0,
@@ -129,13 +132,25 @@ impl KubernetesEvents {
     }
 
     fn queue(&mut self) -> &mpsc::Sender<Batch> {
-        let KubernetesEvents { queue, tasks, client, reporter, regarding, leads, .. } = self;
+        let KubernetesEvents { queue, tasks, client, reporter, regarding, state, .. } = self;
         queue.get_or_insert_with(|| {
             let (queue, batches) = mpsc::channel(QUEUE);
-            let publisher = Publisher::new(client.clone(), reporter.clone(), Arc::clone(leads));
-            tasks.spawn(publisher.run(batches).instrument(regarding.span()));
+            let publisher = Publisher::new(client.clone(), reporter.clone(), state.subscribe());
+            tasks.spawn(publisher.run(batches, regarding.clone()));
             queue
         })
+    }
+
+    fn send(&mut self, changes: Vec<EventContent>, unless_known: bool) {
+        let count = changes.len();
+        let regarding = self.regarding.reference();
+        if count > 0 && self.queue().try_send(Batch { regarding, changes, unless_known }).is_err() {
+            self.dropped += count;
+            tracing::debug!(
+                dropped = self.dropped,
+                "Kubernetes Events are dropped: the API server is slow to take them"
+            );
+        }
     }
 }
 
@@ -148,19 +163,20 @@ impl std::fmt::Debug for KubernetesEvents {
 impl StoredListener for KubernetesEvents {
     fn stored(&mut self, change: StoredChange<'_>) {
         let changes = self.known.changes(change);
-        let count = changes.len();
-        let regarding = self.regarding.reference();
-        if count > 0 && self.queue().try_send(Batch { regarding, changes }).is_err() {
-            self.dropped += count;
-            tracing::debug!(
-                dropped = self.dropped,
-                "Kubernetes Events are dropped: the API server is slow to take them"
-            );
+        self.owes_phase &= !changes.iter().any(|change| change.subject == Subject::Phase);
+        self.send(changes, false);
+    }
+
+    /// The replica that led before may have ended before it sent its last Event.
+    fn took_over(&mut self, stored: &Status) {
+        if std::mem::take(&mut self.owes_phase) {
+            self.send(vec![phase(stored)], true);
         }
     }
 
     fn leadership_changed(&mut self, state: LeadershipState) {
-        self.leads.store(state.may_write(), Ordering::Relaxed);
+        self.owes_phase = state == LeadershipState::Leading;
+        self.state.send_replace(state);
     }
 
     /// Waits until the queue is sent.

@@ -55,9 +55,9 @@ impl ObjectIdentity {
 
     /// Returns the span for log lines about the object.
     #[cfg(feature = "events")]
-    pub(super) fn span(&self) -> Span {
+    pub(super) fn span(&self, role: Option<&str>) -> Span {
         let ObjectReference { namespace, name, .. } = self.reference();
-        vmcp_span(&namespace.unwrap_or_default(), &name.unwrap_or_default())
+        vmcp_span(&namespace.unwrap_or_default(), &name.unwrap_or_default(), role)
     }
 
     #[cfg(feature = "events")]

@@ -133,7 +133,7 @@ impl LeaseElection {
         let stop = CancellationToken::new();
         let elector = LeaderElector::new(lease.clone(), identity.clone(), timing, jittered, Instant::now());
         let log = ElectionLog::new(lease, identity);
-        let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp));
+        let task = run(elector, api, sender, log, stop.clone()).instrument(vmcp_span(namespace, vmcp, None));
         Ok(LeaseElection { leadership, stop, task: AbortOnDrop(tokio::spawn(task)) })
     }
 

@@ -3,6 +3,7 @@
 
 mod item;
 mod list;
+mod overwritten;
 mod patch;
 
 use serde_json::Value;
@@ -144,14 +145,6 @@ impl ObservedObject {
     /// What tells the object from an earlier one of its name.
     pub(super) fn uid(&self) -> Option<&str> {
         self.uid.as_deref()
-    }
-
-    /// Whether the two differ in what a reporter writes, times and counts aside.
-    pub(super) fn says_other_than(&self, other: &Self) -> bool {
-        match (self.status(), other.status()) {
-            (Some(ours), Some(theirs)) => !ours.eq_ignoring_times(&theirs),
-            (ours, theirs) => ours.is_some() != theirs.is_some(),
-        }
     }
 
     /// Bytes of the object that are neither ours nor grow with what is ours.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::api::{ObjectPath, Refusal, RefusalKind};
+use super::api::{FieldManager, ObjectPath, Refusal, RefusalKind};
 use super::budget::Budget;
 use super::identity::ObjectIdentity;
 use super::json_patch::Patch;
@@ -19,10 +19,12 @@ use super::name::{NameError, check_name};
 use super::object_client::{Answer, ObjectClient, RUNTIME_FIELD};
 use super::observed::{ObservedObject, PatchOptions, PatchPlan, Times};
 use super::operation::Operation;
+use super::overwrites::{Overwrites, overwriter};
 use super::takeover::{self, Takeover, last_writer};
 use super::write_history::WriteHistory;
 use crate::custom_resource::APP_NAME;
 use crate::error::{Retry, SinkError};
+use crate::leadership::LeadershipState;
 use crate::sink::{Advice, Location, Refreshed, Sink, WriteOutcome};
 use crate::status::{SizeLimit, Status, json_bytes};
 
@@ -71,6 +73,7 @@ pub struct KubernetesSink {
     budget: Budget,
     locator: Locator,
     takeover: Takeover,
+    overwrites: Overwrites,
     history: WriteHistory,
     removal: RuntimeRemoval,
 }
@@ -115,6 +118,7 @@ impl KubernetesSink {
             budget: Budget::default(),
             locator: Locator::new(StatusLocation::default()),
             takeover: Takeover::default(),
+            overwrites: Overwrites::default(),
             history: WriteHistory::default(),
             removal: RuntimeRemoval::default(),
         })
@@ -168,7 +172,14 @@ impl KubernetesSink {
     /// A span whose fields name the object, for
     /// [`ReporterBuilder::span`](crate::ReporterBuilder::span).
     pub fn span(&self) -> Span {
-        self.client.object.span()
+        self.client.object.span(None)
+    }
+
+    /// Spans whose fields name the object and say whether this process leads, for
+    /// [`ReporterBuilder::spans`](crate::ReporterBuilder::spans).
+    pub fn spans(&self) -> impl Fn(LeadershipState) -> Span + Send + use<> {
+        let object = self.client.object.clone();
+        move |state| object.span(state.role())
     }
 
     /// Takes in what the server has answered: in which home the status lives,
@@ -222,18 +233,22 @@ impl KubernetesSink {
         }
     }
 
-    /// Looks in what was read for others who write here, and for readers who do
-    /// not look here.
+    /// Looks in what was read for other writers of our fields, and for an operator
+    /// that does not read them.
     fn watch_others(&mut self, object: &Value, seen: &ObservedObject) {
         let now = Instant::now();
-        if self.locator.home() == Home::TopLevel {
-            // The operator writes to the top level as well.
-            return;
+        let home = self.locator.home();
+        if home == Home::Runtime {
+            self.takeover.read(object, self.history.said_at(), now);
         }
-        self.takeover.read(object, self.history.said_at(), now);
-        if self.history.left().is_some_and(|left| seen.is_there() && seen.says_other_than(left)) {
-            let writer = last_writer(object, takeover::RUNTIME, &self.client.field_manager);
-            self.takeover.overwritten(writer.as_deref(), now);
+        let Some(left) = self.history.left() else { return };
+        let fields = seen.overwritten_since(left);
+        if fields.is_empty() {
+            self.overwrites.intact(now);
+        } else if self.history.overwritten() {
+            let us = &self.client.field_manager;
+            let managers = FieldManager::of(object, home.pointer());
+            self.overwrites.found(overwriter(managers, fields, us), us, now);
         }
     }
 
@@ -400,7 +415,12 @@ impl Sink for KubernetesSink {
             must_write: self.removal == RuntimeRemoval::Due || self.seen.as_ref().is_some_and(|seen| !seen.is_exact()),
             no_early_pending: !self.locator.may_announce(),
             look_again: self.history.look_again(Instant::now()),
-            location: Some(Location { unfollowed_since: self.takeover.unfollowed_since(), ..self.locator.location() }),
+            location: Some(Location {
+                unfollowed_since: self.takeover.unfollowed_since(),
+                overwrites: self.overwrites.times(),
+                overwriter: self.overwrites.overwriter(Instant::now()).cloned(),
+                ..self.locator.location()
+            }),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Whether the operator shows what the reporter wrote, and who else writes.
+//! Whether the operator shows what the reporter wrote.
 //!
 //! Users see a status in `status.runtime` only after ToolHive's operator has copied it
-//! to the top level. If the operator does not, or if another process writes `runtime`
-//! too, every write of ours succeeds and users see something else. This file looks for
-//! both in the objects that the sink reads anyway.
+//! to the top level. If the operator does not, every write of ours succeeds and users
+//! see something else. This file looks for that in the objects that the sink reads
+//! anyway.
 
 use std::time::Duration;
 
@@ -14,17 +14,15 @@ use tokio::time::Instant;
 use super::api::{RECONCILE, is_followed};
 use crate::log_throttle::LogThrottle;
 
-/// Parts of the status, in the form of managed fields.
+/// The status, in the form of managed fields.
 pub(super) const STATUS: &str = "/f:status";
-pub(super) const RUNTIME: &str = "/f:status/f:runtime";
 /// Maximum number of characters quoted of another writer's name.
 const MAX_NAME: usize = 128;
 
-/// What is known about the operator and the other writers of `runtime`.
+/// What is known about the operator.
 #[derive(Debug, Default)]
 pub(super) struct Takeover {
     unfollowed: Option<Lasting>,
-    overwritten: Option<Lasting>,
 }
 
 /// A fault that lasts, and when to log it again.
@@ -69,18 +67,6 @@ impl Takeover {
     /// Returns since when users see something else.
     pub(super) fn unfollowed_since(&self) -> Option<DateTime<Utc>> {
         self.unfollowed.as_ref().map(|lasting| lasting.since)
-    }
-
-    /// Takes that something else was read than was written, and that `writer` wrote it.
-    pub(super) fn overwritten(&mut self, writer: Option<&str>, now: Instant) {
-        let lasting = self.overwritten.get_or_insert_with(|| Lasting::new(now));
-        if lasting.log_throttle.is_due(now) {
-            tracing::warn!(
-                writer = writer.unwrap_or("unknown"),
-                "another process writes status.runtime too: end it, or let the two elect a leader, \
-                 because each overwrites what the other reports"
-            );
-        }
     }
 }
 
@@ -138,7 +124,7 @@ mod tests {
             entry("thv-operator", 7, json!({"f:phase": {}})),
             entry("us", 9, json!({"f:runtime": {}})),
         ]}});
-        assert_eq!(last_writer(&object, RUNTIME, "us").as_deref(), Some("vmcp"));
+        assert_eq!(last_writer(&object, "/f:status/f:runtime", "us").as_deref(), Some("vmcp"));
         assert_eq!(last_writer(&object, STATUS, "us").as_deref(), Some("thv-operator"));
         assert_eq!(last_writer(&json!({}), STATUS, "us"), None);
     }

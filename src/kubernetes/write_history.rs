@@ -30,6 +30,8 @@ struct Left {
     object: Arc<ObservedObject>,
     /// When it last said something new.
     said_at: Instant,
+    /// Whether a read has found it overwritten.
+    is_overwritten: bool,
 }
 
 /// A patch that did not fit.
@@ -47,6 +49,11 @@ impl WriteHistory {
     /// When this process last said something new.
     pub(super) fn said_at(&self) -> Option<Instant> {
         self.left.as_ref().map(|left| left.said_at)
+    }
+
+    /// What was left is overwritten; returns whether it was not known to be.
+    pub(super) fn overwritten(&mut self) -> bool {
+        self.left.as_mut().is_some_and(|left| !std::mem::replace(&mut left.is_overwritten, true))
     }
 
     /// Another object of the same name has taken the place.
@@ -81,7 +88,7 @@ impl WriteHistory {
         now: Instant,
     ) {
         let said_at = self.said_at().filter(|_| !is_news).unwrap_or(now);
-        self.left = object.map(|object| Left { object, said_at });
+        self.left = object.map(|object| Left { object, said_at, is_overwritten: false });
         self.look = look;
     }
 

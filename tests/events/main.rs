@@ -6,6 +6,7 @@ use vmcp_status_testkit::events as events_api;
 use vmcp_status_testkit::logged;
 
 mod faults;
+mod leaders;
 mod published;
 mod real_server;
 

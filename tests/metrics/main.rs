@@ -19,8 +19,8 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use vmcp_status::{
-    BackendStatus, DiscoveredBackend, Leadership, Location, MetricsOptions, Phase, Reporter, Retry, SizeLimit, Status,
-    StatusHandle, StatusMetrics,
+    BackendStatus, DiscoveredBackend, Leadership, Location, MetricsOptions, Overwriter, Phase, Reporter, Retry,
+    SizeLimit, Status, StatusHandle, StatusMetrics,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);

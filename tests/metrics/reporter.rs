@@ -211,6 +211,31 @@ async fn location_is_shown_with_its_reason_and_for_how_long_it_is_not_followed()
 }
 
 #[tokio::test(start_paused = true)]
+async fn writer_that_keeps_overwriting_is_named_with_the_kinds_of_fields_while_it_lasts() {
+    let store = Store::default();
+    let mut location = Location::new("status.runtime", "the CRD has it");
+    location.overwrites = 3;
+    let fields = ["phase", "conditions[Ready]", "conditions[Degraded]"].map(String::from);
+    location.overwriter = Some(Overwriter::new("other", fields.into()));
+    store.state().advice.location = Some(location.clone());
+    let (handle, _reporter) = Reporter::builder(store.clone()).start();
+    assert!(handle.set_phase(Phase::Ready, ""));
+    handle.flush().await.expect("stored");
+    let scrape = scraped(&handle);
+    assert_eq!(scrape.value("vmcp_status_overwrites_total"), 3.0);
+    assert_eq!(scrape.labels("vmcp_status_overwriter", "manager"), ["other"]);
+    assert_eq!(scrape.labels("vmcp_status_overwriter", "fields"), ["phase,conditions"]);
+
+    location.overwriter = None;
+    store.state().advice.location = Some(location);
+    assert!(handle.set_phase(Phase::Failed, ""));
+    handle.flush().await.expect("stored");
+    let scrape = scraped(&handle);
+    assert_eq!(scrape.value("vmcp_status_overwrites_total"), 3.0);
+    assert_eq!(scrape.series("vmcp_status_overwriter").count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn store_with_one_place_has_no_location() {
     let (handle, _reporter) = Reporter::builder(Store::default()).start();
     assert!(handle.set_phase(Phase::Ready, ""));

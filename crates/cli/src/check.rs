@@ -5,6 +5,7 @@ mod diagnose;
 mod finding;
 mod locate;
 mod probe;
+mod writers;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -28,7 +29,8 @@ const EXAMPLES: &str = "Nothing is written: reads change nothing, and writes are
 
 location tells where a reporter with this --status-location would write, and
 operator, where the object has a status.runtime, whether ToolHive's operator shows
-at the top level, which users see, the backends that are reported there.
+at the top level, which users see, the backends that are reported there. writers
+names who has written there: of several at a time, each overwrites the others.
 
 Examples:
   vmcp-status check my-vmcp -n my-namespace

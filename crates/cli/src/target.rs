@@ -263,8 +263,8 @@ impl TargetArgs {
         let sink = KubernetesSink::new(client.clone(), namespace, name)?
             .group_version(group, version)?
             .location(self.location.location());
-        let (identity, span) = (sink.identity(), sink.span());
-        let mut builder = Reporter::builder(sink).span(span);
+        let (identity, spans) = (sink.identity(), sink.spans());
+        let mut builder = Reporter::builder(sink).spans(spans);
         if self.events {
             builder = builder.on_stored(KubernetesEvents::new(client.clone(), identity, EventOptions::from_env()));
         }

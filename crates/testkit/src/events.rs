@@ -102,7 +102,13 @@ impl Events {
 
     async fn serve(self, request: Request<Body>) -> Result<Response<AnswerBody>, BoxError> {
         let (head, body) = request.into_parts();
-        let body: Value = serde_json::from_slice(&body.collect_bytes().await?)?;
+        let body = body.collect_bytes().await?;
+        if head.method == Method::GET {
+            let (code, answer) = self.state().list();
+            let body = Full::new(Bytes::from(answer.to_string())).map_err(|never| match never {}).boxed_unsync();
+            return Ok(Response::builder().status(code).body(body)?);
+        }
+        let body: Value = serde_json::from_slice(&body)?;
         let verb = if head.method == Method::POST { "create" } else { "patch" };
         let entry = {
             let mut state = self.state();
@@ -127,6 +133,17 @@ impl Events {
 }
 
 impl EventState {
+    /// All Events, whatever the selector: there is one object.
+    fn list(&self) -> (u16, Value) {
+        match &self.mood {
+            Mood::Fine => (200, json!({"kind": "EventList", "items": self.stored.values().collect::<Vec<_>>()})),
+            Mood::Verbs(verbs) if verbs.contains(&"list") => {
+                (200, json!({"kind": "EventList", "items": self.stored.values().collect::<Vec<_>>()}))
+            }
+            _ => failure(403, "Forbidden", "User \"least\" cannot list resource \"events\"", json!({"kind": "events"})),
+        }
+    }
+
     fn answer(&mut self, method: &Method, path: &str, content_type: Option<&str>, body: Value) -> (u16, Value) {
         let (namespace, name) = match path.strip_prefix(BASE).and_then(|path| path.split_once("/events")) {
             Some((namespace, name)) => (namespace.to_owned(), name.trim_start_matches('/').to_owned()),

@@ -73,8 +73,8 @@ impl ObjectPath {
     }
 
     /// Returns the span for log lines about the object.
-    pub(in crate::kubernetes) fn span(&self) -> Span {
-        vmcp_span(&self.namespace, &self.name)
+    pub(in crate::kubernetes) fn span(&self, role: Option<&str>) -> Span {
+        vmcp_span(&self.namespace, &self.name, role)
     }
 
     /// Returns the path and query of a request about the object. `subresource` is empty

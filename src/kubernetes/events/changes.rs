@@ -14,6 +14,9 @@ pub(super) const MAX_NOTE: usize = 1024;
 /// Maximum size of a backend's name in a note, in bytes, to leave room for the rest.
 const MAX_NAME: usize = 253;
 
+/// The action of Events about the phase.
+pub(super) const REPORT_PHASE: &str = "ReportPhase";
+
 /// The reason of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
@@ -47,7 +50,7 @@ impl Reason {
     /// Returns the action of the Event: what the reporter was doing.
     pub(super) fn action(self) -> &'static str {
         match self {
-            Reason::Phase(_) => "ReportPhase",
+            Reason::Phase(_) => REPORT_PHASE,
             Reason::Added | Reason::Removed => "DiscoverBackends",
             Reason::Failed | Reason::Degraded | Reason::Recovered => "CheckBackends",
         }
@@ -167,7 +170,7 @@ fn turned(was: BackendStatus, is: BackendStatus) -> Option<Reason> {
     }
 }
 
-fn phase(after: &Status) -> EventContent {
+pub(super) fn phase(after: &Status) -> EventContent {
     let note = match one_line(&after.message, MAX_NOTE) {
         said if said.is_empty() => format!("The phase is {}", after.phase),
         said => said,

@@ -1,20 +1,25 @@
 //! The task that sends Events, and how it reacts to refusals.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::Value;
 use tokio::select;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
-use super::changes::{EventContent, Reason, Subject, shown};
+use super::changes::{EventContent, MAX_NOTE, REPORT_PHASE, Reason, Subject, shown};
 use super::limit::Limit;
+use super::notes::cut;
 use crate::backoff::at;
-use crate::kubernetes::api::{Refusal, RefusalKind, RefusalStreak};
+use crate::custom_resource::APP_NAME;
+use crate::kubernetes::api::{ApiRequest, Refusal, RefusalKind, RefusalStreak};
+use crate::kubernetes::identity::ObjectIdentity;
+use crate::leadership::LeadershipState;
 
 /// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,6 +31,9 @@ const OFF: Duration = Duration::from_secs(10 * 60);
 pub(super) struct Batch {
     pub(super) regarding: ObjectReference,
     pub(super) changes: Vec<EventContent>,
+    /// Send nothing if the last Event about the phase, of whichever replica, has the
+    /// same reason.
+    pub(super) unless_known: bool,
 }
 
 pub(super) struct Publisher {
@@ -35,7 +43,7 @@ pub(super) struct Publisher {
     recorder: Recorder,
     regarding: ObjectReference,
     /// Whether this process is the one that writes.
-    leads: Arc<AtomicBool>,
+    state: watch::Receiver<LeadershipState>,
     limit: Limit,
     /// Refusals of new Events, and of repeats, which take another verb.
     refusals: [RefusalStreak; 2],
@@ -63,13 +71,13 @@ enum RefusalAction {
 }
 
 impl Publisher {
-    pub(super) fn new(client: Client, reporter: Reporter, leads: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(client: Client, reporter: Reporter, state: watch::Receiver<LeadershipState>) -> Self {
         Publisher {
             recorder: Recorder::new(client.clone(), reporter.clone()),
             client,
             reporter,
             regarding: ObjectReference::default(),
-            leads,
+            state,
             limit: Limit::new(),
             refusals: Default::default(),
             refused_repeat: None,
@@ -80,22 +88,32 @@ impl Publisher {
     }
 
     /// Sends Events until the queue is closed and empty.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Batch>, identity: ObjectIdentity) {
         loop {
             let due = self.limit.next_due(Instant::now());
             select! {
                 biased;
                 batch = queue.recv() => match batch {
-                    Some(batch) => self.publish_all(batch).await,
+                    Some(batch) => {
+                        let span = identity.span(self.state().role());
+                        self.publish_all(batch).instrument(span).await;
+                    }
                     None => return,
                 },
-                () = at(due) => self.publish_held().await,
+                () = at(due) => {
+                    let span = identity.span(self.state().role());
+                    self.publish_held().instrument(span).await;
+                }
             }
         }
     }
 
+    fn state(&self) -> LeadershipState {
+        *self.state.borrow()
+    }
+
     async fn publish_held(&mut self) {
-        if !self.leads.load(Ordering::Relaxed) {
+        if !self.state().may_write() {
             // The replica that leads sends Events now.
             self.limit.forget_held();
         }
@@ -104,7 +122,7 @@ impl Publisher {
         }
     }
 
-    async fn publish_all(&mut self, Batch { regarding, changes }: Batch) {
+    async fn publish_all(&mut self, Batch { regarding, changes, unless_known }: Batch) {
         if self.off_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
@@ -114,6 +132,11 @@ impl Publisher {
             self.limit.forget_held();
         }
         self.regarding = regarding;
+        if unless_known
+            && self.last_phase().await.is_some_and(|last| changes.iter().all(|change| last == change.reason.as_str()))
+        {
+            return;
+        }
         for change in changes {
             if let Some(change) = self.limit.offer(change, Instant::now()) {
                 self.publish(change).await;
@@ -121,11 +144,33 @@ impl Publisher {
         }
     }
 
+    /// Returns the reason of the last Event about the phase of the object, whichever
+    /// replica sent it; `None` if there is none, or if the role may not list Events.
+    async fn last_phase(&self) -> Option<String> {
+        let (namespace, uid) = (self.regarding.namespace.as_deref()?, self.regarding.uid.as_deref()?);
+        if !uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return None;
+        }
+        let events =
+            format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldSelector=regarding.uid%3D{uid}");
+        let response = ApiRequest::get(events).send(&self.client, Some(TIMEOUT)).await.ok()?;
+        if response.refusal().is_some() {
+            return None;
+        }
+        let list = response.json().ok()?;
+        let time = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|at| at.with_timezone(&Utc));
+        let is_phase = |event: &&Value| event["reportingController"] == APP_NAME && event["action"] == REPORT_PHASE;
+        let phases = list["items"].as_array()?.iter().filter(is_phase);
+        let last =
+            phases.max_by_key(|event| time(&event["series"]["lastObservedTime"]).max(time(&event["eventTime"])))?;
+        last["reason"].as_str().map(String::from)
+    }
+
     async fn publish(&mut self, change: EventContent) {
         if self.off_until.is_some() {
             return;
         }
-        let (event, regarding) = (event(&change), self.about(&change.subject));
+        let (event, regarding) = (event(&change, self.state()), self.about(&change.subject));
         let mut answer = timeout(TIMEOUT, self.recorder.publish(&event, &regarding)).await;
         if matches!(&answer, Ok(Err(error)) if reaction(error) == RefusalAction::Anew) {
             self.recorder = Recorder::new(self.client.clone(), self.reporter.clone());
@@ -188,12 +233,18 @@ impl Publisher {
     }
 }
 
-fn event(change: &EventContent) -> Event {
+fn event(change: &EventContent, state: LeadershipState) -> Event {
     let EventContent { reason, note, .. } = change;
+    let sender = match state {
+        LeadershipState::Alone => "",
+        LeadershipState::Leading => " (from the leader)",
+        LeadershipState::Standby | LeadershipState::Undecided => " (from a replica that no longer leads)",
+    };
+    let note = cut(note.clone(), MAX_NOTE - sender.len()) + sender;
     Event {
         type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
         reason: reason.as_str().into(),
-        note: Some(note.clone()),
+        note: Some(note),
         action: reason.action().into(),
         secondary: None,
     }
@@ -218,13 +269,15 @@ fn reaction(error: &kube::Error) -> RefusalAction {
 mod tests {
     use std::convert::Infallible;
     use std::future::ready;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::{Request, Response};
     use kube::client::Body;
     use tokio::time::sleep;
 
     use super::*;
+    use crate::kubernetes::api::ObjectPath;
 
     /// A server that accepts each request, and the count of them.
     fn server() -> (Client, Arc<AtomicUsize>) {
@@ -241,20 +294,21 @@ mod tests {
     /// Returns how many Events eleven changes make, of which the last has to wait.
     async fn events_sent(stays_leader: bool) -> usize {
         let (client, requests) = server();
-        let leads = Arc::new(AtomicBool::new(true));
-        let publisher = Publisher::new(client, "test".into(), Arc::clone(&leads));
+        let (state, watched) = watch::channel(LeadershipState::Leading);
+        let publisher = Publisher::new(client, "test".into(), watched);
+        let identity = ObjectIdentity::of(&ObjectPath::new("default", "a").expect("good names"));
         let (queue, batches) = mpsc::channel(11);
         for reason in [Reason::Failed, Reason::Recovered].into_iter().cycle().take(11) {
             let change = EventContent { subject: Subject::Backend("a".into()), reason, note: "a".into() };
             let regarding = ObjectReference { namespace: Some("default".into()), ..ObjectReference::default() };
-            let batch = Batch { regarding, changes: vec![change] };
+            let batch = Batch { regarding, changes: vec![change], unless_known: false };
             queue.try_send(batch).expect("room");
         }
-        let task = tokio::spawn(publisher.run(batches));
+        let task = tokio::spawn(publisher.run(batches, identity));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(requests.load(Ordering::Relaxed), 10, "the eleventh waits");
         if !stays_leader {
-            leads.store(false, Ordering::Relaxed);
+            state.send_replace(LeadershipState::Standby);
         }
         sleep(OFF).await;
         task.abort();

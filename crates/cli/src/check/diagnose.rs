@@ -9,6 +9,7 @@ use vmcp_status::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
 use super::finding::{Finding, described, patch_status, right};
 use super::locate::{location, operator};
 use super::probe::{Answer, Answers, Rest};
+use super::writers::writers;
 
 pub(super) fn judge(
     target: &ObjectPath,
@@ -31,6 +32,7 @@ pub(super) fn judge(
                 location(setting, rest),
             ]);
             findings.extend(operator(rest, now));
+            findings.extend(rest.object().and_then(|object| writers(setting, object, now)));
         }
     }
     findings

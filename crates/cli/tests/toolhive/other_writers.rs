@@ -44,7 +44,7 @@ async fn reporter_of_toolhive_that_goes_on_beside_ours_is_named_and_not_fought()
     for _ in 0..10 {
         assert!(peer.report(&theirs).await.ok);
         sleep(QUIET).await;
-        told = ours.logged("another process writes status.runtime too");
+        told = ours.logged("another writer keeps overwriting what this process reports");
         if !told.is_empty() {
             break;
         }
