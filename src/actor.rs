@@ -7,6 +7,7 @@
 
 mod accounting;
 mod applied;
+mod backend_log;
 mod call_guard;
 mod observer;
 mod schedule;

@@ -78,6 +78,7 @@ mod error;
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;
+mod human_duration;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod leadership;
@@ -96,6 +97,7 @@ pub use backoff::{BackoffPolicy, Backoffs};
 pub use env::{EnvError, Mode, from_env};
 pub use error::{Retry, SinkError, error_causes, error_chain};
 pub use handle::{Attempt, AttemptError, FlushError, Progress, SourceHandle, StatusHandle};
+pub use human_duration::human_duration;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::api as api_server;
 #[cfg(feature = "kubernetes")]

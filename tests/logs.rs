@@ -41,7 +41,54 @@ async fn change_of_phase_is_one_line_and_other_changes_are_none() {
         .map(|line| [&line["before"], &line["phase"]].map(|phase| phase.as_str().unwrap_or("none").to_owned()))
         .collect();
     assert_eq!(phases, [["none", "Ready"], ["Ready", "Failed"], ["Failed", "Ready"]]);
-    assert_eq!(lines.at(Level::INFO).len(), 3, "{:?}", lines.at(Level::INFO));
+    let others: Vec<_> =
+        lines.at(Level::INFO).iter().filter(|line| line["message"] != "phase changed").cloned().collect();
+    let [down, back] = &others[..] else { panic!("{others:?}") };
+    assert_eq!((&down["message"], &down["backend"]), (&"backend went down".into(), &"weather".into()));
+    assert_eq!((&down["status"], &down["reason"]), (&"unavailable".into(), &"Connection failed".into()));
+    assert_eq!((&back["message"], &back["backend"]), (&"backend came back".into(), &"weather".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousand_backends_that_go_down_and_come_back_are_ten_names_and_a_count_each() {
+    let lines = Logged::start();
+    let (handle, _reporter) = Reporter::builder(Store::default()).derive_phase(true).start();
+    let show = async |status| {
+        let backend = |i| DiscoveredBackend { status, ..DiscoveredBackend::named(format!("b{i:04}")) };
+        assert!(handle.report(Status::from_backends((0..1000).map(backend))));
+        sleep(MINUTE * 2).await;
+        let (down, back) = (lines.with_message("backend went down"), lines.with_message("backend came back"));
+        let at_info = |told: &[serde_json::Value]| told.iter().filter(|line| line["level"] == "INFO").count();
+        (at_info(&down), at_info(&back))
+    };
+    assert_eq!(show(BackendStatus::Ready).await, (0, 0));
+    assert_eq!(show(BackendStatus::Unavailable).await, (10, 0));
+    assert_eq!(show(BackendStatus::Unavailable).await, (10, 0));
+    assert_eq!(show(BackendStatus::Unknown).await, (10, 0), "not checked yet is neither");
+    assert_eq!(show(BackendStatus::Ready).await, (10, 10));
+    let counts: Vec<_> = lines.at(Level::INFO).into_iter().filter(|line| line["went_down"].is_u64()).collect();
+    let counts: Vec<_> = counts.iter().map(|line| (line["went_down"].as_u64(), line["came_back"].as_u64())).collect();
+    assert_eq!(counts, [(Some(990), Some(0)), (Some(0), Some(990))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_in_a_line_are_for_a_person() {
+    let lines = Logged::start();
+    let store = Store::default();
+    store.state().always = Some(Fate::Fails(Retry::Transient));
+    let (handle, _reporter) = Reporter::builder(store.clone()).start();
+    assert!(handle.report(said(Phase::Ready, "x")));
+    sleep(MINUTE * 5).await;
+    store.state().always = None;
+    sleep(MINUTE * 5).await;
+    let is_short = |time: &serde_json::Value| {
+        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+        time.as_str().is_some_and(|time| (1..=4).contains(&digits(time)))
+    };
+    let (failed, stored) = (lines.with_message("status not stored"), lines.with_message("status stored again"));
+    assert_eq!(failed[0]["lasting"], "0s");
+    assert!(failed.iter().all(|line| is_short(&line["lasting"]) && is_short(&line["next_try_in"])), "{failed:?}");
+    assert!(stored.len() == 1 && is_short(&stored[0]["took"]), "{stored:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +130,7 @@ async fn outage_is_its_first_failure_then_growing_gaps_then_the_recovery_with_ho
     store.state().always = None;
     handle.flush().await.expect("stored");
     let [line] = &lines.with_message("status stored again")[..] else { panic!("{:?}", lines.at(Level::INFO)) };
-    assert!(line["took"].as_str().is_some_and(|took| took.starts_with("72")), "two hours in seconds: {line}");
+    assert!(line["took"].as_str().is_some_and(|took| took.starts_with("2h")), "two hours: {line}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use vmcp_status::{
-    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FileSink, FlushError, Phase, Reporter, Sink as _,
-    StateFile, StateFileError, Status,
+    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FileSink, FlushError, Phase, Reporter, Retry,
+    Sink as _, StateFile, StateFileError, Status,
 };
 
 fn ready() -> Status {
@@ -111,6 +111,35 @@ async fn read_only_directory_is_an_error_that_is_retried_until_it_is_writable() 
     handle.flush().await.expect("it has healed");
     assert_eq!(StateFile::load(&state_dir.join("demo.json")).expect("loads").status.message, "all is well");
     reporter.shutdown().await;
+}
+
+#[tokio::test]
+async fn second_writer_is_refused_with_the_pid_of_the_first_and_takes_over_when_that_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut first, mut second) = (sink(dir.path()), sink(dir.path()));
+    first.write(&ready()).await.expect("written");
+    let error = second.write(&Status::default()).await.expect_err("the first has it");
+    let pid = format!("process {}", std::process::id());
+    assert!(error.to_string().contains(&pid) && error.to_string().contains("demo.json"), "{error}");
+    assert_eq!(error.retry(), Retry::Blocked);
+    assert!(matches!(second.lock(), Err(StateFileError::InUse { pid: Some(pid), .. }) if pid == std::process::id()));
+    assert_eq!(second.read().await.expect("readers do not lock"), Some(ready()));
+    first.write(&ready()).await.expect("written again");
+    drop(first);
+    second.write(&Status::default()).await.expect("it takes over");
+    assert_eq!(StateFile::names(dir.path()).expect("lists"), ["demo"], "the lock is not a state");
+}
+
+#[tokio::test]
+async fn lock_can_be_acquired_before_the_first_write_or_left_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let first = sink(&dir.path().join("not/there/yet"));
+    first.lock().expect("free");
+    first.lock().expect("acquired once is enough");
+    let mut second = sink(&dir.path().join("not/there/yet"));
+    assert!(second.write(&ready()).await.is_err());
+    let mut forced = sink(&dir.path().join("not/there/yet")).without_lock();
+    forced.write(&ready()).await.expect("written regardless");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Retry, SinkError};
+use crate::human_duration::human_duration;
 use crate::leadership::Leadership;
 
 /// What bounds a call of a sink.
@@ -33,7 +34,7 @@ impl CallGuard {
             Some(Ok(Ok(result))) => result,
             Some(Ok(Err(_elapsed))) if term < time => Err(not_leading()),
             Some(Ok(Err(_elapsed))) => {
-                let message = format!("the store did not answer within {time:?}: is it reachable?");
+                let message = format!("the store did not answer within {}: is it reachable?", human_duration(time));
                 Err(SinkError::new(Retry::Transient, message))
             }
             Some(Err(_panic)) => {

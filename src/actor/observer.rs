@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::accounting::UpdateAccounting;
+use super::backend_log::BackendLog;
 use super::status_log::StatusLog;
 use super::stored_changes::{Content, StoredChanges};
 use crate::error::{Retry, SinkError};
@@ -23,6 +24,7 @@ pub(super) struct Observer {
     metrics: Arc<Metrics>,
     accounting: UpdateAccounting,
     status_log: StatusLog,
+    backend_log: BackendLog,
     progress: watch::Sender<Progress>,
     stored_changes: StoredChanges,
     last_error: Option<String>,
@@ -38,6 +40,7 @@ impl Observer {
             accounting: UpdateAccounting::new(Arc::clone(&metrics)),
             metrics,
             status_log: StatusLog::default(),
+            backend_log: BackendLog::default(),
             progress,
             stored_changes: StoredChanges::new(listeners),
             last_error: None,
@@ -90,6 +93,7 @@ impl Observer {
     pub(super) fn published(&mut self, current: &Arc<Status>, omitted: Option<Omitted>, held: bool) {
         if !held {
             self.status_log.shown(current);
+            self.backend_log.shown(Instant::now(), current);
         }
         self.show(|progress| {
             progress.current = Some(Arc::clone(current));

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::error::{Retry, SinkError};
+use crate::human_duration::human_duration;
 use crate::log_throttle::LogThrottle;
 use crate::status::{Fault, Omitted, Phase, Status};
 
@@ -72,19 +73,23 @@ pub(super) fn cut_short(error: &SinkError) {
 
 /// The end of the election or of a listener took longer than it may.
 pub(super) fn not_closed(grace: Duration) {
-    warn!("not all was handed over within {grace:?}: a Lease runs out by itself, and Events may be missing");
+    warn!(
+        "not all was handed over within {}: a Lease runs out by itself, and Events may be missing",
+        human_duration(grace)
+    );
 }
 
 impl StatusLog {
     pub(super) fn failed(&mut self, now: Instant, error: &SinkError, pause: Duration) {
         let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
         let worth_a_line = trouble.count(now, error.retry());
-        let (attempt, lasting) = (trouble.attempts, now - trouble.since);
+        let (attempt, lasting) = (trouble.attempts, human_duration(now - trouble.since));
+        let next_try_in = human_duration(pause);
         let error = error.chain();
         if worth_a_line {
-            warn!(attempt, ?lasting, next_try_in = ?pause, error, "status not stored");
+            warn!(attempt, %lasting, %next_try_in, error, "status not stored");
         } else {
-            debug!(attempt, ?lasting, next_try_in = ?pause, error, "status not stored");
+            debug!(attempt, %lasting, %next_try_in, error, "status not stored");
         }
     }
 
@@ -92,7 +97,7 @@ impl StatusLog {
         if let Some(trouble) = self.trouble.take()
             && trouble.told
         {
-            info!(attempts = trouble.attempts + 1, took = ?(now - trouble.since), "status stored again");
+            info!(attempts = trouble.attempts + 1, took = %human_duration(now - trouble.since), "status stored again");
         }
     }
 

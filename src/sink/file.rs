@@ -1,10 +1,12 @@
 //! A state file: the status of a vMCP on a laptop, where `vmcp-status get` and
 //! other programs find it.
 
+mod lock;
+
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,7 @@ use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
+use self::lock::{Lock, LockError};
 use super::{Advice, Sink, WriteOutcome};
 use crate::custom_resource::{API_VERSION, KIND};
 use crate::error::{Retry, SinkError};
@@ -52,6 +55,27 @@ pub enum StateFileError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Another process, or another sink of this one, writes the file.
+    #[error("{}", in_use(path, *pid))]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The process that writes it, if that can be read.
+        pid: Option<u32>,
+    },
+    /// The file cannot be locked.
+    #[error("cannot lock {}: is its directory writable?", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+fn in_use(path: &Path, pid: Option<u32>) -> String {
+    let writer = pid.map_or("another process".into(), |pid| format!("process {pid}"));
+    format!("{writer} writes {} already: end it, or use another name or directory", path.display())
 }
 
 /// What a state file holds: an object in the form of a `VirtualMCPServer`, and
@@ -201,6 +225,12 @@ impl StateFile {
 /// * A reader never sees half a file, whenever the writer is killed: the sink writes
 ///   a new file beside the old one, syncs it, and renames it.
 /// * Only the user may read it (mode 0600).
+/// * One writer at a time: the first write locks the file, until the sink is dropped or
+///   its process dies. While another sink has the lock, a write fails with
+///   [`Retry::Blocked`], and the reporter tries again: it takes over when the other
+///   ends. A program that wants to know at the start calls [`lock`](FileSink::lock);
+///   [`without_lock`](FileSink::without_lock) writes regardless. The lock is advisory
+///   and lies beside the state, in `.NAME.json.lock`. Readers do not lock.
 /// * The reporter reads at start what an earlier process left, so that times of
 ///   transitions survive a restart. It replaces a file that is not a state.
 ///
@@ -220,7 +250,19 @@ struct File {
     name: String,
     /// A thread holds this while it reads or writes. A thread that hangs outlives the
     /// call that started it, and must not overwrite what a later one wrote.
-    busy: Mutex<()>,
+    access: Mutex<Access>,
+}
+
+/// The right to write.
+#[derive(Debug)]
+enum Access {
+    /// The first write acquires the lock.
+    Unlocked,
+    Locked {
+        _lock: Lock,
+    },
+    /// The caller does not want a lock.
+    Forced,
 }
 
 impl FileSink {
@@ -242,7 +284,7 @@ impl FileSink {
     /// Fails when the name cannot name a file.
     pub fn in_dir(dir: &Path, name: &str) -> Result<Self, StateFileError> {
         let path = StateFile::path(dir, name)?;
-        let file = File { path, name: name.to_owned(), busy: Mutex::new(()) };
+        let file = File { path, name: name.to_owned(), access: Mutex::new(Access::Unlocked) };
         Ok(FileSink { file: Arc::new(file), refresh: None, is_of_another: false })
     }
 
@@ -255,6 +297,31 @@ impl FileSink {
         self
     }
 
+    /// Locks the file now instead of at the first write, and creates its directory. The
+    /// lock lasts until the sink is dropped or the process dies. Blocks for as long as
+    /// the file system does.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`InUse`](StateFileError::InUse) when another process or sink has the
+    /// lock, and with [`Lock`](StateFileError::Lock) when the lock file cannot be
+    /// written. The first write tries again.
+    pub fn lock(&self) -> Result<(), StateFileError> {
+        let mut access = self.file.access.lock().unwrap_or_else(PoisonError::into_inner);
+        self.file.acquire(&mut access).map_err(|error| match error {
+            LockError::Held(pid) => StateFileError::InUse { path: self.file.path.clone(), pid },
+            LockError::Io(source) => StateFileError::Lock { path: self.file.path.clone(), source },
+        })
+    }
+
+    /// Writes whether another process writes too: each then overwrites what the other
+    /// has written.
+    #[must_use]
+    pub fn without_lock(self) -> Self {
+        *self.file.access.lock().unwrap_or_else(PoisonError::into_inner) = Access::Forced;
+        self
+    }
+
     /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.file.path
@@ -264,7 +331,7 @@ impl FileSink {
     async fn blocking<T: Send + 'static>(
         &self,
         what: &'static str,
-        work: impl FnOnce(&File) -> Result<T, io::Error> + Send + 'static,
+        work: impl FnOnce(&File, &mut Access) -> Result<T, LockError> + Send + 'static,
     ) -> Result<T, SinkError> {
         let file = Arc::clone(&self.file);
         // Dropped with this future. The thread may begin only after that, when a
@@ -274,19 +341,20 @@ impl FileSink {
         let path = self.file.path.display().to_string();
         let failed = |advice: &str| SinkError::new(Retry::Transient, format!("cannot {what} {path}: {advice}"));
         let task = tokio::task::spawn_blocking(move || {
-            let alone = match file.busy.try_lock() {
+            let alone = match file.access.try_lock() {
                 Ok(guard) => Some(guard),
                 // A panic leaves the file on the disk whole.
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => None,
             };
-            alone.filter(|_| still_wanted.strong_count() > 0).map(|_guard| work(&file))
+            alone.filter(|_| still_wanted.strong_count() > 0).map(|mut access| work(&file, &mut access))
         });
         let ended = task.await;
         drop(wanted);
         match ended {
             Ok(Some(Ok(done))) => Ok(done),
-            Ok(Some(Err(error))) => {
+            Ok(Some(Err(LockError::Held(pid)))) => Err(SinkError::new(Retry::Blocked, in_use(&self.file.path, pid))),
+            Ok(Some(Err(LockError::Io(error)))) => {
                 let advice = match error.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
                     io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
@@ -311,12 +379,12 @@ impl FileSink {
 
 impl Sink for FileSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
-        let read = self.blocking("read", |file| {
+        let read = self.blocking("read", |file, _| {
             file.remove_abandoned();
             match StateFile::load(&file.path) {
                 Ok(state) => Ok(Some(state)),
                 Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(StateFileError::Read { source, .. }) => Err(source),
+                Err(StateFileError::Read { source, .. }) => Err(source.into()),
                 Err(error) => {
                     tracing::warn!(error = %error, "state file is not readable, the next write replaces it");
                     Ok(None)
@@ -343,7 +411,11 @@ impl Sink for FileSink {
                     .map(|interval| interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0))),
             },
         };
-        self.blocking("write", move |file| file.replace(&state)).await?;
+        let written = self.blocking("write", move |file, access| {
+            file.acquire(access)?;
+            Ok(file.replace(&state)?)
+        });
+        written.await?;
         self.is_of_another = false;
         Ok(WriteOutcome::Written)
     }
@@ -364,8 +436,17 @@ impl File {
         format!(".{}.{EXTENSION}.", self.name)
     }
 
-    fn replace(&self, state: &StateFile) -> io::Result<()> {
+    /// Acquires the right to write, unless it is there already.
+    fn acquire(&self, access: &mut Access) -> Result<(), LockError> {
         fs::create_dir_all(self.dir())?;
+        if matches!(access, Access::Unlocked) {
+            let path = self.dir().join(format!(".{}.{EXTENSION}.lock", self.name));
+            *access = Access::Locked { _lock: Lock::acquire(&path)? };
+        }
+        Ok(())
+    }
+
+    fn replace(&self, state: &StateFile) -> io::Result<()> {
         // tempfile makes files that only this user may read.
         let mut temporary =
             tempfile::Builder::new().prefix(&self.temporary_prefix()).suffix(TEMPORARY).tempfile_in(self.dir())?;

@@ -58,7 +58,7 @@ pub(crate) fn json(error: &serde_json::Error) -> String {
 }
 
 /// A name that may be shown: one that a person has misspelt, and no more.
-fn name(name: &str) -> String {
+pub(crate) fn name(name: &str) -> String {
     let is_word = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphabetic());
     if is_word { format!(" `{name}`") } else { String::new() }
 }

@@ -1,3 +1,6 @@
+mod status_file;
+mod unknown_words;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -8,6 +11,7 @@ use clap::Args;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
 use vmcp_status::{Status, StatusHandle, Update};
 
+use self::unknown_words::UnknownWords;
 use super::health::HealthArgs;
 use super::target::{TargetArgs, exit_code};
 use crate::global::{Failure, Global, say};
@@ -49,12 +53,15 @@ const KEPT_LINE: usize = 64 << 10;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// Report the one status object in this file (JSON or YAML; - is standard input) and end
+    /// Report the one status in this file and end: a status, or an object with one, as get -o json prints (JSON or YAML; - is standard input)
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Derive phase, message and conditions from the backends until an update sets them
     #[arg(long)]
     derive: bool,
+    /// Take a phase, or a status of a backend, that this version does not know for an error; otherwise it is logged and becomes Pending, or unknown
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -62,8 +69,9 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode, Failure> {
+    let mut words = UnknownWords::new(args.strict);
     let status = match &args.file {
-        Some(file) => Some(read_status(file).await?),
+        Some(file) => Some(read_status(file, &mut words).await?),
         None => None,
     };
     let mut signals = EndSignals::new(HangUp::Ends)?;
@@ -71,79 +79,95 @@ pub(crate) async fn report(args: ReportArgs, global: &Global) -> Result<ExitCode
     let bound = args.health.bind().await?;
     let (handle, reporter) = args.target.reporter(global, None).await?.derive_phase(args.derive).start();
     let endpoints = bound.serve(&handle, args.target.readiness(None)?);
-    let mut bad_lines = 0;
+    let mut lines = Lines { bad: 0, words };
     let read = match status {
         Some(status) => {
             let _ = handle.report(status);
             Ok(())
         }
-        None => read_input(&handle, &mut bad_lines, &mut signals, grace).await,
+        None => lines.read_input(&handle, &mut signals, grace).await,
     };
     // What has been read is stored however the reading ended.
     let outcome = reporter.shutdown().await;
     endpoints.end().await;
     let code = exit_code(&outcome);
     read.map_err(|error| format!("cannot read standard input: {error}"))?;
-    if bad_lines > 0 {
-        say(&format!("error: {bad_lines} of the lines were no updates, the others were reported"));
+    let bad = lines.bad;
+    if bad > 0 {
+        say(&format!("error: {bad} of the lines were no updates, the others were reported"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(code)
 }
 
-/// Passes on the updates of standard input until its end. A signal gives the
-/// sender, who may have got it too, the grace to say its last words.
-async fn read_input(
-    handle: &StatusHandle,
-    bad_lines: &mut u64,
-    signals: &mut EndSignals,
-    grace: Duration,
-) -> std::io::Result<()> {
-    let mut reading = pin!(pass_on(BufReader::new(stdin()), handle, bad_lines));
-    let signal = tokio::select! {
-        biased;
-        read = &mut reading => return read,
-        signal = signals.wait() => signal,
-    };
-    if std::io::stdin().is_terminal() {
-        tracing::info!(signal, "ending");
-        return Ok(());
-    }
-    tracing::info!(signal, "ending once the input ends");
-    // Reads before it looks at the time, so that a grace of zero reads what waits.
-    tokio::time::timeout(grace, reading).await.unwrap_or_else(|_| {
-        tracing::warn!("the input did not end within --shutdown-grace, what comes now is not read");
-        Ok(())
-    })
+/// The lines of standard input.
+struct Lines {
+    /// How many were no updates.
+    bad: u64,
+    words: UnknownWords,
 }
 
-/// Passes on the updates of a stream, and counts the lines that are none.
-async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle, bad: &mut u64) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    for number in 1u64.. {
-        line.clear();
-        line.shrink_to(KEPT_LINE);
-        let whole = read_line(&mut lines, &mut line).await?;
-        let Some(whole) = whole else { break };
-        if line.iter().all(u8::is_ascii_whitespace) && whole {
-            continue;
+impl Lines {
+    /// Passes on the updates of standard input until its end. A signal gives the
+    /// sender, who may have got it too, the grace to say its last words.
+    async fn read_input(
+        &mut self,
+        handle: &StatusHandle,
+        signals: &mut EndSignals,
+        grace: Duration,
+    ) -> std::io::Result<()> {
+        let mut reading = pin!(self.pass_on(BufReader::new(stdin()), handle));
+        let signal = tokio::select! {
+            biased;
+            read = &mut reading => return read,
+            signal = signals.wait() => signal,
+        };
+        if std::io::stdin().is_terminal() {
+            tracing::info!(signal, "ending");
+            return Ok(());
         }
-        let parsed = if whole { parse_update(&line) } else { Err(format!("longer than {MAX_LINE_MIB} MiB")) };
-        match parsed {
-            Ok(update) => {
-                // What a reporter that has ended leaves unstored is in its outcome.
-                let _ = handle.send(update);
-            }
-            Err(reason) => {
-                *bad += 1;
-                say(&format!("line {number}: not an update: {reason}"));
-            }
-        }
-        // A fast sender must not keep the reporter from its work on a machine
-        // with one core.
-        tokio::task::yield_now().await;
+        tracing::info!(signal, "ending once the input ends");
+        // Reads before it looks at the time, so that a grace of zero reads what waits.
+        tokio::time::timeout(grace, reading).await.unwrap_or_else(|_| {
+            tracing::warn!("the input did not end within --shutdown-grace, what comes now is not read");
+            Ok(())
+        })
     }
-    Ok(())
+
+    /// Passes on the updates of a stream, and counts the lines that are none.
+    async fn pass_on(&mut self, mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) -> std::io::Result<()> {
+        let mut line = Vec::new();
+        for number in 1u64.. {
+            line.clear();
+            line.shrink_to(KEPT_LINE);
+            let whole = read_line(&mut lines, &mut line).await?;
+            let Some(whole) = whole else { break };
+            if line.iter().all(u8::is_ascii_whitespace) && whole {
+                continue;
+            }
+            let parsed = if whole { self.parse(&line) } else { Err(format!("longer than {MAX_LINE_MIB} MiB")) };
+            match parsed {
+                Ok(update) => {
+                    // What a reporter that has ended leaves unstored is in its outcome.
+                    let _ = handle.send(update);
+                }
+                Err(reason) => {
+                    self.bad += 1;
+                    say(&format!("line {number}: not an update: {reason}"));
+                }
+            }
+            // A fast sender must not keep the reporter from its work on a machine
+            // with one core.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn parse(&mut self, line: &[u8]) -> Result<Update, String> {
+        let update = parse_update(line)?;
+        self.words.check(&update, || serde_json::from_slice(line).unwrap_or_default())?;
+        Ok(update)
+    }
 }
 
 /// Every line is one for the parser, so its own line number would only confuse.
@@ -176,7 +200,7 @@ async fn read_line(lines: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) 
     }
 }
 
-async fn read_status(file: &Path) -> Result<Status, Failure> {
+async fn read_status(file: &Path, words: &mut UnknownWords) -> Result<Status, Failure> {
     let text = if file == Path::new("-") {
         let mut text = Vec::new();
         tokio::io::AsyncReadExt::read_to_end(&mut stdin(), &mut text).await?;
@@ -184,18 +208,7 @@ async fn read_status(file: &Path) -> Result<Status, Failure> {
     } else {
         tokio::fs::read(file).await.map_err(|error| format!("cannot read {}: {error}", file.display()))?
     };
-    parse_status(&text).map_err(|reason| format!("{} holds no status: {reason}", file.display()).into())
-}
-
-fn parse_status(text: &[u8]) -> Result<Status, String> {
-    // YAML contains JSON, but says less clearly what is wrong with it.
-    match serde_json::from_slice(text) {
-        Ok(status) => Ok(status),
-        Err(error) if text.trim_ascii_start().starts_with(b"{") => {
-            Err(format!("{} at line {} column {}", parse_error::json(&error), error.line(), error.column()))
-        }
-        Err(_) => serde_saphyr::from_slice(text).map_err(|error| parse_error::yaml(&error)),
-    }
+    status_file::parse(&text, words).map_err(|reason| format!("{} holds no status: {reason}", file.display()).into())
 }
 
 #[cfg(test)]
@@ -221,6 +234,10 @@ mod properties {
         })
     }
 
+    fn strict() -> Lines {
+        Lines { bad: 0, words: UnknownWords::new(true) }
+    }
+
     /// A value in a place where it may not be.
     fn misplaced() -> impl Strategy<Value = String> {
         let value = prop::sample::select(vec![
@@ -235,6 +252,8 @@ mod properties {
             r#"{"name":"a","consecutiveFailures":"s3cret"}"#,
             r#"{"name":"a","url":{"s3cret":"s3cret"}}"#,
             r#"{"phase":{"s3cret":1}}"#,
+            r#"{"phase":"http://me:s3cret@host"}"#,
+            r#"{"name":"http://me:s3cret@host","status":"http://me:s3cret@host"}"#,
             r#"{"discoveredBackends":"s3cret"}"#,
             r#"{"conditions":["s3cret"]}"#,
             r#"{"conditions":[{"type":"a","status":"s3cret"}]}"#,
@@ -275,16 +294,18 @@ mod properties {
 
         #[test]
         fn any_bytes_are_an_update_or_refused(line in vec(any::<u8>(), 0..60)) {
-            let _ = parse_update(&line);
-            let _ = parse_status(&line);
+            let mut lines = strict();
+            let _ = lines.parse(&line);
+            let _ = status_file::parse(&line, &mut lines.words);
         }
 
         #[test]
         fn a_line_that_is_no_update_is_refused_without_what_it_holds(line in misplaced()) {
-            if let Err(reason) = parse_update(line.as_bytes()) {
+            let mut lines = strict();
+            if let Err(reason) = lines.parse(line.as_bytes()) {
                 prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
             }
-            if let Err(reason) = parse_status(line.as_bytes()) {
+            if let Err(reason) = status_file::parse(line.as_bytes(), &mut lines.words) {
                 prop_assert!(!reason.contains("s3cret"), "{reason}: {line}");
             }
         }

@@ -55,6 +55,9 @@ pub(crate) struct TargetArgs {
     /// How long the last write may take at the end; before it, report reads what is left of its input for as long
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     shutdown_grace: Duration,
+    /// Write the state file even if another process writes it too
+    #[arg(long, conflicts_with = "in_cluster")]
+    force: bool,
     /// Make Kubernetes Events about what changes; the role must allow them: see vmcp-status rbac --events
     #[arg(long, env = "VMCP_EVENTS", value_parser = FalseyValueParser::new())]
     events: bool,
@@ -235,6 +238,12 @@ impl TargetArgs {
             }
             Destination::File { name } => {
                 let sink = FileSink::in_dir(&state_dir(global)?, &name)?.refreshed_every(refresh);
+                let sink = if self.force { sink.without_lock() } else { sink };
+                // What else keeps the lock from being written keeps the state from it too,
+                // and the reporter retries that.
+                if let Err(error @ StateFileError::InUse { .. }) = sink.lock() {
+                    return Err(format!("{error}, or go on beside it with --force").into());
+                }
                 tracing::debug!(path = %sink.path().display(), "reporting to a state file");
                 let span = sink.span();
                 Reporter::builder(sink).span(span)

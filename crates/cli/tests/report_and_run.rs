@@ -60,7 +60,8 @@ mod report {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+        // One that ends before it reads closes the pipe.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         child.wait_with_output().expect("it ends")
     }
 
@@ -152,6 +153,51 @@ mod report {
     }
 
     #[test]
+    fn what_get_prints_can_be_reported_again_and_a_list_of_several_cannot() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let line = "{\"setPhase\":{\"phase\":\"Degraded\",\"message\":\"half of it\"}}";
+        assert!(report(&dir, &["--name", "a"], line).status.success());
+        let file = dir.path().join("printed");
+        let print = |args: &[&str]| {
+            let output = program(dir.path()).arg("get").args(args).output().expect("it runs");
+            std::fs::write(&file, output.stdout).expect("written");
+        };
+        let again = |name: &str| {
+            let output = program(dir.path()).args(["report", "--name", name, "-f"]).arg(&file).output();
+            let output = output.expect("it runs");
+            (output.status.code(), text(&output.stderr))
+        };
+        for (name, args) in [("b", &["a", "-o", "json"][..]), ("c", &["a", "-o", "yaml"])] {
+            print(args);
+            assert_eq!(again(name).0, Some(0));
+            let status = stored(dir.path(), name);
+            assert_eq!((status.phase, status.message.as_str()), (Phase::Degraded, "half of it"), "{args:?}");
+        }
+        print(&["-o", "json"]);
+        let (code, errors) = again("d");
+        assert!(code == Some(1) && errors.contains("a list of 3 objects"), "{errors}");
+    }
+
+    #[test]
+    fn unknown_words_are_logged_once_each_and_bad_lines_with_strict() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let backend = |name: &str| format!("{{\"upsertBackend\":{{\"name\":\"{name}\",\"status\":\"redy\"}}}}\n");
+        let input = format!("{}{}{{\"setPhase\":{{\"phase\":\"Reddy\"}}}}\n", backend("a"), backend("b"));
+        let output = report(&dir, &[], &input);
+        let errors = text(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        for (word, place, became) in [("`redy`", "backend a", "unknown"), ("`Reddy`", "vMCP", "Pending")] {
+            let lines: Vec<_> = errors.lines().filter(|line| line.contains(word)).collect();
+            assert!(lines.len() == 1 && lines[0].contains(place) && lines[0].contains(became), "{errors}");
+        }
+        let output = report(&dir, &["--strict"], &input);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("line 2: not an update: unknown status `redy`"), "{errors}");
+        assert!(errors.contains("3 of the lines"), "{errors}");
+    }
+
+    #[test]
     fn store_that_cannot_be_written_is_an_error_that_names_the_file() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("file"), "in the way").expect("written");
@@ -217,6 +263,31 @@ mod report {
         let output = report(&dir, &["--name", "../evil"], "");
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("cannot name a state"), "{}", text(&output.stderr));
+    }
+
+    #[tokio::test]
+    async fn second_writer_of_a_state_ends_with_the_pid_of_the_first_unless_it_is_forced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = program(dir.path()).arg("report").stdin(Stdio::piped()).spawn();
+        let mut first = first.expect("it starts");
+        let line = |message| format!("{{\"setPhase\":{{\"phase\":\"Ready\",\"message\":\"{message}\"}}}}\n");
+        let mut input = first.stdin.take().expect("piped");
+        input.write_all(line("first").as_bytes()).expect("it reads");
+        wait_for(dir.path(), "vmcp", |status| status.message == "first").await;
+        let output = report(&dir, &[], "");
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for word in [&format!("process {}", first.id()), "vmcp.json", "--force"] {
+            assert!(errors.contains(word), "{word}: {errors}");
+        }
+        assert_eq!(stored(dir.path(), "vmcp").message, "first");
+        assert!(report(&dir, &["--force"], &line("forced")).status.success());
+        assert_eq!(stored(dir.path(), "vmcp").message, "forced");
+        // Death releases the lock.
+        first.kill().expect("kill -9");
+        first.wait().expect("it ends");
+        assert!(report(&dir, &[], &line("next")).status.success());
+        assert_eq!(stored(dir.path(), "vmcp").message, "next");
     }
 
     /// Each of these writes consists of one number only, so that a mixture of

@@ -21,7 +21,7 @@ use self::verdict::{Observation, SOON, Verdict};
 use super::probe::{Finding, Health, Lifecycle, Prober, Target};
 use crate::timing::{bounded, jittered, spread};
 use vmcp_status::SourceHandle;
-use vmcp_status::{BackendStatus, DiscoveredBackend};
+use vmcp_status::{BackendStatus, DiscoveredBackend, human_duration};
 
 pub use backend::{CheckedBackend, TokenSource};
 pub use breaker::CircuitBreaker;
@@ -358,7 +358,11 @@ impl Check {
         let mut lifecycle = last.map(|last| last.lifecycle.clone()).unwrap_or_default();
         let finding = match token.as_ref().map(TokenSource::read) {
             Some(None) => {
-                tracing::warn!(backend = name, ?token, "token cannot be read");
+                tracing::warn!(
+                    backend = name,
+                    token = token.as_ref().map(tracing::field::display),
+                    "token cannot be read"
+                );
                 Finding {
                     health: Health::Unavailable,
                     message: NO_CREDENTIALS.into(),
@@ -392,7 +396,7 @@ impl Check {
         let is_hung = matches!(outcome, Outcome::Failed(_)) && elapsed >= QUICK_LOOK;
         let lane = if is_hung { Lane::Hung } else { Lane::Answered };
         let verdict = verdict.after(observation, self.wanted.backend.thresholds());
-        tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, ?elapsed, "checked");
+        tracing::debug!(backend = name, status = %verdict.status, failures = verdict.failures, elapsed = %human_duration(elapsed), "checked");
         let now = Instant::now();
         let circuit = circuit.zip(*circuit_breaker).map(|(circuit, breaker)| {
             let next = circuit.after(outcome, &breaker, now, Utc::now());

@@ -7,6 +7,7 @@ use kube::Client;
 use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
 use crate::custom_resource::APP_NAME;
+use crate::human_duration::human_duration;
 use crate::kubernetes::api::{ApiRequest, RefusalKind, RequestError};
 
 /// The API of one Lease.
@@ -23,7 +24,10 @@ impl LeaseApi {
         let response = match self.request(&ask).send(&self.client, Some(self.timeout)).await {
             Ok(response) => response,
             Err(RequestError::TimedOut(within)) => {
-                return (LeaseAnswer::Failed, Some(format!("no answer from the API server within {within:?}")));
+                return (
+                    LeaseAnswer::Failed,
+                    Some(format!("no answer from the API server within {}", human_duration(within))),
+                );
             }
             Err(error) => return (LeaseAnswer::Failed, Some(format!("no answer from the API server: {error}"))),
         };

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::elector::LeadershipChange;
+use crate::human_duration::human_duration;
 use crate::log_throttle::LogThrottle;
 
 /// Logs each change once, and an election that stays undecided at growing gaps.
@@ -43,7 +44,7 @@ impl ElectionLog {
             new == LoggedState::Undecided && unknown.get_or_insert_with(|| (now, LogThrottle::from(now))).1.is_due(now);
         if *logged == new {
             if let Some((since, _)) = unknown.as_ref().filter(|_| due) {
-                warn!(lease, error, lasting = ?(now - *since), "still not known which replica leads");
+                warn!(lease, error, lasting = %human_duration(now - *since), "still not known which replica leads");
             }
             return;
         }

@@ -138,6 +138,15 @@ pub enum TokenSource {
     File(PathBuf),
 }
 
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenSource::Env(variable) => write!(f, "environment variable {variable}"),
+            TokenSource::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
 impl TokenSource {
     pub(super) fn read(&self) -> Option<Secret> {
         let token = match self {
@@ -145,5 +154,16 @@ impl TokenSource {
             TokenSource::File(path) => std::fs::read_to_string(path).ok(),
         };
         token.filter(|token| !token.trim().is_empty()).map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_of_a_token_is_named_in_words() {
+        assert_eq!(TokenSource::Env("TOKEN".into()).to_string(), "environment variable TOKEN");
+        assert_eq!(TokenSource::File("/run/token".into()).to_string(), "file /run/token");
     }
 }
