@@ -8,6 +8,7 @@ mod contract;
 mod definition;
 mod faults;
 mod outages;
+mod refusals;
 mod status_location;
 
 use std::time::Duration;

@@ -1,9 +1,11 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use clap::Args;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, stdin};
-use vmcp_status::{Status, StatusHandle, Update};
+use vmcp_status::{Fault, Faults, Status, StatusHandle, Update};
 
 use super::health::HealthArgs;
 use super::target::{EndSignals, TargetArgs, exit_code};
@@ -118,7 +120,23 @@ async fn pass_on(mut lines: impl AsyncBufRead + Unpin, handle: &StatusHandle) ->
 
 /// Every line is one for the parser, so its own line number would only confuse.
 fn parse_update(line: &[u8]) -> Result<Update, String> {
-    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", parse_error::json(&error), error.column()))
+    let update = Update::from_json(line);
+    let (update, faults) =
+        update.map_err(|error| format!("{} at column {}", parse_error::json(&error), error.column()))?;
+    log_faults(&faults);
+    Ok(update)
+}
+
+/// Logs each odd value once, however many lines have it.
+fn log_faults(faults: &Faults) {
+    const MAX_SAID: usize = 1000;
+    static SAID: LazyLock<Mutex<HashSet<Fault>>> = LazyLock::new(Mutex::default);
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    for fault in faults.iter() {
+        if said.len() < MAX_SAID && said.insert(fault.clone()) {
+            tracing::warn!("reported status repaired: {fault}");
+        }
+    }
 }
 
 /// Reads up to the end of a line: `Some(false)` for one that is too long, of
@@ -159,8 +177,11 @@ async fn read_status(file: &Path) -> Result<Status, Failure> {
 
 fn parse_status(text: &[u8]) -> Result<Status, String> {
     // YAML contains JSON, but says less clearly what is wrong with it.
-    match serde_json::from_slice(text) {
-        Ok(status) => Ok(status),
+    match Status::from_json(text) {
+        Ok((status, faults)) => {
+            log_faults(&faults);
+            Ok(status)
+        }
         Err(error) if text.trim_ascii_start().starts_with(b"{") => {
             Err(format!("{} at line {} column {}", parse_error::json(&error), error.line(), error.column()))
         }
