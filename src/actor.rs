@@ -10,6 +10,8 @@ mod applied;
 mod backend_log;
 mod call_guard;
 mod observer;
+mod parts;
+mod refused_backends;
 mod schedule;
 mod status_log;
 mod store;
@@ -20,89 +22,33 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
 use tokio::select;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use self::applied::Applied;
 use self::observer::Observer;
+pub(crate) use self::parts::{ActorExit, Candidacy, Channels, Observers, Settings, Spans, WallClock};
+use self::refused_backends::RefusedBackends;
 use self::schedule::{Call, FlushAnswer, FlushId, Schedule, Step};
-use self::store::{Done, Finished, Store};
-use crate::backoff::{BackoffPolicy, Backoffs, at, jittered, up_to};
-use crate::error::SinkError;
-use crate::handle::{Control, FlushError, Progress};
+use self::store::{Attempted, Done, Finished, Store};
+use crate::backoff::{Backoffs, at, jittered, up_to};
+use crate::error::{Retry, SinkError};
+use crate::handle::{Control, FlushError};
 use crate::leadership::{Leadership, LeadershipState};
-use crate::listener::StoredListener;
-use crate::mailbox::Mailbox;
-use crate::metrics::{Counts, Metrics};
-use crate::sink::{AnySink, Location, Refreshed, WriteOutcome};
+use crate::sink::{AnySink, Refreshed, WriteOutcome};
 use crate::status::{Omitted, Status, merge, truncate, whole_seconds};
 use crate::update::{Change, DesiredState};
 
 /// The election and the listeners have at least this long at the end.
 const LEAST_TO_CLOSE: Duration = Duration::from_secs(1);
 
-/// Where the time of day comes from; tokio's clock has none.
-pub(crate) type WallClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
-
-/// The span of the log lines, for each state of the leadership.
-pub(crate) type Spans = Box<dyn Fn(LeadershipState) -> Span + Send>;
-
-/// What the reporter's builder sets.
-pub(crate) struct Settings {
-    pub(crate) write_interval: Duration,
-    pub(crate) periodic_interval: Option<Duration>,
-    pub(crate) unelected_interval: Option<Duration>,
-    pub(crate) write_timeout: Duration,
-    pub(crate) shutdown_grace: Duration,
-    pub(crate) backoff: BackoffPolicy,
-    pub(crate) derive: bool,
-    pub(crate) start_window: Duration,
-    pub(crate) start_jitter: Duration,
-    pub(crate) wall_clock: WallClock,
-}
-
-/// The ends of the channels on which the actor receives.
-pub(crate) struct Channels {
-    pub(crate) mailbox: Mailbox,
-    pub(crate) control: mpsc::UnboundedReceiver<Control>,
-    pub(crate) shutdown: CancellationToken,
-}
-
-/// What observes the actor.
-pub(crate) struct Observers {
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) listeners: Vec<Box<dyn StoredListener>>,
-}
-
-/// The actor's part in an election.
-pub(crate) struct Candidacy {
-    pub(crate) leadership: Leadership,
-    /// Hands the leadership over.
-    pub(crate) release: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>,
-}
-
-/// What the actor leaves behind.
-pub(crate) struct ActorExit {
-    pub(crate) stored: Option<Arc<Status>>,
-    /// What is not stored, and why.
-    pub(crate) unstored: Option<(Arc<Status>, String)>,
-    /// What the first round had found when the process ended inside it.
-    pub(crate) held_back: Option<Arc<Status>>,
-    pub(crate) location: Option<Location>,
-    pub(crate) leadership_state: LeadershipState,
-    pub(crate) counts: Counts,
-}
-
 pub(crate) struct Actor {
     settings: Settings,
     channels: Channels,
     desired: DesiredState,
+    refused_backends: RefusedBackends,
     schedule: Schedule,
     backoffs: Backoffs,
     store: Store,
@@ -138,6 +84,7 @@ impl Actor {
         let Observers { progress, metrics, listeners } = observers;
         Actor {
             desired,
+            refused_backends: RefusedBackends::default(),
             schedule,
             backoffs: Backoffs::new(&settings.backoff),
             store: Store::new(sink, settings.write_timeout),
@@ -184,16 +131,25 @@ impl Actor {
     /// that a flood of updates starves nothing else.
     async fn wait(&mut self, until: Option<Instant>) {
         let running = !self.schedule.is_stopping();
+        let slow_at = self.store.slow_at();
         select! {
             biased;
             () = self.channels.shutdown.cancelled(), if running => self.stop().await,
             finished = self.store.finished() => self.finish(finished),
             () = at(until) => {}
+            () = at(slow_at) => self.say_slow(),
             () = leadership_changed(&mut self.candidacy) => {}
             Some(control) = self.channels.control.recv() => self.handle_control(control),
             more = self.channels.mailbox.ready(), if running => {
                 if more { self.receive() } else { self.stop().await }
             }
+        }
+    }
+
+    /// The call in flight has had no answer for long.
+    fn say_slow(&mut self) {
+        if let Some(began) = self.store.take_slow() {
+            self.observer.slow(Instant::now(), began);
         }
     }
 
@@ -357,6 +313,7 @@ impl Actor {
         if self.schedule.is_refreshing() {
             wanted.timestamp = Some(now);
         }
+        self.refused_backends.leave_out(&mut wanted);
         let mut next = merge(stored, wanted, self.desired.owned(), now);
         let omitted = self.store.limit.and_then(|limit| truncate(&mut next, limit, self.desired.owned()));
         (next, omitted)
@@ -405,7 +362,7 @@ impl Actor {
                 self.store.content = Some(Arc::clone(&status));
                 self.succeeded(outcome, status);
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(error, took),
         }
     }
 
@@ -420,18 +377,52 @@ impl Actor {
         self.observer.succeeded((now, (self.settings.wall_clock)()), outcome, stored, pending, location);
     }
 
-    fn failed(&mut self, error: &SinkError) {
+    fn failed(&mut self, error: SinkError, took: Duration) {
         let now = Instant::now();
+        let attempted = self.store.attempted.take();
+        if let Some(attempted) = &attempted
+            && self.leaves_refused_backends_out(&error, &attempted.status)
+        {
+            self.observer.failed(&error, self.schedule.is_writing());
+            // What comes next is smaller, and nothing has to be waited for.
+            self.schedule.failed(now, Retry::TooLarge, self.backoffs.next(Retry::TooLarge));
+            return;
+        }
+        let error = &self.refused_if_smallest(error, attempted);
         let pause = self.backoffs.next(error.retry());
         self.observer.failed(error, self.schedule.is_writing());
         self.schedule.failed(now, error.retry(), pause);
         self.refresh_leadership();
         if self.schedule.leadership_state().may_write() {
-            self.observer.faulted((now, (self.settings.wall_clock)()), error, pause);
+            self.observer.faulted((now, (self.settings.wall_clock)()), error, took, pause);
         } else {
             // The term ended; the store is not at fault.
             status_log::cut_short(error);
         }
+    }
+
+    /// Leaves out, from now on, the backends that the store has named in its refusal.
+    /// Returns whether that makes a difference.
+    fn leaves_refused_backends_out(&mut self, error: &SinkError, attempted: &Status) -> bool {
+        if error.refused_backends().is_empty() {
+            return false;
+        }
+        let now = whole_seconds((self.settings.wall_clock)());
+        let wanted = self.desired.build_status(self.store.content.as_deref(), now);
+        let faults = self.refused_backends.add(error.refused_backends(), attempted, &wanted);
+        let is_news = faults.iter().len() > 0;
+        self.observer.received(0, faults);
+        is_news
+    }
+
+    /// Turns "too large" into a refusal for good where nothing smaller can be made.
+    fn refused_if_smallest(&mut self, error: SinkError, attempted: Option<Attempted>) -> SinkError {
+        let Some(attempted) = attempted.filter(|_| error.retry() == Retry::TooLarge) else { return error };
+        let (next, _) = self.next_status();
+        if !attempted.is_smallest(&next, self.store.limit) {
+            return error;
+        }
+        SinkError::new(Retry::Refused, "the store does not take even the smallest status").caused_by(error)
     }
 
     async fn end(mut self: Box<Self>) -> ActorExit {

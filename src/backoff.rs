@@ -15,7 +15,7 @@ use crate::error::Retry;
 /// Each pause has a jitter of up to half of it either way, so that many reporters do not
 /// return in step. For the same reason the reporter adds some time to a pause that the
 /// store asks for: about half of it at first, four times of it after refusals in a row,
-/// at most `max`.
+/// at most `max`. That time comes on top of `retry_after_max` too.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,8 +36,14 @@ pub struct BackoffPolicy {
     pub conflict_initial: Duration,
     /// Longest pause after conflicts in a row. Default 1 s.
     pub conflict_max: Duration,
+    /// Longest pause while no connection to the store can be made. Default 10 s. Each pause
+    /// is anything up to the present longest, so on average half of it.
+    pub unreachable_max: Duration,
     /// Longest pause while rights or the object are missing. Default 60 s.
     pub blocked_max: Duration,
+    /// Longest pause that the reporter keeps because the store asks for it; what is asked
+    /// beyond it does not count. Default 60 s.
+    pub retry_after_max: Duration,
 }
 
 impl Default for BackoffPolicy {
@@ -47,7 +53,9 @@ impl Default for BackoffPolicy {
             max: Duration::from_secs(30),
             conflict_initial: Duration::from_millis(20),
             conflict_max: Duration::from_secs(1),
+            unreachable_max: Duration::from_secs(10),
             blocked_max: Duration::from_secs(60),
+            retry_after_max: Duration::from_secs(60),
         }
     }
 }
@@ -66,9 +74,11 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub struct Backoffs {
     passing: Growing,
+    unreachable: Spread,
     conflict: Growing,
     blocked: Growing,
     added: Added,
+    retry_after_max: Duration,
 }
 
 impl Backoffs {
@@ -76,9 +86,11 @@ impl Backoffs {
     pub fn new(policy: &BackoffPolicy) -> Self {
         Backoffs {
             passing: Growing::new(policy.initial, policy.max),
+            unreachable: Spread::new(policy.initial, policy.unreachable_max),
             conflict: Growing::new(policy.conflict_initial, policy.conflict_max),
             blocked: Growing::new(policy.initial, policy.blocked_max),
             added: Added::new(policy),
+            retry_after_max: policy.retry_after_max.min(LONGEST),
         }
     }
 
@@ -89,10 +101,12 @@ impl Backoffs {
             // case the sink does not lower its limit.
             Retry::Conflict | Retry::TooLarge => self.conflict.next(),
             Retry::After(pause) => {
-                let pause = pause.min(LONGEST);
+                // A proxy that asks for a day must not silence the reporter for a day.
+                let pause = pause.min(self.retry_after_max);
                 (pause + self.added.next(pause)).min(LONGEST)
             }
             Retry::Transient => self.passing.next(),
+            Retry::Unreachable => self.unreachable.next(),
             Retry::Blocked => self.blocked.next(),
             Retry::Refused => Duration::ZERO,
         }
@@ -101,6 +115,7 @@ impl Backoffs {
     /// Starts again from the shortest delays, after an attempt that succeeded.
     pub fn reset(&mut self) {
         self.passing.reset();
+        self.unreachable.reset();
         self.conflict.reset();
         self.blocked.reset();
         self.added.reset();
@@ -129,6 +144,33 @@ impl Growing {
 
     fn reset(&mut self) {
         self.inner.reset();
+    }
+}
+
+/// Pauses that are spread over their whole length, which doubles up to `max`. They
+/// bring one reporter back soon, and many one after the other.
+#[derive(Debug)]
+struct Spread {
+    initial: Duration,
+    max: Duration,
+    length: Duration,
+}
+
+impl Spread {
+    fn new(initial: Duration, max: Duration) -> Self {
+        let max = max.min(LONGEST);
+        let initial = initial.min(max / 2) * 2;
+        Spread { initial, max, length: initial }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = up_to(self.length);
+        self.length = (self.length * 2).min(self.max);
+        pause
+    }
+
+    fn reset(&mut self) {
+        self.length = self.initial;
     }
 }
 
@@ -221,6 +263,21 @@ mod tests {
     }
 
     #[test]
+    fn pauses_while_no_connection_can_be_made_are_spread_over_their_whole_length() {
+        let policy = BackoffPolicy::default();
+        let mut pauses = Backoffs::new(&policy);
+        let first = pauses.next(Retry::Unreachable);
+        assert!(first <= policy.initial * 2, "{first:?}");
+        let drawn: Vec<Duration> = (0..10_000).map(|_| pauses.next(Retry::Unreachable)).skip(10).collect();
+        for tenth in 0..10 {
+            let (from, until) = (policy.unreachable_max * tenth / 10, policy.unreachable_max * (tenth + 1) / 10);
+            let count = drawn.iter().filter(|pause| (from..until).contains(pause)).count();
+            assert!((800..1200).contains(&count), "{count} from {from:?} to {until:?}");
+        }
+        assert!(drawn.iter().all(|pause| *pause <= policy.unreachable_max + Duration::from_nanos(1)));
+    }
+
+    #[test]
     fn pauses_of_two_reporters_differ() {
         let draw = || {
             let mut pauses = Backoffs::new(&BackoffPolicy::default());
@@ -259,8 +316,9 @@ mod tests {
         let mut pauses = Backoffs::new(&policy);
         for (asked, most) in [(Duration::from_secs(1), Duration::from_secs(6)), (policy.max * 10, policy.max)] {
             pauses.reset();
+            let kept = asked.min(policy.retry_after_max);
             let added: Vec<Duration> =
-                (0..1000).map(|_| pauses.next(Retry::After(asked)).saturating_sub(asked)).collect();
+                (0..1000).map(|_| pauses.next(Retry::After(asked)).saturating_sub(kept)).collect();
             let longest = *added.iter().max().expect("a thousand");
             assert!(added[0] <= asked * 3 / 4, "{:?}", added[0]);
             assert!(longest <= most + Duration::from_micros(1) && longest > most * 9 / 10, "{longest:?} of {most:?}");
@@ -279,6 +337,7 @@ mod tests {
         let policy = BackoffPolicy { initial: Duration::MAX, max: Duration::MAX, ..BackoffPolicy::default() };
         assert!(Backoffs::new(&policy).next(Retry::Transient) <= LONGEST);
         assert!(Backoffs::new(&policy).next(Retry::After(Duration::MAX)) <= LONGEST);
+        assert!(Backoffs::new(&policy).next(Retry::Unreachable) <= LONGEST);
         let zero = BackoffPolicy { initial: Duration::ZERO, max: Duration::ZERO, ..BackoffPolicy::default() };
         assert_eq!(Backoffs::new(&zero).next(Retry::Transient), Duration::ZERO);
         assert!(jittered(Duration::MAX) <= LONGEST * 2);

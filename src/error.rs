@@ -35,6 +35,9 @@ pub enum Retry {
     /// A fault that passes: a time-out, a broken connection, an error of the server
     /// itself, a full disk. The status may have been stored or not.
     Transient,
+    /// No connection to the store could be made, so nothing was sent. A try costs the
+    /// store nothing then, so the reporter tries again sooner than after other faults.
+    Unreachable,
     /// A person has to act first: rights are missing, or the object does not exist.
     /// The reporter tries again slowly, up to a minute apart.
     Blocked,
@@ -53,7 +56,7 @@ impl Retry {
     pub(crate) fn leaves_doubt(self) -> bool {
         match self {
             Retry::Conflict | Retry::Transient | Retry::Blocked => true,
-            Retry::After(_) | Retry::Refused | Retry::TooLarge => false,
+            Retry::After(_) | Retry::Unreachable | Retry::Refused | Retry::TooLarge => false,
         }
     }
 }
@@ -75,12 +78,13 @@ pub struct SinkError {
     retry: Retry,
     message: Cow<'static, str>,
     source: Option<Source>,
+    refused_backends: Vec<(String, String)>,
 }
 
 impl SinkError {
     /// Makes an error without a cause.
     pub fn new(retry: Retry, message: impl Into<Cow<'static, str>>) -> Self {
-        SinkError { retry, message: message.into(), source: None }
+        SinkError { retry, message: message.into(), source: None, refused_backends: Vec::new() }
     }
 
     /// Adds the cause.
@@ -88,6 +92,20 @@ impl SinkError {
     pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds the names of the backends that the store refused, each with the reason, where
+    /// they are why it refused the status. The reporter leaves them out until they change,
+    /// logs each once, and writes the others.
+    #[must_use]
+    pub fn refusing_backends(mut self, names_and_reasons: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.refused_backends.extend(names_and_reasons);
+        self
+    }
+
+    /// Returns the backends that the store refused, each with the reason.
+    pub fn refused_backends(&self) -> &[(String, String)] {
+        &self.refused_backends
     }
 
     /// Returns when, and with what, to try again.

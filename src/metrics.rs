@@ -110,7 +110,7 @@ impl Results {
         match retry {
             Retry::Conflict => &self.conflict,
             Retry::After(_) => &self.throttled,
-            Retry::Transient => &self.transient,
+            Retry::Transient | Retry::Unreachable => &self.transient,
             Retry::Blocked => &self.blocked,
             Retry::Refused => &self.refused,
             Retry::TooLarge => &self.too_large,

@@ -8,6 +8,7 @@ mod condition;
 mod derive;
 mod fault;
 mod merge;
+pub(crate) mod odd_values;
 mod phase;
 mod repair;
 mod truncate;
@@ -32,7 +33,7 @@ pub(crate) use repair::{
 };
 #[cfg(feature = "kubernetes")]
 pub(crate) use truncate::json_bytes;
-pub(crate) use truncate::{Omitted, truncate};
+pub(crate) use truncate::{Omitted, size as json_size, truncate};
 pub(crate) use wire::{time, whole_seconds};
 
 /// What a virtual MCP server reports: the part of `VirtualMCPServer.status`

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::{Condition, DiscoveredBackend, Phase, Status};
+use crate::status::{Condition, DiscoveredBackend, Faults, Phase, Status, odd_values};
 
 pub(crate) use delta::Delta;
 pub(crate) use desired_state::{Change, DesiredState};
@@ -74,6 +74,32 @@ pub enum Update {
 }
 
 impl Update {
+    /// Reads an update from JSON. Leaves out each value that the model cannot have, such
+    /// as a count below zero, and returns it as a fault; see [`Status::from_json`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the text is not JSON, or not an update.
+    pub fn from_json(json: &[u8]) -> Result<(Self, Faults), serde_json::Error> {
+        odd_values::read_json(json, |update, faults| {
+            let Some((kind, value)) = update.as_object_mut().and_then(|update| update.iter_mut().next()) else {
+                return;
+            };
+            match kind.as_str() {
+                "snapshot" => odd_values::status(value, faults),
+                "replaceBackends" => odd_values::backends(value.get_mut("backends"), faults),
+                "upsertBackend" => drop(odd_values::backend(value, faults)),
+                "upsertBackendOf" => {
+                    if let Some(backend) = value.get_mut("backend") {
+                        odd_values::backend(backend, faults);
+                    }
+                }
+                "setCondition" => drop(odd_values::condition(value, faults)),
+                _ => {}
+            }
+        })
+    }
+
     pub(crate) fn is_snapshot(&self) -> bool {
         matches!(self, Update::Snapshot(_))
     }

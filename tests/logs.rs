@@ -134,6 +134,59 @@ async fn outage_is_its_first_failure_then_growing_gaps_then_the_recovery_with_ho
 }
 
 #[tokio::test(start_paused = true)]
+async fn pause_that_the_store_asks_for_is_logged_with_what_is_kept_of_it() {
+    let lines = Logged::start();
+    let store = Store::failing([Fate::Fails(Retry::After(MINUTE * 60 * 24))]);
+    let (handle, _reporter) = Reporter::builder(store).start();
+    assert!(handle.report(said(Phase::Ready, "x")));
+    sleep(MINUTE / 2).await;
+    let [line] = &lines.with_message("status not stored")[..] else { panic!("{:?}", lines.at(Level::WARN)) };
+    assert_eq!(line["pause_asked_for"], "86400s", "{line}");
+    let kept = line["next_try_in"].as_str().and_then(|text| text.strip_suffix('s')?.parse::<f64>().ok());
+    assert!(kept.is_some_and(|seconds| (60.0..91.0).contains(&seconds)), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hang_is_logged_before_its_first_time_out_and_once_in_a_row() {
+    let lines = Logged::start();
+    let store = Store::default();
+    let (handle, _reporter) = Reporter::builder(store.clone()).start();
+    assert!(handle.report(said(Phase::Ready, "x")));
+    handle.flush().await.expect("stored");
+    sleep(MINUTE).await;
+    store.state().always = Some(Fate::Hangs);
+    assert!(handle.report(said(Phase::Ready, "y")));
+    sleep(Duration::from_secs(6)).await;
+    let [line] = &lines.with_message("no answer from the store yet")[..] else { panic!("{:?}", lines.at(Level::WARN)) };
+    assert_eq!((line["waiting"].as_str(), line["level"].as_str()), (Some("5s"), Some("WARN")), "{line}");
+    sleep(MINUTE * 10).await;
+    assert_eq!(lines.with_message("no answer from the store yet").len(), 1);
+    store.state().always = None;
+    sleep(MINUTE).await;
+    let [line] = &lines.with_message("status stored again")[..] else { panic!("{:?}", lines.at(Level::INFO)) };
+    let seconds = |member: &str| line[member].as_str().and_then(|text| text.strip_suffix('s')?.parse::<f64>().ok());
+    let (took, since) = (seconds("took").expect("a time"), seconds("since_last_write").expect("a time"));
+    assert!(took > 600.0 && (took + 60.0 - since).abs() < 1.0, "the hang counts too: {line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_comes_late_is_logged_with_the_time_since_the_change() {
+    let lines = Logged::start();
+    let store = Store::slow(Duration::from_secs(7));
+    let (handle, _reporter) = Reporter::builder(store).start();
+    assert!(handle.report(said(Phase::Ready, "x")));
+    sleep(MINUTE).await;
+    assert_eq!(lines.with_message("no answer from the store yet").len(), 1);
+    let [line] = &lines.with_message("status stored again")[..] else { panic!("{:?}", lines.at(Level::INFO)) };
+    assert_eq!(line["took"], "7s", "{line}");
+    let quick = Logged::start();
+    let (handle, _reporter) = Reporter::builder(Store::slow(Duration::from_secs(4))).start();
+    assert!(handle.report(said(Phase::Ready, "x")));
+    sleep(MINUTE).await;
+    assert_eq!(quick.at(Level::WARN).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_attempt_is_logged_at_debug_level() {
     let lines = Logged::start();
     let store = Store::failing([Fate::Fails(Retry::Transient); 4]);

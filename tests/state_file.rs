@@ -88,6 +88,25 @@ async fn unknown_circuit_state_reads_as_none_and_keeps_transition_times() {
 }
 
 #[tokio::test]
+async fn odd_value_of_a_backend_costs_itself_and_is_logged() {
+    let lines = vmcp_status_testkit::logged::Logged::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sink = sink(dir.path());
+    sink.write(&ready()).await.expect("written");
+    let mut state: Value = serde_json::from_slice(&fs::read(sink.path()).expect("a file")).expect("JSON");
+    state["status"]["message"] = json!("kept");
+    state["status"]["discoveredBackends"] =
+        json!([{"name": "a", "status": "ready", "consecutiveFailures": -1, "lastHealthCheck": "junk"}]);
+    fs::write(sink.path(), state.to_string()).expect("written");
+    let state = StateFile::load(sink.path()).expect("a state");
+    assert!(state.status.message == "kept" && state.status.discovered_backends[0].is_routable(), "{state:?}");
+    let read = sink.read().await.expect("read").expect("a status");
+    assert_eq!(read, state.status);
+    let told = lines.lines(tracing::Level::WARN, "is not what it should be");
+    assert_eq!(told.len(), 2, "one for each value: {told:?}");
+}
+
+#[tokio::test]
 async fn read_only_directory_is_an_error_that_is_retried_until_it_is_writable() {
     // A file where the directory should be stops root too.
     let dir = tempfile::tempdir().expect("a directory");

@@ -174,7 +174,7 @@ impl Observer {
         location: Option<Location>,
     ) {
         self.last_error = None;
-        self.status_log.stored(now);
+        self.status_log.stored(now, outcome);
         self.stored_changes.succeeded(&stored);
         let pending_since = self.accounting.pending_since();
         self.show(|progress| {
@@ -201,9 +201,23 @@ impl Observer {
         self.accounting.brought_back();
     }
 
-    /// The failure was a fault, and the next try comes after `pause`.
-    pub(super) fn faulted(&mut self, (now, at): (Instant, DateTime<Utc>), error: &SinkError, pause: Duration) {
-        self.status_log.failed(now, error, pause);
+    /// The call that began at this time has had no answer for long.
+    pub(super) fn slow(&mut self, now: Instant, began: Instant) {
+        let since = self.accounting.pending_since().unwrap_or(began);
+        self.status_log.slow(now, began, since);
+    }
+
+    /// The failure, after a call that `took` so long, was a fault, and the next try comes
+    /// after `pause`.
+    pub(super) fn faulted(
+        &mut self,
+        (now, at): (Instant, DateTime<Utc>),
+        error: &SinkError,
+        took: Duration,
+        pause: Duration,
+    ) {
+        let since = self.accounting.pending_since().or_else(|| now.checked_sub(took)).unwrap_or(now);
+        self.status_log.failed(now, error, since, pause);
         let message = error.chain();
         self.last_error = Some(message.clone());
         let result = Err(AttemptError { retry: error.retry(), message });

@@ -483,7 +483,7 @@ impl Schedule {
             }
             // Nothing was written, so the retry does not break the pace.
             Retry::Conflict | Retry::TooLarge => self.paced_until = None,
-            Retry::After(_) | Retry::Transient | Retry::Blocked => {}
+            Retry::After(_) | Retry::Transient | Retry::Unreachable | Retry::Blocked => {}
         }
         if let Some(deadline) = &mut self.deadline
             && busy.is_some_and(|busy| busy.last_chance)

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use crate::error::{Retry, SinkError};
 use crate::human_duration::human_duration;
 use crate::log_throttle::LogThrottle;
+use crate::sink::WriteOutcome;
 use crate::status::{Fault, Omitted, Phase, Status};
 
 /// Conflicts are everyday; only so many in a row are worth a line.
@@ -20,6 +21,8 @@ const MAX_SAID: usize = 1000;
 #[derive(Debug, Default)]
 pub(super) struct StatusLog {
     trouble: Option<Trouble>,
+    /// When a write was last stored.
+    last_write: Option<Instant>,
     said: HashSet<Fault>,
     phase: Option<Phase>,
     /// Whether it is for another replica to tell of phases, or not yet known what
@@ -31,6 +34,8 @@ pub(super) struct StatusLog {
 /// A row of failures.
 #[derive(Debug)]
 struct Trouble {
+    /// Since when something has waited to be stored; or when the first call began that
+    /// failed, where nothing has.
     since: Instant,
     attempts: u32,
     conflicts: u32,
@@ -42,9 +47,9 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, since: Instant) -> Self {
         Trouble {
-            since: now,
+            since,
             attempts: 0,
             conflicts: 0,
             told: false,
@@ -83,24 +88,48 @@ pub(super) fn not_closed(grace: Duration) {
 }
 
 impl StatusLog {
-    pub(super) fn failed(&mut self, now: Instant, error: &SinkError, pause: Duration) {
-        let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
-        let worth_a_line = trouble.count(now, error.retry());
-        let (attempt, lasting) = (trouble.attempts, human_duration(now - trouble.since));
-        let next_try_in = human_duration(pause);
-        let error = error.chain();
-        if worth_a_line {
-            warn!(attempt, %lasting, %next_try_in, error, "status not stored");
-        } else {
-            debug!(attempt, %lasting, %next_try_in, error, "status not stored");
+    /// The call in flight has had no answer for long. Logs it in a row of failures that
+    /// has had no line yet.
+    pub(super) fn slow(&mut self, now: Instant, began: Instant, since: Instant) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now, since));
+        if !std::mem::replace(&mut trouble.told, true) {
+            warn!(waiting = %human_duration(now - began), "no answer from the store yet");
         }
     }
 
-    pub(super) fn stored(&mut self, now: Instant) {
+    pub(super) fn failed(&mut self, now: Instant, error: &SinkError, since: Instant, pause: Duration) {
+        let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now, since));
+        let worth_a_line = trouble.count(now, error.retry());
+        let (attempt, lasting) = (trouble.attempts, human_duration(now - trouble.since));
+        let next_try_in = human_duration(pause);
+        let asked = match error.retry() {
+            Retry::After(asked) => Some(tracing::field::display(human_duration(asked))),
+            _ => None,
+        };
+        let error = error.chain();
+        if worth_a_line {
+            warn!(attempt, %lasting, pause_asked_for = asked, %next_try_in, error, "status not stored");
+        } else {
+            debug!(attempt, %lasting, pause_asked_for = asked, %next_try_in, error, "status not stored");
+        }
+    }
+
+    /// What was to be stored is stored.
+    pub(super) fn stored(&mut self, now: Instant, outcome: WriteOutcome) {
+        let last_write = self.last_write;
+        if outcome == WriteOutcome::Written {
+            self.last_write = Some(now);
+        }
         if let Some(trouble) = self.trouble.take()
             && trouble.told
         {
-            info!(attempts = trouble.attempts + 1, took = %human_duration(now - trouble.since), "status stored again");
+            let last_write = last_write.map(|at| tracing::field::display(human_duration(now - at)));
+            info!(
+                attempts = trouble.attempts + 1,
+                took = %human_duration(now - trouble.since),
+                since_last_write = last_write,
+                "status stored again"
+            );
         }
     }
 
@@ -165,7 +194,7 @@ mod tests {
     /// How many lines an hour of failures makes, one each `every`.
     fn lines_in_an_hour(every: Duration, kind: impl Fn(u32) -> Retry) -> usize {
         let start = Instant::now();
-        let mut trouble = Trouble::new(start);
+        let mut trouble = Trouble::new(start, start);
         let tries = 3600 * 1000 / u32::try_from(every.as_millis()).expect("a short time");
         (0..tries).filter(|i| trouble.count(start + every * *i, kind(*i))).count()
     }
@@ -195,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_few_conflicts_are_no_news() {
-        let mut trouble = Trouble::new(Instant::now());
+        let mut trouble = Trouble::new(Instant::now(), Instant::now());
         let told = (0..USUAL_CONFLICTS).any(|_| trouble.count(Instant::now(), Retry::Conflict));
         assert!(!told && !trouble.told);
         assert!(trouble.count(Instant::now(), Retry::Conflict));

@@ -12,19 +12,45 @@ use super::call_guard::CallGuard;
 use crate::error::SinkError;
 use crate::leadership::Leadership;
 use crate::sink::{Advice, AnySink, Refreshed, Sink as _, WriteOutcome};
-use crate::status::{SizeLimit, Status};
+use crate::status::{SizeLimit, Status, json_size};
+
+/// A call that has no answer after this time is worth a line before it times out.
+const SLOW: Duration = Duration::from_secs(5);
 
 pub(super) struct Store {
     /// Here while no call is in flight; travels with the call.
     sink: Option<AnySink>,
     call: Option<BoxFuture<'static, Returned>>,
+    /// When the call in flight began.
+    began: Option<Instant>,
+    /// When to say that it has no answer yet.
+    slow_at: Option<Instant>,
     /// Ends the call in flight, so that the sink comes back.
     give_up: CancellationToken,
     call_timeout: Duration,
+    /// What the last write carried, until its failure is dealt with.
+    pub(super) attempted: Option<Attempted>,
     /// What the store holds, as last read or written.
     pub(super) content: Option<Arc<Status>>,
     pub(super) limit: Option<SizeLimit>,
     pub(super) advice: Advice,
+}
+
+/// What a write carried, and the limit that it was made for.
+pub(super) struct Attempted {
+    pub(super) status: Arc<Status>,
+    limit: Option<SizeLimit>,
+}
+
+impl Attempted {
+    /// Whether the store has not lowered its limit since, or lowered it so far that it
+    /// can only be exceeded: then this is the smallest that can be sent of `next`, what
+    /// is to be sent within the new limit.
+    pub(super) fn is_smallest(&self, next: &Status, limit: Option<SizeLimit>) -> bool {
+        let is_lower = limit.is_some_and(|new| self.limit.is_none_or(|old| new.bytes < old.bytes));
+        let fits = limit.is_some_and(|limit| json_size(next, limit) <= limit.bytes);
+        next.eq_ignoring_times(&self.status) && !(is_lower && fits)
+    }
 }
 
 struct Returned {
@@ -50,8 +76,11 @@ impl Store {
             limit: sink.size_limit(),
             sink: Some(sink),
             call: None,
+            began: None,
+            slow_at: None,
             give_up: CancellationToken::new(),
             call_timeout,
+            attempted: None,
             content: None,
             advice: Advice::default(),
         }
@@ -68,6 +97,7 @@ impl Store {
 
     pub(super) fn write(&mut self, leadership: Option<Leadership>, status: Arc<Status>) {
         let (mut sink, guard) = self.begin(leadership);
+        self.attempted = Some(Attempted { status: Arc::clone(&status), limit: self.limit });
         self.call = Some(Box::pin(async move {
             let began = Instant::now();
             let result = guard.guard(sink.write(&status)).await;
@@ -86,8 +116,23 @@ impl Store {
     }
 
     fn begin(&mut self, leadership: Option<Leadership>) -> (AnySink, CallGuard) {
+        self.attempted = None;
+        let now = Instant::now();
+        self.began = Some(now);
+        self.slow_at = Some(now + SLOW);
         let sink = self.sink.take().expect("the schedule starts nothing while a call is in flight");
         (sink, CallGuard { time: self.call_timeout, give_up: self.give_up.clone(), leadership })
+    }
+
+    /// When the call in flight will have been without an answer for long; `None` while
+    /// there is no such call, or [`take_slow`](Self::take_slow) has said it.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        self.slow_at
+    }
+
+    /// Returns since when the call in flight has had no answer.
+    pub(super) fn take_slow(&mut self) -> Option<Instant> {
+        self.slow_at.take().and(self.began)
     }
 
     /// Waits for the end of the call in flight, for ever if there is none.
@@ -99,6 +144,7 @@ impl Store {
         let Some(call) = &mut self.call else { return pending().await };
         let Returned { sink, finished } = call.await;
         self.call = None;
+        self.slow_at = None;
         self.limit = sink.size_limit();
         self.advice = sink.advice();
         self.sink = Some(sink);

@@ -6,7 +6,8 @@ use kube::Client;
 use serde_json::Value;
 
 use super::api::{
-    ApiRequest, ApiResponse, JSON, JSON_PATCH, MERGE_PATCH, METADATA, ObjectPath, Refusal, RefusalKind, TABLE,
+    ApiRequest, ApiResponse, JSON, JSON_PATCH, MERGE_PATCH, METADATA, ObjectPath, Refusal, RefusalKind, RequestError,
+    TABLE,
 };
 use super::location::RuntimeSupport;
 use super::operation::{Operation, ReadStrategy};
@@ -41,8 +42,12 @@ impl ObjectClient {
     /// The status actor bounds the time of each read and write.
     async fn send(&self, operation: Operation, request: ApiRequest) -> Result<ApiResponse, SinkError> {
         request.send(&self.client, None).await.map_err(|error| {
+            let retry = match error {
+                RequestError::Connect(_) => Retry::Unreachable,
+                _ => Retry::Transient,
+            };
             let message = format!("cannot {operation} {self}: no answer from the API server, is it reachable?");
-            SinkError::new(Retry::Transient, message).caused_by(error)
+            SinkError::new(retry, message).caused_by(error)
         })
     }
 
@@ -51,15 +56,24 @@ impl ObjectClient {
     pub(super) async fn read(&mut self) -> Result<Value, SinkError> {
         let remembered = self.strategy;
         let others = ReadStrategy::ALL.into_iter().filter(|strategy| Some(*strategy) != remembered);
+        let mut denied = None;
         for strategy in remembered.into_iter().chain(others) {
             let response = self.read_by(strategy).await?;
-            if !response.refusal().is_some_and(|refusal| refusal.kind().is_forbidden()) {
-                let object = Operation::Read(strategy).object_of(&response, &self.to_string())?;
-                self.strategy = Some(strategy);
-                return Ok(object);
+            let object = Operation::Read(strategy).object_of(&response, &self.to_string());
+            match response.refusal().map(Refusal::kind) {
+                Some(RefusalKind::Denied) => denied = object.err(),
+                Some(kind) if kind.is_forbidden() => {}
+                _ => {
+                    let object = object?;
+                    self.strategy = Some(strategy);
+                    return Ok(object);
+                }
             }
         }
         self.strategy = None;
+        if let Some(denied) = denied {
+            return Err(denied);
+        }
         let message = format!(
             "not allowed to read {self}: give the service account the verb patch on {STATUS_SUBRESOURCE}, see RBAC.md"
         );
@@ -117,5 +131,20 @@ impl ObjectClient {
 impl fmt::Display for ObjectClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PLURAL}.{} {}/{}", self.object.group(), self.object.namespace(), self.object.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::fixtures::unreachable;
+    use super::*;
+
+    #[tokio::test]
+    async fn server_that_is_away_is_told_by_its_innermost_cause_once() {
+        let object = ObjectPath::new("default", "demo").expect("good names");
+        let mut client = ObjectClient::new(unreachable(), object, "test");
+        let error = client.read().await.expect_err("away");
+        assert_eq!(error.chain().matches("refused").count(), 1, "{}", error.chain());
+        assert_eq!(error.retry(), Retry::Unreachable);
     }
 }

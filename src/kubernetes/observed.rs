@@ -8,12 +8,13 @@ mod patch;
 
 use serde_json::Value;
 
-use self::item::Keyed as _;
+use self::item::{Item, Keyed as _};
 use self::list::List;
 pub(super) use self::patch::{PatchOptions, PatchPlan, Times};
+use super::api::Refusal;
 use super::json_patch::Members;
 use super::location::Home;
-use crate::status::{Condition, ConditionStatus, DiscoveredBackend, Phase, Status, condition_type};
+use crate::status::{Condition, ConditionStatus, DiscoveredBackend, Fault, Phase, Status, condition_type};
 
 /// The reason of a condition that is not reported any more, where the home does
 /// not let it be removed.
@@ -113,10 +114,15 @@ impl ObservedObject {
             message: self.message.clone().unwrap_or_default(),
             backend_count: self.backend_count.unwrap_or_default(),
             observed_generation: if self.home.has_generation() { self.observed_generation } else { of_conditions() },
-            discovered_backends: self.backends.ours().cloned().collect(),
+            discovered_backends: self.backends.items.iter().filter_map(Item::readable).cloned().collect(),
             conditions,
             timestamp: None,
         })
+    }
+
+    /// The values of backends that do not fit our model.
+    pub(super) fn odd_values(&self) -> impl Iterator<Item = &Fault> {
+        self.backends.items.iter().flat_map(Item::faults)
     }
 
     /// Whether anything is stored in this home.
@@ -155,6 +161,14 @@ impl ObservedObject {
     pub(super) fn at_version(mut self, version: String) -> Self {
         self.version = version;
         self
+    }
+
+    /// The backends that the server has refused in a write after which this would have
+    /// been stored: the name of each and why.
+    pub(super) fn refused_backends(&self, refusal: &Refusal) -> Vec<(String, String)> {
+        let list = format!("{}/discoveredBackends", self.home.pointer()).replace('/', ".");
+        let refused = refusal.refused_items(list.trim_start_matches('.')).into_iter();
+        refused.filter_map(|(at, why)| Some((self.backends.items.get(at)?.key().to_owned(), why))).collect()
     }
 
     /// Members of backends that were written and are missing at the same version

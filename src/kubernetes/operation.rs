@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::api::{ApiResponse, RefusalKind};
+use super::api::{ApiResponse, Refusal, RefusalKind};
 use crate::custom_resource::{PLURAL, STATUS_SUBRESOURCE};
 use crate::error::{Retry, SinkError};
 
@@ -55,20 +55,30 @@ impl Operation {
             });
         };
         let passing = response.retry_after().map_or(Retry::Transient, Retry::After);
-        let (retry, advice) = self.advice(refusal.kind(), passing);
+        let (retry, advice) = self.advice(refusal, passing);
         Err(SinkError::new(retry, format!("cannot {self} {what}: {advice} ({})", refusal.summary())))
     }
 
-    fn advice(self, kind: RefusalKind, passing: Retry) -> (Retry, String) {
-        match kind {
-            RefusalKind::TooLarge => (Retry::TooLarge, "the status is too large, fewer backends will be listed".into()),
+    fn advice(self, refusal: &Refusal, passing: Retry) -> (Retry, String) {
+        let is_write = matches!(self, Operation::Write);
+        match refusal.kind() {
+            RefusalKind::TooLarge if is_write => {
+                (Retry::TooLarge, "the status is too large, fewer backends will be listed".into())
+            }
             RefusalKind::Conflict => (Retry::Conflict, "another client wrote in between, trying again".into()),
             RefusalKind::TooManyRequests => (passing, "the API server is busy, trying again later".into()),
             RefusalKind::Unauthorized => (
                 Retry::Blocked,
                 "the credentials are not accepted: has the token expired, does the service account exist?".into(),
             ),
-            RefusalKind::MissingRight | RefusalKind::Denied | RefusalKind::NamespaceTerminating => (
+            RefusalKind::Denied => (
+                // What is forbidden now may be allowed later, on whichever grounds; what is
+                // invalid stays so.
+                if is_write && refusal.code() != 403 { Retry::Refused } else { Retry::Blocked },
+                "an admission webhook or policy denied it, whose owner can allow it".into(),
+            ),
+            RefusalKind::NamespaceTerminating => (Retry::Blocked, "the namespace is being deleted".into()),
+            RefusalKind::MissingRight => (
                 Retry::Blocked,
                 format!("the role lacks the verb {}: grant it to the service account, see RBAC.md", self.right()),
             ),
@@ -77,11 +87,15 @@ impl Operation {
                 "there is no such object, or the CRD is not served in this version: create it, the reporter looks again"
                     .into(),
             ),
-            RefusalKind::Invalid | RefusalKind::PatchMismatch | RefusalKind::DryRunUnsupported => {
+            RefusalKind::Invalid | RefusalKind::PatchMismatch | RefusalKind::DryRunUnsupported if is_write => {
                 (Retry::Refused, "the API server refuses the content; the reporter sends it again once it changes".into())
             }
             RefusalKind::ServerError => (passing, "the API server has a problem, trying again".into()),
-            RefusalKind::Unexpected => {
+            RefusalKind::TooLarge
+            | RefusalKind::Invalid
+            | RefusalKind::PatchMismatch
+            | RefusalKind::DryRunUnsupported
+            | RefusalKind::Unexpected => {
                 (Retry::Blocked, "an API server does not answer like this: is a proxy in between?".into())
             }
         }
@@ -104,7 +118,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::api::Refusal;
     use super::super::api::fixtures::retry_after;
     use super::*;
     use crate::backoff::{BackoffPolicy, Backoffs, LONGEST};
@@ -129,6 +142,8 @@ mod tests {
     fn each_refusal_has_its_kind_of_retry() {
         let status = |message: &str| format!(r#"{{"kind":"Status","message":"{message}"}}"#);
         for (code, body, kind) in [
+            (400, "<html>", Retry::Transient),
+            (400, r#"{"status":"Failure"}"#, Retry::Refused),
             (409, "", Retry::Conflict),
             (429, "Too many requests, please try again later.\n", Retry::Transient),
             (401, "{}", Retry::Blocked),
@@ -151,6 +166,33 @@ mod tests {
         let error = Operation::Write.object_of(&answer(403, "{}"), "it").expect_err("forbidden");
         assert!(error.to_string().contains("patch on virtualmcpservers/status"), "{error}");
         assert!(error.to_string().contains("RBAC.md"), "{error}");
+    }
+
+    #[test]
+    fn denial_is_repeated_and_not_taken_for_a_missing_right() {
+        let denied = r#"{"message":"admission webhook \"w\" denied the request: you cannot"}"#;
+        for (code, write, read) in [
+            (403, Retry::Blocked, Retry::Blocked),
+            (400, Retry::Refused, Retry::Blocked),
+            (409, Retry::Refused, Retry::Blocked),
+            (422, Retry::Refused, Retry::Blocked),
+        ] {
+            for (operation, retry) in [(Operation::Write, write), (Operation::Read(ReadStrategy::EmptyPatch), read)] {
+                let error = operation.object_of(&answer(code, denied), "it").expect_err("denied");
+                assert_eq!(error.retry(), retry, "{code} {operation:?}");
+                let message = error.to_string();
+                assert!(message.contains("you cannot") && !message.contains("RBAC.md"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn read_that_is_refused_for_its_content_is_tried_again() {
+        for code in [400, 413, 422] {
+            let failure = answer(code, r#"{"status":"Failure"}"#);
+            let error = Operation::Read(ReadStrategy::Status).object_of(&failure, "it").expect_err("no success");
+            assert_eq!(error.retry(), Retry::Blocked, "{code}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Reads once, then sends what differs as one JSON Patch on `/status` that is
 //! conditional on what it replaces.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kube::Client;
@@ -26,7 +27,10 @@ use crate::custom_resource::APP_NAME;
 use crate::error::{Retry, SinkError};
 use crate::leadership::LeadershipState;
 use crate::sink::{Advice, Location, Refreshed, Sink, WriteOutcome};
-use crate::status::{SizeLimit, Status, json_bytes};
+use crate::status::{Fault, SizeLimit, Status, json_bytes};
+
+/// Different odd values that are remembered as said.
+const MAX_SAID: usize = 1000;
 
 /// Keeps the status of one `VirtualMCPServer` in a cluster.
 ///
@@ -70,6 +74,8 @@ pub struct KubernetesSink {
     seen: Option<Arc<ObservedObject>>,
     /// Members of a backend that the CRD does not know and the server drops.
     pruned: Vec<&'static str>,
+    /// Odd values of the stored status that the log has.
+    said: HashSet<Fault>,
     budget: Budget,
     locator: Locator,
     takeover: Takeover,
@@ -115,6 +121,7 @@ impl KubernetesSink {
             client: ObjectClient::new(client, object, APP_NAME),
             seen: None,
             pruned: Vec::new(),
+            said: HashSet::new(),
             budget: Budget::default(),
             locator: Locator::new(StatusLocation::default()),
             takeover: Takeover::default(),
@@ -203,6 +210,11 @@ impl KubernetesSink {
                 self.pruned.push(member);
             }
         }
+        for fault in seen.odd_values() {
+            if self.said.len() < MAX_SAID && self.said.insert(fault.clone()) {
+                tracing::warn!("stored status: {fault}");
+            }
+        }
         self.identity.set_uid(seen.uid());
         let status = seen.status();
         self.seen = Some(Arc::new(seen));
@@ -268,7 +280,7 @@ impl KubernetesSink {
         let Some(PatchPlan { patch, after, is_news }) = seen.patch_to(status, options) else { return Ok(None) };
         // Whatever comes of it, only an answer tells what is stored then.
         self.seen = None;
-        let sent = self.send_patch(seen, &patch, status, answer).await;
+        let sent = self.send_patch(seen, &patch, &after, status, answer).await;
         match &sent {
             Ok((_, version)) => {
                 self.seen = Some(Arc::new(after.at_version(version.clone())));
@@ -286,11 +298,17 @@ impl KubernetesSink {
         &mut self,
         seen: &ObservedObject,
         patch: &Patch,
+        after: &ObservedObject,
         status: &Status,
         answer: Answer,
     ) -> Result<(Value, String), SinkError> {
         self.history.sending(Instant::now());
-        let response = self.client.patch(patch.to_body(), answer).await?;
+        let response = self.client.patch(patch.to_body(), answer).await.inspect_err(|error| {
+            if error.retry() == Retry::Unreachable {
+                // Nothing was sent, so nothing can arrive late.
+                self.history.answered();
+            }
+        })?;
         let refused = response.refusal().map(Refusal::kind);
         if refused != Some(RefusalKind::ServerError) {
             self.history.answered();
@@ -314,7 +332,10 @@ impl KubernetesSink {
             None if response.warns_of(RUNTIME_FIELD) => return Err(self.runtime_was_dropped()),
             _ => {}
         }
-        let object = Operation::Write.object_of(&response, &self.client.to_string())?;
+        let object = Operation::Write.object_of(&response, &self.client.to_string()).map_err(|error| {
+            let refusal = response.refusal().filter(|refusal| refusal.kind() == RefusalKind::Invalid);
+            error.refusing_backends(refusal.map(|refusal| after.refused_backends(refusal)).unwrap_or_default())
+        })?;
         self.history.fitted();
         if self.budget.is_tight() {
             self.budget.took(json_bytes(status), now);

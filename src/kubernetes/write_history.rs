@@ -34,12 +34,18 @@ struct Left {
     is_overwritten: bool,
 }
 
-/// A patch that did not fit.
-#[derive(Debug, PartialEq, Eq)]
+/// The last patch that did not fit.
+#[derive(Debug)]
 struct Mismatch {
     version: String,
     body: Vec<u8>,
+    /// How many in a row did not fit this version.
+    count: u32,
 }
+
+/// So many patches that do not fit one version are not another writer's doing, even if
+/// the times in them differ.
+const LASTING_MISMATCHES: u32 = 3;
 
 impl WriteHistory {
     pub(super) fn left(&self) -> Option<&ObservedObject> {
@@ -92,12 +98,13 @@ impl WriteHistory {
         self.look = look;
     }
 
-    /// A patch for this version did not fit. Whether the same one did not fit
-    /// before: then it is not another writer who is in the way.
+    /// A patch for this version did not fit. Whether the same one, or several, did
+    /// not fit before: then it is not another writer who is in the way.
     pub(super) fn mismatch_lasts(&mut self, version: &str, body: Vec<u8>) -> bool {
-        let mismatch = Some(Mismatch { version: version.to_owned(), body });
-        let lasts = self.mismatch == mismatch;
-        self.mismatch = mismatch;
+        let before = self.mismatch.take().filter(|before| before.version == version);
+        let count = before.as_ref().map_or(1, |before| before.count.saturating_add(1));
+        let lasts = before.is_some_and(|before| before.body == body) || count >= LASTING_MISMATCHES;
+        self.mismatch = Some(Mismatch { version: version.to_owned(), body, count });
         lasts
     }
 
@@ -155,5 +162,7 @@ mod tests {
         assert!(history.mismatch_lasts("2", b"b".to_vec()));
         history.fitted();
         assert!(!history.mismatch_lasts("2", b"b".to_vec()));
+        assert!(!history.mismatch_lasts("2", b"c".to_vec()));
+        assert!(history.mismatch_lasts("2", b"d".to_vec()), "three of them are not another writer's doing");
     }
 }

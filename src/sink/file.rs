@@ -18,7 +18,7 @@ use self::lock::{Lock, LockError};
 use super::{Advice, Sink, WriteOutcome};
 use crate::custom_resource::{API_VERSION, KIND};
 use crate::error::{Retry, SinkError};
-use crate::status::{Status, time};
+use crate::status::{Faults, Status, odd_values, time};
 
 const EXTENSION: &str = "json";
 /// With the extension and the random part of a temporary file, a name stays within
@@ -173,8 +173,19 @@ impl StateFile {
     ///
     /// Fails when the file is missing, unreadable or not a state.
     pub fn load(path: &Path) -> Result<Self, StateFileError> {
+        Self::load_with_faults(path).map(|(state, _)| state)
+    }
+
+    /// Reads one file, without the values that the model cannot have.
+    fn load_with_faults(path: &Path) -> Result<(Self, Faults), StateFileError> {
         let text = fs::read(path).map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&text).map_err(|source| StateFileError::Malformed { path: path.to_owned(), source })
+        let clean = |state: &mut serde_json::Value, faults: &mut Faults| {
+            if let Some(status) = state.get_mut("status") {
+                odd_values::status(status, faults);
+            }
+        };
+        odd_values::read_json(&text, clean)
+            .map_err(|source| StateFileError::Malformed { path: path.to_owned(), source })
     }
 
     /// Returns the names of all states in a directory, sorted; none if the directory
@@ -381,8 +392,8 @@ impl Sink for FileSink {
     async fn read(&mut self) -> Result<Option<Status>, SinkError> {
         let read = self.blocking("read", |file, _| {
             file.remove_abandoned();
-            match StateFile::load(&file.path) {
-                Ok(state) => Ok(Some(state)),
+            match StateFile::load_with_faults(&file.path) {
+                Ok(read) => Ok(Some(read)),
                 Err(StateFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(StateFileError::Read { source, .. }) => Err(source.into()),
                 Err(error) => {
@@ -391,7 +402,11 @@ impl Sink for FileSink {
                 }
             }
         });
-        let state = read.await?;
+        let (state, faults) = read.await?.unzip();
+        // The next write replaces them.
+        for fault in faults.iter().flat_map(Faults::iter) {
+            tracing::warn!("state file: {fault}");
+        }
         self.is_of_another = state.as_ref().is_some_and(|state| state.writer.pid != std::process::id());
         Ok(state.map(|state| state.status))
     }

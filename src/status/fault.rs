@@ -45,6 +45,22 @@ pub enum Fault {
     /// A message has more than 32,768 characters.
     #[error("the message of {0} is longer than 32768 characters: its end is cut off")]
     LongMessage(String),
+    /// A value in foreign JSON is not one that the field can have.
+    #[error("the {field} of {subject} is not what it should be: left out")]
+    OddValue {
+        /// The JSON name of the field.
+        field: String,
+        /// The item that has the field.
+        subject: String,
+    },
+    /// The store refuses a backend.
+    #[error("the store refuses backend {name:?}, it is left out until it changes: {reason}")]
+    RefusedBackend {
+        /// The backend.
+        name: String,
+        /// Why, in the words of the store.
+        reason: String,
+    },
     /// Another text has more than 32,768 characters.
     #[error("the {field} of {subject} is longer than 32768 characters: its end is cut off")]
     LongText {
@@ -70,6 +86,8 @@ impl Fault {
             | Fault::LongMessage(text)
             | Fault::LongText { subject: text, .. } => vec![text],
             Fault::MalformedReason { type_, reason } => vec![type_, reason],
+            Fault::OddValue { field, subject } => vec![field, subject],
+            Fault::RefusedBackend { name, reason } => vec![name, reason],
         }
     }
 }

@@ -109,7 +109,7 @@ fn kept(backends: &[Arc<DiscoveredBackend>], limit: SizeLimit, mut room: usize) 
 }
 
 /// Bytes of the status in JSON, with what the store adds.
-fn size(status: &Status, limit: SizeLimit) -> usize {
+pub(crate) fn size(status: &Status, limit: SizeLimit) -> usize {
     json_bytes(status) + limit.per_backend * status.discovered_backends.len()
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use api::Fault;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use vmcp_status::{FlushError, Retry, Sink as _};
+use vmcp_status::{Retry, Sink as _};
+use vmcp_status_testkit::logged::Logged;
 
 use super::*;
 
 /// Requests since the log was cleared, without their query.
-fn requests(api: &Api) -> Vec<String> {
+pub(super) fn requests(api: &Api) -> Vec<String> {
     let line = |request: &api::Request| {
         let path = request.path.split('?').next().unwrap_or_default();
         let path = path.rsplit(NAME).next().unwrap_or_default();
@@ -19,7 +20,7 @@ fn requests(api: &Api) -> Vec<String> {
     api.requests().iter().map(line).collect()
 }
 
-fn thousand() -> Status {
+pub(super) fn thousand() -> Status {
     Status::from_backends((0..1000).map(|i| ready(format!("backend-{i:04}"))))
 }
 
@@ -221,31 +222,6 @@ async fn object_that_is_missing_at_start_and_comes_later_gets_its_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn size_that_the_server_refuses_is_truncated_until_it_fits() {
-    for limits in [
-        api::Limits { object: 60_000, ..api::Limits::default() },
-        api::Limits { message: 60_000, ..api::Limits::default() },
-        api::Limits { body: 40_000, ..api::Limits::default() },
-    ] {
-        let api = double();
-        api.set_limits(limits);
-        let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-        let bad = DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("zzz") };
-        assert!(handle.report(Status::from_backends((0..500).map(|i| ready(format!("b{i}"))).chain([bad]))));
-        handle.flush_within(Duration::from_secs(60)).await.expect("stored");
-        let status = status(&api);
-        assert!(names(&status).contains(&"zzz"), "the unhealthy one is kept");
-        assert_eq!(status["backendCount"], 500, "all are counted");
-        assert!(
-            status["message"].as_str().is_some_and(|m| m.contains("of 501 backends not listed")),
-            "{}",
-            status["message"]
-        );
-        assert!(api.requests().len() < 30, "no loop: {}", api.requests().len());
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn five_thousand_backends_are_truncated_to_the_budget_without_a_refusal() {
     let api = double();
     let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b.write_timeout(Duration::from_secs(60)));
@@ -268,28 +244,6 @@ async fn member_that_the_crd_does_not_know_is_left_out_after_the_first_time() {
     api.clear_requests();
     sleep(Duration::from_secs(300)).await;
     assert!(requests(&api).iter().all(|request| request.starts_with("GET")), "{:?}", requests(&api));
-}
-
-#[tokio::test(start_paused = true)]
-async fn refused_content_is_logged_and_not_repeated() {
-    let api = double();
-    // A CRD with an enumeration that our model knows nothing of.
-    api.edit_crd(|crd| {
-        for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
-            version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["message"]["maxLength"] =
-                json!(5);
-        }
-    });
-    let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-    assert!(handle.report(said("far too long")));
-    let refused = handle.flush().await;
-    let Err(FlushError::Refused(why)) = refused else { panic!("{refused:?}") };
-    assert!(why.contains("422") && why.contains("status.message"), "{why}");
-    api.clear_requests();
-    sleep(Duration::from_secs(3600)).await;
-    assert_eq!(requests(&api), Vec::<String>::new());
-    assert!(handle.report(said("short")));
-    handle.flush().await.expect("stored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -417,27 +371,20 @@ async fn write_that_arrives_after_newer_ones_is_noticed_and_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mismatch_of_an_object_that_is_as_it_was_read_is_a_refusal_and_a_denial_is_one_at_once() {
-    let denial = Fault::Status {
-        code: 422,
-        reason: "Invalid".into(),
-        message: "admission webhook \"w.example.com\" denied the request: not on Tuesdays".into(),
-        retry_after: None,
-    };
-    for (fault, attempts, words) in [(Fault::status(422), 2, "as it was read"), (denial, 1, "not on Tuesdays")] {
-        let api = double();
-        let (handle, _reporter) = reporter(api.client(Role::Seed), |b| b);
-        assert!(handle.report(Status::from_backends([ready("a")])));
-        handle.flush().await.expect("stored");
-        let before = handle.counts().attempts;
-        api.inject(fault.on("PATCH", "/status").times(1000));
-        assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Unavailable, ..ready("a") }));
-        let error = handle.flush().await.expect_err("refused").to_string();
-        assert!(error.contains(words), "{error}");
-        sleep(Duration::from_secs(3600)).await;
-        assert_eq!(handle.counts().attempts - before, attempts, "not repeated until the content changes");
-        api.clear_faults();
-        assert!(handle.upsert_backend(DiscoveredBackend { status: BackendStatus::Degraded, ..ready("a") }));
-        handle.flush().await.expect("stored");
+async fn odd_value_of_a_stored_backend_costs_itself_and_is_logged_once() {
+    let lines = Logged::start();
+    let api = double();
+    api.edit(NAMESPACE, NAME, |object| {
+        let odd = json!({"name": "a", "status": "unavailable", "message": "down", "url": 7, "consecutiveFailures": -1});
+        object["status"] = json!({"phase": "Ready", "discoveredBackends": [odd]});
+    });
+    let sink = KubernetesSink::new(api.client(Role::Seed), NAMESPACE, NAME).expect("good names");
+    let mut sink = sink.location(vmcp_status::StatusLocation::TopLevel);
+    for _ in 0..2 {
+        let status = sink.read().await.expect("it can be read").expect("something is stored");
+        let backend = status.backend("a").expect("it is there");
+        assert_eq!((backend.status, backend.message.as_str()), (BackendStatus::Unavailable, "down"));
     }
+    let told = lines.lines(tracing::Level::WARN, "is not what it should be");
+    assert_eq!(told.len(), 2, "one for each value: {told:?}");
 }

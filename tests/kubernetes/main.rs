@@ -9,6 +9,7 @@ mod definition;
 mod faults;
 mod outages;
 mod overwritten;
+mod refusals;
 mod status_location;
 
 use std::time::Duration;

@@ -19,6 +19,30 @@ async fn outage_of_an_hour_is_survived_with_growing_pauses_and_ends_with_the_new
 }
 
 #[tokio::test(start_paused = true)]
+async fn store_that_cannot_be_reached_is_right_again_within_ten_seconds_of_its_return() {
+    let store = Store::default();
+    let (handle, _reporter) = start(&store);
+    assert!(handle.report(said("old")));
+    handle.flush().await.expect("stored");
+    for outage in [1, 30, 600, 3600] {
+        store.state().always = Some(Fate::Fails(Retry::Unreachable));
+        assert!(handle.report(said(format!("after {outage} s"))));
+        let reads = store.state().reads;
+        sleep(Duration::from_secs(outage)).await;
+        store.state().always = None;
+        let back = Instant::now();
+        while store.stored().message != format!("after {outage} s") {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(back.elapsed() <= Duration::from_secs(11), "{:?}", back.elapsed());
+        assert_eq!(store.state().reads, reads, "nothing was sent, so nothing is in doubt");
+        sleep(INTERVAL).await;
+    }
+    let attempts = store.state().attempts.len();
+    assert!((400..1600).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn conflict_reads_again_and_retries_quickly() {
     let store = Store::holding(said("old"));
     store.state().fates.extend([Fate::Fails(Retry::Conflict), Fate::Fails(Retry::Conflict)]);
@@ -57,6 +81,45 @@ async fn pause_that_the_store_asks_for_is_kept() {
     // The reporter adds some time, so that reporters refused together do not return
     // together.
     assert!(second > Duration::from_secs(17) && second < Duration::from_secs(17 * 2), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_of_a_day_that_the_store_asks_for_is_kept_for_a_minute_or_as_long_as_the_policy_says() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    for max in [Duration::from_secs(60), Duration::from_secs(5)] {
+        let store = Store::failing([Fate::Fails(Retry::After(day))]);
+        let policy = BackoffPolicy { retry_after_max: max, ..BackoffPolicy::default() };
+        let (handle, _reporter) = start_with(&store, |b| b.backoff(policy));
+        let begin = Instant::now();
+        assert!(handle.report(said("x")));
+        sleep(Duration::from_secs(600)).await;
+        let [_, second] = store.attempt_times(begin)[..] else { panic!("it is refused once") };
+        // The time that spreads reporters refused together comes on top.
+        assert!(second >= max && second <= max + Duration::from_secs(31), "{second:?} with {max:?}");
+        assert_eq!(store.stored().message, "x");
+    }
+    assert_eq!(BackoffPolicy::default().retry_after_max, Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_too_large_even_at_its_smallest_is_sent_once_until_it_changes() {
+    let store = Store::default();
+    store.state().always = Some(Fate::Fails(Retry::TooLarge));
+    store.state().limit = Some(SizeLimit::new(1 << 16));
+    let (handle, _reporter) = start(&store);
+    assert!(handle.report(Status {
+        message: "x".repeat(2000),
+        ..Status::from_backends((0..500).map(|i| ready(format!("b{i}"))))
+    }));
+    let refused = handle.flush_within(Duration::from_secs(30)).await;
+    assert!(matches!(refused, Err(FlushError::Refused(_))), "{refused:?}");
+    let attempts = store.state().attempts.len();
+    assert!((5..20).contains(&attempts), "smaller ones are tried first: {attempts}");
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(store.state().attempts.len(), attempts);
+    store.state().always = None;
+    assert!(handle.report(said("short")));
+    handle.flush().await.expect("stored");
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,8 +26,9 @@ use store::{Fate, Store};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep};
 use vmcp_status::{
-    BackendStatus, Condition, ConditionStatus, DiscoveredBackend, FlushError, Leadership, LeadershipSender,
-    LeadershipState, Phase, Reporter, ReporterBuilder, Retry, SizeLimit, Status, StatusHandle, Update, condition_type,
+    BackendStatus, BackoffPolicy, Condition, ConditionStatus, DiscoveredBackend, FlushError, Leadership,
+    LeadershipSender, LeadershipState, Phase, Reporter, ReporterBuilder, Retry, SizeLimit, Status, StatusHandle,
+    Update, condition_type,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);

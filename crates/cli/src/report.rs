@@ -1,3 +1,4 @@
+mod odd_values;
 mod status_file;
 mod unknown_words;
 
@@ -172,7 +173,11 @@ impl Lines {
 
 /// Every line is one for the parser, so its own line number would only confuse.
 fn parse_update(line: &[u8]) -> Result<Update, String> {
-    serde_json::from_slice(line).map_err(|error| format!("{} at column {}", parse_error::json(&error), error.column()))
+    let update = Update::from_json(line);
+    let (update, faults) =
+        update.map_err(|error| format!("{} at column {}", parse_error::json(&error), error.column()))?;
+    odd_values::log(&faults);
+    Ok(update)
 }
 
 /// Reads up to the end of a line: `Some(false)` for one that is too long, of

@@ -41,3 +41,12 @@ pub(in crate::kubernetes) fn retry_after() -> impl Strategy<Value = String> {
         "((Sun|Mon|Foo), )?[0-9]{1,2} (Jan|Feb|Nov|Foo) [0-9]{1,5} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] (GMT|UT|[+-][0-9]{4}|[A-Z])",
     ]
 }
+
+/// A client of a server that is not there.
+pub(in crate::kubernetes) fn unreachable() -> Client {
+    // A port that was free a moment ago.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let url = format!("http://127.0.0.1:{port}").parse().expect("a URL");
+    Client::try_from(kube::Config::new(url)).expect("a client")
+}

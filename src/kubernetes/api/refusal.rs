@@ -8,6 +8,8 @@ const MAX_WORDS: usize = 512;
 /// How kube marks an error whose body is not a `metav1.Status`, see
 /// `handle_api_errors` of its client.
 const NOT_A_STATUS: &str = "Failed to parse error data";
+/// The member `status` of a `metav1.Status` that is not a success.
+const FAILURE: &str = "Failure";
 
 /// A response that is not a success: its code, and what its `metav1.Status`
 /// says.
@@ -30,6 +32,8 @@ pub struct Refusal {
     /// Whether the message is the server's own. What is not JSON comes from a
     /// proxy, which may repeat what it was sent.
     is_status: bool,
+    /// Whether the body says that it is the `metav1.Status` of a failure.
+    is_failure: bool,
 }
 
 /// What a [`Refusal`] means, whatever was asked.
@@ -63,7 +67,8 @@ pub enum RefusalKind {
     Invalid,
     /// The server is busy and asks for a pause.
     TooManyRequests,
-    /// The server has a problem of its own.
+    /// The server has a problem of its own, or a proxy before it has: so too a 400 that
+    /// is not a `metav1.Status`.
     ServerError,
     /// An API server does not respond like this: a proxy may be in between.
     Unexpected,
@@ -87,6 +92,7 @@ impl RefusalKind {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct StatusBody {
+    status: Option<Value>,
     message: String,
     details: Option<Details>,
 }
@@ -102,12 +108,16 @@ struct Details {
 impl Refusal {
     pub(super) fn from_body(code: u16, body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
-            Ok(StatusBody { message, details }) => {
-                Refusal { code, message, details: details.unwrap_or_default(), is_status: true }
-            }
+            Ok(StatusBody { status, message, details }) => Refusal {
+                code,
+                message,
+                details: details.unwrap_or_default(),
+                is_status: true,
+                is_failure: status.is_some_and(|status| status == FAILURE),
+            },
             Err(_) => {
                 let message = String::from_utf8_lossy(body).trim().to_owned();
-                Refusal { code, message, details: Details::default(), is_status: false }
+                Refusal { code, message, details: Details::default(), is_status: false, is_failure: false }
             }
         }
     }
@@ -124,7 +134,7 @@ impl Refusal {
 
     /// What the server answered, in its own words, on one line and bounded.
     pub fn summary(&self) -> String {
-        let words: String = self.message().chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+        let words = printable(self.message());
         let separator = if words.is_empty() { "" } else { ": " };
         format!("the API server answered {}{separator}{words}", self.code)
     }
@@ -132,6 +142,8 @@ impl Refusal {
     /// What it means.
     pub fn kind(&self) -> RefusalKind {
         match self.code {
+            // A webhook chooses its own code, 400 where it chooses none.
+            400..=428 if self.is_denial() => RefusalKind::Denied,
             401 => RefusalKind::Unauthorized,
             403 => self.forbidden(),
             404 => self.not_found(),
@@ -139,6 +151,7 @@ impl Refusal {
             413 => RefusalKind::TooLarge,
             429 => RefusalKind::TooManyRequests,
             400 if self.is_about_dry_runs() => RefusalKind::DryRunUnsupported,
+            400 if !self.is_failure => RefusalKind::ServerError,
             422 if self.is_mismatch() => RefusalKind::PatchMismatch,
             400 | 422 => RefusalKind::Invalid,
             500 if self.is_limit_of_storage() => RefusalKind::TooLarge,
@@ -152,8 +165,7 @@ impl Refusal {
         if self.causes().iter().any(is_terminating) {
             return RefusalKind::NamespaceTerminating;
         }
-        // `User "a" cannot patch resource`; `admission webhook "w" denied the request`
-        if self.is_denial() { RefusalKind::Denied } else { RefusalKind::MissingRight }
+        RefusalKind::MissingRight
     }
 
     fn not_found(&self) -> RefusalKind {
@@ -176,22 +188,42 @@ impl Refusal {
     }
 
     /// Refused like bad content, but without a cause; or because another writer
-    /// has added the same item. A webhook that denies with this code has no
-    /// causes either, and says so.
+    /// has added the same item.
     fn is_mismatch(&self) -> bool {
-        let is_duplicate = |cause: &Value| cause["reason"] == "FieldValueDuplicate";
-        self.causes().iter().all(is_duplicate) && !self.is_denial()
+        self.causes().iter().all(is_duplicate)
     }
 
-    /// `admission webhook "w" denied the request`
+    /// `admission webhook "w" denied the request: it cannot be` or
+    /// `ValidatingAdmissionPolicy 'p' with binding 'b' denied request: …`, and not
+    /// `User "a" cannot patch resource "r": access denied by policy`.
     fn is_denial(&self) -> bool {
-        let message = self.message();
-        message.contains(" denied ") && !message.contains(" cannot ")
+        self.message().split_once(" denied ").is_some_and(|(by, _)| !by.contains(" cannot "))
+    }
+
+    /// Returns the items of the list at this path that are refused: the index of each
+    /// and why, in the words of the server.
+    pub(in crate::kubernetes) fn refused_items(&self, list: &str) -> Vec<(usize, String)> {
+        // `status.discoveredBackends[3].url`
+        let index = |field: &str| field.strip_prefix(list)?.strip_prefix('[')?.split(']').next()?.parse().ok();
+        let item = |cause: &Value| {
+            let why = cause["message"].as_str().unwrap_or_default();
+            Some((index(cause["field"].as_str()?)?, printable(why)))
+        };
+        self.causes().iter().filter(|cause| !is_duplicate(cause)).filter_map(item).collect()
     }
 
     fn causes(&self) -> &[Value] {
         self.details.causes.as_deref().unwrap_or_default()
     }
+}
+
+/// Puts a server's words on one line and bounds them.
+fn printable(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
+}
+
+fn is_duplicate(cause: &Value) -> bool {
+    cause["reason"] == "FieldValueDuplicate"
 }
 
 impl From<&kube::core::Status> for Refusal {
@@ -206,6 +238,7 @@ impl From<&kube::core::Status> for Refusal {
             message: status.message.clone(),
             details: details.unwrap_or_default(),
             is_status: status.reason != NOT_A_STATUS,
+            is_failure: status.is_failure() && status.reason != NOT_A_STATUS,
         }
     }
 }
@@ -232,12 +265,24 @@ mod tests {
         let said = |message: &str| json!({"message": message});
         for (code, body, expected) in [
             (302, json!({}), Kind::Unexpected),
-            (400, json!({}), Kind::Invalid),
+            (400, json!({}), Kind::ServerError),
+            (400, json!({"status": "Failure", "reason": "BadRequest"}), Kind::Invalid),
+            (400, said("admission webhook \"w\" denied the request without explanation"), Kind::Denied),
+            (401, said("ValidatingAdmissionPolicy 'p' with binding 'b' denied request: who?"), Kind::Denied),
             (400, said("admission webhook \"w\" does not support dry run"), Kind::DryRunUnsupported),
             (401, json!({}), Kind::Unauthorized),
             (403, json!({}), Kind::MissingRight),
             (403, said("User \"a\" cannot patch resource"), Kind::MissingRight),
-            (403, said("admission webhook \"w\" denied the request"), Kind::Denied),
+            (403, said("User \"a\" cannot patch resource \"r\": access denied by policy"), Kind::MissingRight),
+            (403, said("admission webhook \"w\" denied the request: you cannot do that"), Kind::Denied),
+            (409, said("admission webhook \"w\" denied the request: there is one"), Kind::Denied),
+            (422, said("admission webhook \"w\" denied the request: it cannot be"), Kind::Denied),
+            (
+                422,
+                said("\"demo\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: you cannot"),
+                Kind::Denied,
+            ),
+            (429, said("admission webhook \"w\" denied the request: busy"), Kind::TooManyRequests),
             (403, json!({"details": {"causes": [{"reason": "NamespaceTerminating"}]}}), Kind::NamespaceTerminating),
             (404, json!({}), Kind::NotServed),
             (404, json!({"details": {"kind": "events", "name": ""}}), Kind::NotServed),

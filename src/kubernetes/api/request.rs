@@ -1,15 +1,18 @@
 //! One request, bounded in size and time.
 
+use std::error::Error;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_util::client::legacy;
 use kube::Client;
 use kube::client::Body;
 use tokio::time::timeout;
 
 use super::{ApiResponse, JSON, MAX_RESPONSE_BYTES};
+use crate::error::error_causes;
 
 /// A request to the API server.
 ///
@@ -79,7 +82,7 @@ impl ApiRequest {
             body = bytes;
         }
         let request = request.body(Body::from(body)).map_err(RequestError::Malformed)?;
-        let (head, body) = client.send(request).await.map_err(RequestError::Send)?.into_parts();
+        let (head, body) = client.send(request).await.map_err(RequestError::from_client)?.into_parts();
         let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { RequestError::TooLarge } else { RequestError::Receive(error) }
         })?;
@@ -87,17 +90,21 @@ impl ApiRequest {
     }
 }
 
-/// Why a request got no whole response. Only after [`Malformed`] is it certain that the
-/// server has not carried out the request.
+/// Why a request got no whole response. Only after [`Malformed`] and [`Connect`] is it
+/// certain that the server has not carried out the request.
 ///
 /// [`Malformed`]: RequestError::Malformed
+/// [`Connect`]: RequestError::Connect
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The path is not valid. Nothing was sent.
     #[error("the request has no valid path")]
     Malformed(#[source] http::Error),
-    /// The server was not reached, or did not begin to answer.
+    /// No connection to the server could be made. Nothing was sent.
+    #[error(transparent)]
+    Connect(kube::Error),
+    /// The connection broke, or the server did not begin to answer.
     #[error(transparent)]
     Send(kube::Error),
     /// The response broke off.
@@ -109,6 +116,15 @@ pub enum RequestError {
     /// No whole response came within the time that the caller gave.
     #[error("nothing within {0:?}")]
     TimedOut(Duration),
+}
+
+impl RequestError {
+    fn from_client(error: kube::Error) -> Self {
+        let is_connect = |cause: &(dyn Error + 'static)| {
+            cause.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+        };
+        if error_causes(&error).any(is_connect) { RequestError::Connect(error) } else { RequestError::Send(error) }
+    }
 }
 
 #[cfg(test)]

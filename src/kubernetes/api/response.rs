@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::header::{RETRY_AFTER, WARNING};
+use http::header::{DATE, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -39,8 +39,11 @@ pub struct ApiResponse {
 impl From<Response<Bytes>> for ApiResponse {
     fn from(response: Response<Bytes>) -> Self {
         let (code, headers) = (response.status(), response.headers());
-        let retry_after =
-            headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| pause(text, Utc::now()));
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        // The clocks of the two machines may differ, and a date is the server's.
+        let sent_at = header(DATE).and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+        let sent_at = sent_at.map_or_else(Utc::now, |date| date.with_timezone(&Utc));
+        let retry_after = header(RETRY_AFTER).and_then(|text| pause(text, sent_at));
         let warnings = headers.get_all(WARNING).iter().filter_map(|value| value.to_str().ok().map(String::from));
         let warnings = warnings.collect();
         let body = response.into_body();
@@ -117,6 +120,16 @@ mod tests {
         for junk in ["", "soon", "-1", "1.5", "99999999999999999999999", "\u{7f}"] {
             assert_eq!(seconds(junk), None, "{junk:?}");
         }
+    }
+
+    #[test]
+    fn date_of_retry_after_counts_from_the_date_of_the_server() {
+        // This machine's clock is decades ahead of the server's.
+        let response = Response::builder()
+            .header(DATE, "Sun, 06 Nov 1994 08:49:37 GMT")
+            .header(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:47 GMT");
+        let response = ApiResponse::from(response.status(429).body(Bytes::new()).expect("a response"));
+        assert_eq!(response.retry_after(), Some(Duration::from_secs(10)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kube::Client;
 use super::elector::{Ask, LeaseAnswer};
 use super::record::Lease;
 use crate::custom_resource::APP_NAME;
+use crate::error::error_chain;
 use crate::human_duration::human_duration;
 use crate::kubernetes::api::{ApiRequest, RefusalKind, RequestError};
 
@@ -29,7 +30,9 @@ impl LeaseApi {
                     Some(format!("no answer from the API server within {}", human_duration(within))),
                 );
             }
-            Err(error) => return (LeaseAnswer::Failed, Some(format!("no answer from the API server: {error}"))),
+            Err(error) => {
+                return (LeaseAnswer::Failed, Some(format!("no answer from the API server: {}", error_chain(&error))));
+            }
         };
         let Some(refusal) = response.refusal() else {
             return match response.json().ok().and_then(Lease::from_object) {
@@ -64,7 +67,19 @@ mod tests {
 
     use super::*;
     use crate::kubernetes::api::MAX_RESPONSE_BYTES;
-    use crate::kubernetes::api::fixtures::{CHUNK, endless};
+    use crate::kubernetes::api::fixtures::{CHUNK, endless, unreachable};
+
+    #[tokio::test]
+    async fn server_that_is_away_is_told_by_its_innermost_cause_once() {
+        let api = LeaseApi {
+            client: unreachable(),
+            namespace: "default".into(),
+            name: "lease".into(),
+            timeout: Duration::from_secs(5),
+        };
+        let why = api.send(Ask::Get).await.1.expect("a reason");
+        assert_eq!(why.matches("refused").count(), 1, "{why}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn answer_without_end_fails_and_is_read_no_further_than_the_limit() {

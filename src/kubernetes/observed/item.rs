@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::Deserialize as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::kubernetes::json_patch::{Members, Patch};
-use crate::status::{BackendStatus, Condition, ConditionStatus, DiscoveredBackend};
+use crate::status::{BackendStatus, Condition, ConditionStatus, DiscoveredBackend, Fault, Faults, odd_values};
 
 /// The member that every writer of an item changes, of both kinds of item.
 const STATUS: &str = "status";
@@ -23,7 +24,7 @@ pub(super) enum Item<T> {
         spelled: Option<Box<Spelled>>,
     },
     /// The item does not fit our model, so another writer made it.
-    Unparsed(Box<Unparsed>),
+    Unparsed(Box<Unparsed<T>>),
 }
 
 /// Two members of an item; null where there is none.
@@ -33,10 +34,13 @@ pub(super) struct Spelled {
     status: Value,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Unparsed {
+#[derive(Debug)]
+pub(super) struct Unparsed<T> {
     key: String,
     value: Value,
+    /// The item without its odd values, and these.
+    readable: Option<Arc<T>>,
+    faults: Faults,
 }
 
 // Derived, it would ask for a `T` that can be cloned.
@@ -44,7 +48,15 @@ impl<T> Clone for Item<T> {
     fn clone(&self) -> Self {
         match self {
             Item::Ours { value, spelled } => Item::Ours { value: Arc::clone(value), spelled: spelled.clone() },
-            Item::Unparsed(odd) => Item::Unparsed(odd.clone()),
+            Item::Unparsed(odd) => {
+                let Unparsed { key, value, readable, faults } = &**odd;
+                Item::Unparsed(Box::new(Unparsed {
+                    key: key.clone(),
+                    value: value.clone(),
+                    readable: readable.clone(),
+                    faults: faults.clone(),
+                }))
+            }
         }
     }
 }
@@ -66,7 +78,9 @@ impl<T: Keyed> Item<T> {
             }
             Err(_) => {
                 let key = value.get(T::KEY).and_then(Value::as_str).unwrap_or_default().to_owned();
-                Item::Unparsed(Box::new(Unparsed { key, value: value.clone() }))
+                let (readable, faults) = T::without_odd_values(value).unzip();
+                let (readable, faults) = (readable.map(Arc::new), faults.unwrap_or_default());
+                Item::Unparsed(Box::new(Unparsed { key, value: value.clone(), readable, faults }))
             }
         }
     }
@@ -89,6 +103,20 @@ impl<T: Keyed> Item<T> {
             Item::Ours { value, .. } => Some(value),
             Item::Unparsed(_) => None,
         }
+    }
+
+    /// The item as far as it fits our model.
+    pub(super) fn readable(&self) -> Option<&Arc<T>> {
+        match self {
+            Item::Ours { value, .. } => Some(value),
+            Item::Unparsed(odd) => odd.readable.as_ref(),
+        }
+    }
+
+    /// The values that do not fit our model.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
+        let faults = if let Item::Unparsed(odd) = self { Some(odd.faults.iter()) } else { None };
+        faults.into_iter().flatten()
     }
 
     /// Lets the patch stand only while the item at this place is the one that
@@ -164,6 +192,10 @@ pub(super) trait Keyed: Serialize + DeserializeOwned {
     fn key(&self) -> &str;
     /// Its status as we spell it.
     fn status(&self) -> Value;
+    /// Reads an item without its odd values, where it is certainly ours.
+    fn without_odd_values(_item: &Value) -> Option<(Self, Faults)> {
+        None
+    }
 }
 
 impl Keyed for Condition {
@@ -197,6 +229,11 @@ impl Keyed for DiscoveredBackend {
     }
     fn status(&self) -> Value {
         BackendStatus::as_str(self.status).into()
+    }
+    fn without_odd_values(item: &Value) -> Option<(Self, Faults)> {
+        let (mut item, mut faults) = (item.clone(), Faults::default());
+        odd_values::backend(&mut item, &mut faults);
+        Some((Self::deserialize(item).ok()?, faults))
     }
 }
 

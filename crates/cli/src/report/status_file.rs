@@ -4,6 +4,7 @@
 use serde_json::Value;
 use vmcp_status::Status;
 
+use super::odd_values;
 use super::unknown_words::UnknownWords;
 use crate::parse_error;
 
@@ -19,11 +20,15 @@ const MEMBERS: [&str; 7] =
 pub(super) fn parse(text: &[u8], words: &mut UnknownWords) -> Result<Status, String> {
     let whole: Value = read(text)?;
     let found = locate(&whole)?;
-    // Only what is read from the text knows the place of a fault.
-    let status: Status = if std::ptr::eq(found, &raw const whole) {
-        read(text)?
-    } else {
-        serde::Deserialize::deserialize(found).map_err(|error| parse_error::json(&error))?
+    let json = serde_json::to_vec(found).expect("JSON values serialise");
+    let status = match Status::from_json(&json) {
+        Ok((status, faults)) => {
+            odd_values::log(&faults);
+            status
+        }
+        // Only what is read from the text knows the place of a fault.
+        Err(_) if std::ptr::eq(found, &raw const whole) => read(text)?,
+        Err(error) => return Err(parse_error::json(&error)),
     };
     words.check_status(&status, found)?;
     Ok(status)

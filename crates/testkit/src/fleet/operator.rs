@@ -19,7 +19,9 @@ pub async fn answer(server: ApiServer) {
             match timeout(TIMEOUT, server.answer(id)).await {
                 Ok(Ok(())) => break,
                 Ok(Err(RequestError::TooMany(pause))) => sleep(pause).await,
-                Ok(Err(RequestError::Conflict | RequestError::Broken)) | Err(_) => sleep(PAUSE).await,
+                Ok(Err(RequestError::Conflict | RequestError::Broken | RequestError::Unreachable)) | Err(_) => {
+                    sleep(PAUSE).await;
+                }
             }
         }
     }

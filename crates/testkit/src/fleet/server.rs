@@ -51,7 +51,9 @@ pub enum RequestError {
     Conflict,
     /// 429 with `Retry-After`.
     TooMany(Duration),
-    /// No connection, or one that broke.
+    /// No connection could be made.
+    Unreachable,
+    /// The connection broke.
     Broken,
 }
 
@@ -302,7 +304,7 @@ impl ServerState {
             return if self.random.f64() < capacity.silent {
                 Admission::Silence
             } else {
-                Admission::Refused(RequestError::Broken)
+                Admission::Refused(RequestError::Unreachable)
             };
         }
         match lane.admit(now, capacity.longest_wait) {

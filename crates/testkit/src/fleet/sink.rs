@@ -87,6 +87,7 @@ fn error(refusal: RequestError) -> SinkError {
     match refusal {
         RequestError::Conflict => SinkError::new(Retry::Conflict, "409"),
         RequestError::TooMany(pause) => SinkError::new(Retry::After(pause), "429"),
-        RequestError::Broken => SinkError::new(Retry::Transient, "connection refused"),
+        RequestError::Unreachable => SinkError::new(Retry::Unreachable, "connection refused"),
+        RequestError::Broken => SinkError::new(Retry::Transient, "connection reset"),
     }
 }
