@@ -82,3 +82,22 @@ async fn role_without_the_verbs_reports_as_before_and_logs_one_line() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("create and patch on events in events.k8s.io"), "{lines:?}");
 }
+
+#[tokio::test]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn new_leader_finds_the_last_event_about_the_phase_and_sends_no_other() {
+    let server = server().await;
+    let uid = server.object(NAME).await.expect("there")["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    for _ in 0..2 {
+        let (election, leadership) = vmcp_status::Leadership::new();
+        election.lead_until(tokio::time::Instant::now() + MINUTE);
+        let builder = builder(client(&server, "admin").await, EventOptions::default()).leadership(leadership);
+        let (handle, reporter) = builder.derive_phase(true).start();
+        assert!(handle.report(Status::derived_from([is("a", BackendStatus::Ready)])));
+        handle.flush().await.expect("stored");
+        assert!(reporter.shutdown().await.is_complete());
+    }
+    let told: Vec<_> =
+        stored(&events(&server), &uid).await.into_iter().map(|(reason, count, _)| (reason, count)).collect();
+    assert_eq!(told, [("ServerReady".to_owned(), 1), ("BackendAdded".to_owned(), 1)]);
+}
