@@ -70,10 +70,17 @@ async fn role_without_the_verbs_reports_as_before_and_logs_one_line() {
     let server = server().await;
     let api = events(&server);
     let (handle, reporter) = reporter(client(&server, "least").await);
-    for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
-        assert!(handle.upsert_backend(is("a", status)));
-        handle.flush().await.expect("stored");
-    }
+    // A refusal has to last before anything is concluded from it.
+    let refused_for_long = async {
+        while logged.lines(Level::INFO, "Event").is_empty() {
+            for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
+                assert!(handle.upsert_backend(is("a", status)));
+                handle.flush().await.expect("stored");
+            }
+            sleep(8 * SECOND).await;
+        }
+    };
+    tokio::time::timeout(2 * MINUTE, refused_for_long).await.expect("it is logged");
     assert!(reporter.shutdown().await.is_complete());
     let object = server.object(NAME).await.expect("there");
     assert_eq!(object["status"]["phase"], "Failed");
