@@ -231,8 +231,8 @@ async fn standby_logs_no_change_of_phase_and_each_line_of_a_leader_says_that_it_
     let lines = Logged::start();
     let (election, leadership) = Leadership::new();
     let store = Store::default();
-    store.state().stored = Some(Status { backend_count: 1, ..said(Phase::Ready, "by the other replica") });
-    store.state().stored.as_mut().expect("just set").discovered_backends = vec![std::sync::Arc::default()];
+    let found = |phase| Status { phase, ..Status::from_backends([DiscoveredBackend::named("weather")]) };
+    store.state().stored = Some(found(Phase::Ready));
     let spans = |state: vmcp_status::LeadershipState| tracing::error_span!("mine", role = state.role());
     let (handle, _reporter) = Reporter::builder(store.clone()).leadership(leadership).spans(spans).start();
     let phases = || {
@@ -247,7 +247,7 @@ async fn standby_logs_no_change_of_phase_and_each_line_of_a_leader_says_that_it_
         if stand_by {
             election.stand_by();
         }
-        assert!(handle.report(said(phase, "")));
+        assert!(handle.report(found(phase)));
         sleep(MINUTE).await;
     }
     assert!(phases().is_empty(), "users saw none of it: {:?}", phases());
@@ -262,7 +262,7 @@ async fn standby_logs_no_change_of_phase_and_each_line_of_a_leader_says_that_it_
     sleep(MINUTE).await;
     assert_eq!(phases().len(), 1, "nothing has changed");
     store.state().always = Some(Fate::Fails(Retry::Transient));
-    assert!(handle.report(said(Phase::Ready, "")));
+    assert!(handle.report(found(Phase::Ready)));
     sleep(Duration::from_secs(5)).await;
     assert_eq!(lines.with_message("status not stored")[0]["span"]["role"], "leader");
 }

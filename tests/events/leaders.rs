@@ -6,7 +6,7 @@ use vmcp_status::{Leadership, LeadershipSender};
 use super::*;
 
 /// A replica that has found this about its only backend, and the switch of its election.
-async fn replica(cluster: &Cluster, status: BackendStatus) -> (StatusHandle, Reporter, LeadershipSender) {
+fn replica(cluster: &Cluster, status: BackendStatus) -> (StatusHandle, Reporter, LeadershipSender) {
     let (election, leadership) = Leadership::new();
     let (handle, reporter) = cluster.start_with(|builder| builder.leadership(leadership));
     assert!(handle.report(Status::derived_from([is("a", status)])));
@@ -22,7 +22,7 @@ fn lead(election: &LeadershipSender) {
 /// its Events are lost; the second one finds `then`. Returns the Events of the second.
 async fn after_lost_events(mood: Mood, then: BackendStatus, is_lost: bool) -> Vec<SentEvent> {
     let cluster = Cluster::new();
-    let (handle, first, election) = replica(&cluster, BackendStatus::Ready).await;
+    let (handle, first, election) = replica(&cluster, BackendStatus::Ready);
     lead(&election);
     sleep(MINUTE).await;
     if is_lost {
@@ -33,7 +33,7 @@ async fn after_lost_events(mood: Mood, then: BackendStatus, is_lost: bool) -> Ve
     election.stand_by();
     cluster.events.set(mood);
     cluster.events.forget_sent();
-    let (_handle, second, election) = replica(&cluster, then).await;
+    let (_handle, second, election) = replica(&cluster, then);
     lead(&election);
     sleep(MINUTE).await;
     first.shutdown().await;

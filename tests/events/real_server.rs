@@ -70,10 +70,17 @@ async fn role_without_the_verbs_reports_as_before_and_logs_one_line() {
     let server = server().await;
     let api = events(&server);
     let (handle, reporter) = reporter(client(&server, "least").await);
-    for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
-        assert!(handle.upsert_backend(is("a", status)));
-        handle.flush().await.expect("stored");
-    }
+    // A refusal has to last before anything is concluded from it.
+    let refused_for_long = async {
+        while logged.lines(Level::INFO, "Event").is_empty() {
+            for status in [BackendStatus::Unavailable, BackendStatus::Ready, BackendStatus::Degraded] {
+                assert!(handle.upsert_backend(is("a", status)));
+                handle.flush().await.expect("stored");
+            }
+            sleep(8 * SECOND).await;
+        }
+    };
+    tokio::time::timeout(2 * MINUTE, refused_for_long).await.expect("it is logged");
     assert!(reporter.shutdown().await.is_complete());
     let object = server.object(NAME).await.expect("there");
     assert_eq!(object["status"]["phase"], "Failed");
@@ -81,4 +88,23 @@ async fn role_without_the_verbs_reports_as_before_and_logs_one_line() {
     let lines = logged.lines(Level::INFO, "Event");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("create and patch on events in events.k8s.io"), "{lines:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a real API server, see crates/testkit/cluster/README.md"]
+async fn new_leader_finds_the_last_event_about_the_phase_and_sends_no_other() {
+    let server = server().await;
+    let uid = server.object(NAME).await.expect("there")["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    for _ in 0..2 {
+        let (election, leadership) = vmcp_status::Leadership::new();
+        election.lead_until(tokio::time::Instant::now() + MINUTE);
+        let builder = builder(client(&server, "admin").await, EventOptions::default()).leadership(leadership);
+        let (handle, reporter) = builder.derive_phase(true).start();
+        assert!(handle.report(Status::derived_from([is("a", BackendStatus::Ready)])));
+        handle.flush().await.expect("stored");
+        assert!(reporter.shutdown().await.is_complete());
+    }
+    let told: Vec<_> =
+        stored(&events(&server), &uid).await.into_iter().map(|(reason, count, _)| (reason, count)).collect();
+    assert_eq!(told, [("ServerReady".to_owned(), 1), ("BackendAdded".to_owned(), 1)]);
 }

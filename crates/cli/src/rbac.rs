@@ -110,7 +110,9 @@ impl RbacArgs {
             rules.push(rule("", &["configmaps"], &["list", "watch"]));
         }
         if self.events {
-            rules.push(rule("events.k8s.io", &["events"], &["create", "patch"]));
+            // A new leader looks whether the last Event told the present phase.
+            let verbs: &[&str] = if self.leader_elect { &["create", "patch", "list"] } else { &["create", "patch"] };
+            rules.push(rule("events.k8s.io", &["events"], verbs));
         }
         if self.leader_elect {
             rules.push(rule("coordination.k8s.io", &["leases"], &["get", "create", "update"]));

@@ -151,16 +151,15 @@ impl Publisher {
         if !uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return None;
         }
-        let events =
-            format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldSelector=regarding.uid%3D{uid}");
-        let response = ApiRequest::get(events).send(&self.client, Some(TIMEOUT)).await.ok()?;
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldSelector=regarding.uid%3D{uid}");
+        let response = ApiRequest::get(path).send(&self.client, Some(TIMEOUT)).await.ok()?;
         if response.refusal().is_some() {
             return None;
         }
-        let list = response.json().ok()?;
+        let events = response.json().ok()?;
         let time = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|at| at.with_timezone(&Utc));
         let is_phase = |event: &&Value| event["reportingController"] == APP_NAME && event["action"] == REPORT_PHASE;
-        let phases = list["items"].as_array()?.iter().filter(is_phase);
+        let phases = events["items"].as_array()?.iter().filter(is_phase);
         let last =
             phases.max_by_key(|event| time(&event["series"]["lastObservedTime"]).max(time(&event["eventTime"])))?;
         last["reason"].as_str().map(String::from)
