@@ -380,17 +380,17 @@ impl Actor {
     fn failed(&mut self, error: SinkError, took: Duration) {
         let now = Instant::now();
         let attempted = self.store.attempted.take();
+        // Counts what the store said, whatever is made of it below.
+        self.observer.failed(&error, self.schedule.is_writing());
         if let Some(attempted) = &attempted
             && self.leaves_refused_backends_out(&error, &attempted.status)
         {
-            self.observer.failed(&error, self.schedule.is_writing());
             // What comes next is smaller, and nothing has to be waited for.
             self.schedule.failed(now, Retry::TooLarge, self.backoffs.next(Retry::TooLarge));
             return;
         }
         let error = &self.refused_if_smallest(error, attempted);
         let pause = self.backoffs.next(error.retry());
-        self.observer.failed(error, self.schedule.is_writing());
         self.schedule.failed(now, error.retry(), pause);
         self.refresh_leadership();
         if self.schedule.leadership_state().may_write() {
