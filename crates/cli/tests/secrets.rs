@@ -318,13 +318,17 @@ http://me:s3cret@host
     command.stdin(std::fs::File::open(&lines).expect("it is there"));
     let output = run(command).await;
     let errors = quiet("report", &output);
-    assert!(errors.contains("5 of the lines were no updates"), "{errors}");
+    assert!(errors.contains("4 of the lines were no updates"), "{errors}");
+    assert!(errors.contains("consecutiveFailures of backend \\\"b\\\""), "an odd value costs itself: {errors}");
     let stored = std::fs::read_to_string(dirs.state.path().join("yard.json")).expect("it is stored");
     assert!(stored.contains("\"url\": \"host\""), "{stored}");
-    for status in ["discoveredBackends: [http://me:s3cret@host]\n", "{\"phase\": {\"s3cret\": 1}}", "s3cret"] {
+    // An odd value costs itself; what is not a status at all is refused.
+    for (status, code) in
+        [("discoveredBackends: [http://me:s3cret@host]\n", 0), ("{\"phase\": {\"s3cret\": 1}}", 0), ("s3cret", 1)]
+    {
         let file = dirs.write("status", status);
         let output = run(dirs.command(&["report", "-f", &file])).await;
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code), "{status}");
         quiet(status, &output);
     }
     no_file_leaks(dirs.state.path());

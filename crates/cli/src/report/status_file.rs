@@ -82,6 +82,11 @@ mod tests {
     }
 
     #[test]
+    fn odd_value_costs_itself() {
+        assert_eq!(message(r#"{"message":7,"phase":"Ready"}"#).as_deref(), Ok(""));
+    }
+
+    #[test]
     fn text_without_a_status_or_with_several_is_refused_with_what_is_wrong() {
         for (text, error) in [
             ("{}", "no phase, message, conditions, discoveredBackends in it"),
@@ -89,7 +94,8 @@ mod tests {
             (r#"{"kind":"List","items":[]}"#, "a list of 0 objects"),
             (r#"{"items":[{"status":{"phase":"Ready"}},{"status":{"phase":"Ready"}}]}"#, "a list of 2 objects"),
             ("7", "no phase"),
-            (r#"{"message":7}"#, "line 1 column 12"),
+            (r#"{"message":"#, "line 1 column 11"),
+            ("message: [", "line 1"),
         ] {
             let said = message(text).expect_err(text);
             assert!(said.contains(error), "{text}: {said}");
