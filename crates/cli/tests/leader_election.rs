@@ -86,20 +86,22 @@ impl Cluster {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
             lines.for_each(|line| to.lock().expect("nobody panics here").push(line));
         });
-        Process { input: child.stdin.take().expect("piped"), child, log }
+        Process { input: child.stdin.take(), child, log }
     }
 }
 
 struct Process {
     child: Child,
-    input: ChildStdin,
+    /// None once its gateway has ended.
+    input: Option<ChildStdin>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
     fn say(&mut self, message: &str) {
         let update = json!({"snapshot": {"phase": "Ready", "message": message}});
-        writeln!(self.input, "{update}").expect("it reads");
+        let input = self.input.as_mut().expect("its gateway goes on");
+        writeln!(input, "{update}").expect("it reads");
     }
 
     fn signal(&self, signal: Signal) {
@@ -118,9 +120,11 @@ impl Process {
         }
     }
 
-    /// Ends it as a rolling update does; returns its exit code.
+    /// Ends it as a rolling update does, with its gateway, which gets the signal too;
+    /// returns its exit code.
     fn end(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);
+        self.input = None;
         self.child.wait().expect("it ends").code()
     }
 }
